@@ -39,6 +39,8 @@ dependencies:
   - python=3.11
   - pip
   - pip:
+      # The CPU builds of torch: an eighth of the size, and what Binder can run.
+      - --extra-index-url=https://download.pytorch.org/whl/cpu
       - --constraint=constraints.txt
 """
 
