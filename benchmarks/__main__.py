@@ -1,0 +1,141 @@
+"""Run the benchmarks, print one table of ratios and the machine it holds for.
+
+    python -m benchmarks                 # every benchmarks/bench_*.py
+    python -m benchmarks metrics als     # those whose name contains one of these words
+
+Exit code 1 when a promised ratio was missed or a benchmark failed; a peer that is not installed is
+named and left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import sys
+import time
+import traceback
+from pathlib import Path
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+
+
+def cpu_model() -> str:
+    """Return the processor's own name where the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def blas_kernels() -> list[str]:
+    """Return "library version kernel" of every BLAS that is loaded now."""
+    import threadpoolctl
+
+    pools = [p for p in threadpoolctl.threadpool_info() if p["user_api"] == "blas"]
+    names = {f"{p['internal_api']} {p['version']} ({p.get('architecture', '?')})" for p in pools}
+    return sorted(names)
+
+
+def machine(threads: int) -> str:
+    """Return the lines that say what machine and what versions a table holds for."""
+    import numpy as np
+    import scipy
+    import torch
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return "\n".join(
+        [
+            f"{cpu_model()}, {os.cpu_count()} cores, {memory:.0f} GiB, "
+            f"{platform.system()} {platform.release()}",
+            f"Python {platform.python_version()}, numpy {np.__version__}, "
+            f"scipy {scipy.__version__}, torch {torch.__version__}",
+            f"{threads} threads for each side; BLAS: {', '.join(blas_kernels()) or 'not told'}",
+        ]
+    )
+
+
+def table(rows: list) -> str:
+    """Return the rows as a plain text table, times in milliseconds."""
+    head = ["what", "ours ms", "(best)", "peer", "peer ms", "(best)", "ratio", "promised"]
+    body = [
+        [
+            row.case,
+            f"{1e3 * row.ours.median:.3g}",
+            f"{1e3 * row.ours.minimum:.3g}",
+            row.peer,
+            f"{1e3 * row.theirs.median:.3g}",
+            f"{1e3 * row.theirs.minimum:.3g}",
+            f"{row.ratio:.2f}x",
+            "" if row.target is None else f"{row.target:g}x{' MISSED' if row.missed else ''}",
+        ]
+        for row in rows
+    ]
+    widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
+    left = {0, 3, 7}
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i in left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in [head, ["-" * width for width in widths], *body]
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmarks chosen and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("names", nargs="*", help="words that a benchmark's name must contain")
+    names = parser.parse_args(argv).names
+
+    from benchmarks.harness import THREADS
+
+    # Before numpy, torch or numba is imported: several read these once.
+    for variable in THREAD_VARIABLES:
+        os.environ[variable] = str(THREADS)
+
+    modules = sorted(path.stem for path in Path(__file__).parent.glob("bench_*.py"))
+    chosen = [m for m in modules if not names or any(name in m for name in names)]
+    if not chosen:
+        print(f"no benchmark matches {names}; there are: {', '.join(modules)}", file=sys.stderr)
+        return 2
+    rows, left_out, failed = [], [], []
+    for module in chosen:
+        print(f"{module} ...", file=sys.stderr, flush=True)
+        start = time.perf_counter()
+        try:
+            rows += importlib.import_module(f"benchmarks.{module}").run()
+        except Exception as error:  # one broken benchmark must not hide the others' results
+            missing = getattr(error, "name", None) if isinstance(error, ImportError) else None
+            if missing and not missing.startswith(("recsys_tutorial", "benchmarks")):
+                left_out.append(f"{module}: {missing} is not installed (see the bench extra)")
+            else:
+                traceback.print_exc()
+                failed.append(module)
+        print(f"{module}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+    print(machine(THREADS), end="\n\n")
+    if rows:
+        print(table(rows), end="\n\n")
+    for line in left_out:
+        print(f"left out: {line}")
+    missed = [row.case for row in rows if row.missed]
+    if missed:
+        print(f"promised ratio missed: {'; '.join(missed)}")
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    return 1 if missed or failed or not rows else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
