@@ -2,7 +2,7 @@
 
     python build.py                      fetch the package with `apt-get download`, rebuild, verify
     python build.py --deb FILE.deb       the same from a package already on disk
-    python build.py --check              only compare the files beside this script with their checksums
+    python build.py --check              only verify the checksums of the files that are here
 
 Needs `pip install rdata pandas`; nothing here is needed to use the course.
 """
