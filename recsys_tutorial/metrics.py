@@ -1,0 +1,160 @@
+"""Ranking and rating metrics: pure functions of arrays, one value per user.
+
+The ranking metrics share their arguments:
+
+ranked : ndarray (n_users, >= k), int
+    Item columns, best first; -1 pads a list that is shorter than k.
+relevant : csr_matrix (n_users, n_items)
+    A stored non-zero marks an item that the user liked (relevance is yes or no).
+k : int
+    How far down the list one looks.
+
+They return ndarray (n_users,), float64, nan for a user without a relevant item, and follow
+trec_eval's definitions: recall and average precision divide by *all* relevant items, precision
+divides by k even where the list is shorter. Discounts are 1 / log2(rank + 1), ranks from 1
+(Järvelin & Kekäläinen 2002, doi:10.1145/582415.582418).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+
+def precision_at_k(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> np.ndarray:
+    """Share of the first k places that hold a relevant item.
+
+    >>> relevant = sparse.csr_matrix([[1, 0, 1, 0]])
+    >>> precision_at_k(np.array([[2, 1, 0]]), relevant, k=2)
+    array([0.5])
+    """
+    hits, n_relevant = _hits(ranked, relevant, k)
+    return _nan_where_none(hits.sum(axis=1) / k, n_relevant)
+
+
+def recall_at_k(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> np.ndarray:
+    """Share of the user's relevant items that stand in the first k places."""
+    hits, n_relevant = _hits(ranked, relevant, k)
+    return _nan_where_none(hits.sum(axis=1) / np.maximum(n_relevant, 1), n_relevant)
+
+
+def hit_rate_at_k(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> np.ndarray:
+    """1 where the first k places hold at least one relevant item, else 0."""
+    hits, n_relevant = _hits(ranked, relevant, k)
+    return _nan_where_none(hits.any(axis=1).astype(np.float64), n_relevant)
+
+
+def ndcg_at_k(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> np.ndarray:
+    """Normalised discounted cumulative gain.
+
+    DCG = sum over places j <= k of hit_j / log2(j + 1), divided by the DCG of the best list, which
+    puts the min(k, number relevant) first places right.
+    """
+    hits, n_relevant = _hits(ranked, relevant, k)
+    discount = 1.0 / np.log2(np.arange(2, k + 2))  # (k,)
+    ideal = np.concatenate([[1.0], np.cumsum(discount)])  # ideal[m]: m relevant; 1 avoids 0 / 0
+    dcg = hits @ discount[: hits.shape[1]]  # (n_users,)
+    return _nan_where_none(dcg / ideal[np.minimum(n_relevant, k)], n_relevant)
+
+
+def average_precision_at_k(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> np.ndarray:
+    """Mean of the precision at each relevant item's place; 0 for one outside the first k."""
+    hits, n_relevant = _hits(ranked, relevant, k)
+    precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)  # (n_users, k)
+    return _nan_where_none((precision * hits).sum(axis=1) / np.maximum(n_relevant, 1), n_relevant)
+
+
+def reciprocal_rank_at_k(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> np.ndarray:
+    """1 / place of the first relevant item; 0 where there is none in the first k."""
+    hits, n_relevant = _hits(ranked, relevant, k)
+    first = hits.argmax(axis=1)  # 0 where there is no hit, hence the mask below
+    return _nan_where_none(np.where(hits.any(axis=1), 1.0 / (first + 1), 0.0), n_relevant)
+
+
+def rmse(y_true: np.ndarray, y_pred: np.ndarray) -> float:
+    """Root mean squared error, in the unit of the ratings."""
+    y_true, y_pred = _pair(y_true, y_pred)
+    return float(np.sqrt(np.mean((y_true - y_pred) ** 2)))
+
+
+def mae(y_true: np.ndarray, y_pred: np.ndarray) -> float:
+    """Mean absolute error, in the unit of the ratings."""
+    y_true, y_pred = _pair(y_true, y_pred)
+    return float(np.mean(np.abs(y_true - y_pred)))
+
+
+def coverage(ranked: np.ndarray, n_items: int) -> float:
+    """Share of the catalogue that stands in at least one of the lists."""
+    return float((_exposure(ranked, n_items) > 0).mean())
+
+
+def gini(ranked: np.ndarray, n_items: int) -> float:
+    """Inequality of exposure over the catalogue: 0 all items equal, near 1 a few take all.
+
+    G = sum_j (2j - n - 1) x_j / (n sum x) for exposures x sorted ascending, j from 1.
+    """
+    exposure = np.sort(_exposure(ranked, n_items))
+    place = np.arange(1, n_items + 1)
+    return float(((2 * place - n_items - 1) @ exposure) / (n_items * exposure.sum()))
+
+
+def novelty(ranked: np.ndarray, item_counts: np.ndarray, n_users: int) -> np.ndarray:
+    """Mean self-information of each list in bits, -log2(share of users who liked the item).
+
+    Parameters
+    ----------
+    item_counts : ndarray (n_items,), how many of the `n_users` training users liked each item;
+        items that nobody liked count as half a user (their information would be infinite)
+    """
+    share = np.maximum(np.asarray(item_counts, dtype=np.float64), 0.5) / n_users
+    information = np.append(-np.log2(share), np.nan)  # (n_items + 1,): the last serves the pads
+    return np.nanmean(information[np.asarray(ranked)], axis=1)
+
+
+def _hits(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """(n_users, <= k) bool: is the item at this place relevant; and the number relevant."""
+    ranked = np.asarray(ranked)
+    relevant = sparse.csr_matrix(relevant)
+    n_users, n_items = relevant.shape
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    if ranked.ndim != 2 or len(ranked) != n_users:
+        raise ValueError(f"ranked has shape {ranked.shape}, but relevant has {n_users} users")
+    if ranked.shape[1] < min(k, n_items):
+        raise ValueError(f"ranked is {ranked.shape[1]} wide, too short for k={k}; pad with -1")
+    top = ranked[:, :k]
+    if top.size and (top.max() >= n_items or top.min() < -1):
+        raise ValueError(f"ranked holds a column outside -1..{n_items - 1}")
+    n_relevant = np.diff(relevant.indptr)
+    if relevant.nnz and not relevant.data.all():  # stored zeros are not relevant
+        relevant = relevant.copy()
+        relevant.eliminate_zeros()
+        n_relevant = np.diff(relevant.indptr)
+    # One sorted array of keys user * n_items + item answers "is it relevant" for all at once.
+    keys = np.repeat(np.arange(n_users) * n_items, n_relevant) + relevant.indices
+    if not relevant.has_sorted_indices:
+        keys.sort()
+    wanted = np.arange(n_users)[:, None] * n_items + top  # (n_users, k)
+    place = np.searchsorted(keys, wanted.ravel()).reshape(top.shape)
+    hits = np.append(keys, -1)[place] == wanted
+    hits &= top >= 0
+    return hits, n_relevant
+
+
+def _nan_where_none(values: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
+    return np.where(n_relevant > 0, values, np.nan)
+
+
+def _pair(y_true: np.ndarray, y_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    y_true = np.asarray(y_true, dtype=np.float64)
+    y_pred = np.asarray(y_pred, dtype=np.float64)
+    if y_true.shape != y_pred.shape:
+        raise ValueError(f"y_true has shape {y_true.shape}, y_pred {y_pred.shape}")
+    if y_true.size == 0:
+        raise ValueError("no ratings to compare")
+    return y_true, y_pred
+
+
+def _exposure(ranked: np.ndarray, n_items: int) -> np.ndarray:
+    ranked = np.asarray(ranked)
+    return np.bincount(ranked[ranked >= 0], minlength=n_items)
