@@ -8,9 +8,43 @@ from typing import NamedTuple
 import pandas as pd
 import pooch
 
-from recsys_tutorial._movielens_formats import DataFileError, parse_items, parse_ratings
+from recsys_tutorial._archives import find_release
+from recsys_tutorial._movielens_formats import parse_items, parse_ratings
+from recsys_tutorial._tables import DataFileError
+from recsys_tutorial.download import DownloadError, fetch
 
-__all__ = ["DataFileError", "MovieLens", "cache_dir", "data_dir", "load_movielens"]
+__all__ = [
+    "DataFileError",
+    "DownloadError",
+    "MovieLens",
+    "cache_dir",
+    "data_dir",
+    "load_movielens",
+]
+
+GROUPLENS = "https://files.grouplens.org/datasets/movielens/"
+# Byte-identical copies kept by the Recommenders project for when GroupLens's server is down. They
+# exist for these two releases only: the later ones have no second place that is known to be whole.
+MIRROR = "/datasets/Recommenders/MovieLens/resolve/main/"
+MIRRORED = ("100k", "1m")
+
+
+class Release(NamedTuple):
+    """A release that can be downloaded: the checksum that GroupLens publishes for its archive, the
+    archive's size in megabytes, rounded up, and the lowest and highest rating in stars.
+    """
+
+    md5: str
+    megabytes: int
+    scale: tuple[float, float]
+
+
+RELEASES = {
+    "100k": Release("0e33842e24a9c977be4e0107933c0723", 5, (1, 5)),
+    "1m": Release("c4d9eecfca2ab87c1945afe126590906", 6, (1, 5)),
+    "25m": Release("6b51fb2759a8657d3bfcbfc42b592ada", 262, (0.5, 5)),
+    "32m": Release("d472be332d4daa821edc399621853b57", 239, (0.5, 5)),
+}
 
 
 class MovieLens(NamedTuple):
@@ -40,16 +74,32 @@ def data_dir() -> Path:
 
 def cache_dir() -> Path:
     """Return the folder for downloads: ``$RECSYS_TUTORIAL_CACHE``, or the system's cache folder."""
-    return Path(os.environ.get("RECSYS_TUTORIAL_CACHE") or pooch.os_cache("recsys_tutorial"))
+    chosen = os.environ.get("RECSYS_TUTORIAL_CACHE")
+    return Path(chosen).expanduser() if chosen else Path(pooch.os_cache("recsys_tutorial"))
 
 
-def load_movielens(source: str | os.PathLike = "small") -> MovieLens:
-    """Load a MovieLens release.
+def load_movielens(
+    source: str | os.PathLike = "small",
+    *,
+    rating_scale: tuple[float, float] | None = None,
+    progress: bool | None = None,
+) -> MovieLens:
+    """Load a MovieLens release, or data of your own in the same format.
 
     Parameters
     ----------
     source : str or path-like
-        "small": latest-small of 2016, which comes with the package.
+        - "small": latest-small of 2016 (100,004 ratings, half stars), which comes with the package;
+        - "100k", "1m" (whole stars), "25m", "32m" (half stars): downloaded from GroupLens into
+          `cache_dir` on first use, 5, 6, 262 and 239 MB, and checked against GroupLens's checksum;
+        - the path of a folder, or of a zip archive, with ``ratings.csv`` and ``movies.csv``
+          (each may be compressed: ``ratings.csv.gz``), with ``ratings.dat`` and ``movies.dat``
+          (fields joined by ``::``), or with ``u.data`` and ``u.item``.
+    rating_scale : (float, float), optional
+        Lowest and highest rating of the scale, in stars. By default that of the release; 1 to 5 for
+        ``u.data`` and 0.5 to 5 for any other folder.
+    progress : bool, optional
+        Show the progress of a download on stderr; by default in a terminal or a notebook.
 
     Returns
     -------
@@ -59,7 +109,21 @@ def load_movielens(source: str | os.PathLike = "small") -> MovieLens:
     Raises
     ------
     DataFileError
-        A ValueError that names the file, the line and the column at fault.
+        A ValueError that names the file, the line and the column of the first fault: a missing
+        column, text where a number belongs, a rating outside the scale, a negative or too large
+        id, a film that the film file does not have, a repeated (user, film) pair, a damaged file.
+    DownloadError
+        An OSError that says what was tried, and where to put the file by hand.
+    FileNotFoundError
+        When a folder does not hold a release.
+    ValueError
+        For a name that is neither a release nor a path.
+
+    Notes
+    -----
+    The licences of 100K, 1M and 25M do not allow passing the files on, so only "small" comes with
+    the package. All are for research use and ask for a citation: F. M. Harper and J. A. Konstan
+    (2015), The MovieLens Datasets: History and Context, ACM TiiS 5(4):19, doi 10.1145/2827872.
 
     Examples
     --------
@@ -67,9 +131,37 @@ def load_movielens(source: str | os.PathLike = "small") -> MovieLens:
     >>> ratings.shape, items.shape
     ((100004, 4), (9066, 4))
     """
-    folder = data_dir() / "movielens-small" if source == "small" else Path(source)
-    item_path, rating_path = folder / "movies.csv", folder / "ratings.csv"
-    items = parse_items(item_path.read_bytes(), item_path, "csv")
-    item_ids = items["item_id"].to_numpy()
-    ratings = parse_ratings(rating_path.read_bytes(), rating_path, "csv", item_ids, (0.5, 5.0))
+    name = source.lower() if isinstance(source, str) else None
+    if name == "small":
+        path, scale = data_dir() / "movielens-small", (0.5, 5)
+    elif name in RELEASES:
+        path, scale = _download(name, progress), RELEASES[name].scale
+    else:
+        path, scale = Path(source).expanduser(), None
+        if isinstance(source, str) and not path.exists():
+            names = ", ".join(["small", *RELEASES])
+            raise ValueError(f"{source!r} is neither a release ({names}) nor a path that exists")
+    rating_file, item_file = find_release(path)
+    scale = rating_scale or scale or ((1, 5) if rating_file.kind == "data" else (0.5, 5))
+    items = parse_items(item_file.read(), item_file.name, item_file.kind)
+    ratings = parse_ratings(
+        rating_file.read(), rating_file.name, rating_file.kind, items["item_id"].to_numpy(), scale
+    )
     return MovieLens(ratings, items)
+
+
+def _download(name: str, progress: bool | None) -> Path:
+    """Return the archive of a release in the cache, fetched on first use."""
+    release, archive = RELEASES[name], f"ml-{name}.zip"
+    urls = [GROUPLENS + archive]
+    if name in MIRRORED:
+        hub = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+        urls.append(hub.rstrip("/") + MIRROR + archive)
+    return fetch(
+        urls,
+        cache_dir() / "movielens" / archive,
+        f"md5:{release.md5}",
+        page=f"https://grouplens.org/datasets/movielens/{name}/",
+        size=release.megabytes * 1_000_000,
+        progress=progress,
+    )

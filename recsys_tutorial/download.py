@@ -1,0 +1,137 @@
+"""Download a file from the first place that has it, whole and with the right checksum."""
+
+import errno
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pooch
+import requests
+
+__all__ = ["DownloadError", "fetch"]
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NOT_THERE = (401, 403, 404, 410)  # asking again will not help
+
+
+class DownloadError(OSError):
+    """No place had the file; the message says what was tried and how to go on by hand."""
+
+
+def fetch(
+    urls: Sequence[str],
+    path: Path,
+    known_hash: str,
+    *,
+    page: str,
+    size: int = 0,
+    attempts: int = 3,
+    timeout: float = 30.0,
+    wait: float = 1.0,
+    progress: bool | None = None,
+) -> Path:
+    """Return `path`, downloaded first unless it is there with the right checksum.
+
+    Parameters
+    ----------
+    urls : sequence of str
+        The same file in several places. Every place is tried before one is tried again.
+    path : Path
+        Where the file shall be. It appears there complete and verified, or not at all: until then
+        it has a temporary name in the same folder.
+    known_hash : str
+        Algorithm and digest, "md5:..." or "sha256:...", as the publisher gives it.
+    page : str
+        Address of the page on which a person finds the file.
+    size : int
+        Bytes that must be free on the disk before anything is fetched; 0 when unknown.
+    attempts : int
+        How often each place is tried.
+    timeout : float
+        Seconds without an answer, or between two pieces of it, after which an attempt has failed.
+    wait : float
+        Seconds before the second round over the places, doubled before each later round.
+    progress : bool or None
+        Show a progress bar on stderr; None: in a terminal or a notebook.
+
+    Raises
+    ------
+    DownloadError
+        When no place gave the file or the disk is full or not writable; an OSError.
+    """
+    path = Path(path)
+    if progress is None:
+        progress = sys.stderr.isatty() or "ipykernel" in sys.modules
+    algorithm, _, digest = known_hash.partition(":")
+    stale = ""
+    if path.is_file():
+        if pooch.file_hash(str(path), alg=algorithm) == digest:
+            return path
+        stale = f"\n(The file that is at {path} now has another checksum.)"
+    by_hand = (
+        f"Or take it from {page}\nand put it at {path}\n({algorithm} {digest}), then call again."
+    )
+    _prepare_folder(path, size, by_hand)
+
+    downloader = pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=timeout)
+    logger = pooch.get_logger()
+    level, tried, places = logger.level, [], list(urls)
+    for attempt in range(1, attempts + 1):
+        if attempt > 1 and places:
+            time.sleep(wait * 2 ** (attempt - 2))
+        for url in list(places):
+            try:
+                logger.setLevel(logging.WARNING)  # the bar says what pooch would announce
+                pooch.retrieve(
+                    url, known_hash, fname=path.name, path=path.parent, downloader=downloader
+                )
+                return path
+            except requests.RequestException as error:  # an OSError: must come before it
+                tried.append(f"  {url} (attempt {attempt}): {_reason(error)}")
+                if error.response is not None and error.response.status_code in _NOT_THERE:
+                    places.remove(url)
+            except ValueError:
+                tried.append(f"  {url} (attempt {attempt}): what came has the wrong {algorithm}")
+            except OSError as error:
+                raise _disk_error(error, path, by_hand) from error
+            finally:
+                logger.setLevel(level)
+    raise DownloadError(
+        f"{path.name} could not be downloaded:\n" + "\n".join(tried) + f"\n{by_hand}{stale}"
+    )
+
+
+def _prepare_folder(path: Path, size: int, by_hand: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _disk_error(error, path, by_hand) from error
+    free = shutil.disk_usage(path.parent).free
+    if free < size:
+        full = OSError(errno.ENOSPC, f"{size / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free")
+        raise _disk_error(full, path, by_hand)
+
+
+def _disk_error(error: OSError, path: Path, by_hand: str) -> DownloadError:
+    what = "the disk is full" if error.errno in _DISK_FULL else "the folder cannot be written"
+    return DownloadError(
+        f"{path.name} was not downloaded, {what}: {error}\n"
+        f"Free some space in {path.parent}, or set RECSYS_TUTORIAL_CACHE to another folder.\n"
+        f"{by_hand}"
+    )
+
+
+def _reason(error: requests.RequestException) -> str:
+    """Return one line that says why a request failed."""
+    if error.response is not None:
+        return f"HTTP {error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "the server's certificate is not valid (expired, or replaced by a proxy)"
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the transfer was cut off"
+    return f"{type(error).__name__}: {str(error)[:160]}"
