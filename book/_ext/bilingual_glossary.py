@@ -1,0 +1,84 @@
+"""The glossary's two languages, and the way from a chapter's bold term to its definition.
+
+Notebooks are plain Markdown, so that Colab shows them well; a new term is set in bold where it first
+occurs. On the site such a term becomes a link to the glossary, with the definition as its tooltip.
+"""
+
+import re
+
+from docutils import nodes
+
+_chinese = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
+_latin_word = re.compile(r"[A-Za-z]+")
+
+
+def is_chinese(text):
+    """Whether a text is read as Chinese: more Chinese characters than Latin words.
+
+    >>> is_chinese("用 softmax 计算"), is_chinese("two-tower model (双塔)")
+    (True, False)
+    """
+    return len(_chinese.findall(text)) > len(_latin_word.findall(text))
+
+
+def mark_language(app, doctree):
+    """Tell browsers and screen readers which paragraphs and terms are Chinese."""
+    for node in doctree.findall(lambda n: isinstance(n, nodes.paragraph | nodes.term)):
+        if is_chinese(node.astext()):
+            node["classes"].append("language-zh")  # docutils writes it as lang="zh"
+
+
+def glossary_entries(env):
+    """Every term, in lower case, with (page, anchor, tooltip)."""
+    entries = {}
+    for name, _, kind, docname, anchor, _ in env.get_domain("std").get_objects():
+        if kind == "term":
+            entries[name.lower()] = (docname, anchor, "")
+    for docname in {page for page, _, _ in entries.values()}:
+        for item in env.get_doctree(docname).findall(nodes.definition_list_item):
+            names = [term.astext() for term in item.findall(nodes.term)]
+            definition = next(item.findall(nodes.definition))[0].astext()
+            for name in names:
+                page, anchor, _ = entries.get(name.lower(), (docname, None, ""))
+                if anchor:
+                    others = [other for other in names if other != name]
+                    tooltip = f"{' · '.join(others)}: {definition}" if others else definition
+                    entries[name.lower()] = (page, anchor, " ".join(tooltip.split()))
+    return entries
+
+
+def link_terms(app, doctree, docname):
+    """Turn the bold terms of a chapter into links to the glossary."""
+    if app.builder.format != "html" or not docname.startswith("notebooks/"):
+        return
+    if not hasattr(app.env, "glossary_entries"):
+        app.env.glossary_entries = glossary_entries(app.env)
+    entries = app.env.glossary_entries
+    linked = set()
+    for strong in list(doctree.findall(nodes.strong)):
+        text = strong.astext().strip().lower()
+        name = next((t for t in (text, text.removesuffix("s")) if t in entries), None)
+        inside_link = isinstance(strong.parent, nodes.reference)
+        if name is None or name in linked or inside_link:
+            continue
+        linked.add(name)
+        page, anchor, tooltip = entries[name]
+        uri = f"{app.builder.get_relative_uri(docname, page)}#{anchor}"
+        link = nodes.reference("", "", internal=True, refuri=uri, classes=["glossary-term"])
+        link["reftitle"] = tooltip
+        link.extend(strong.children)
+        strong.children = []
+        strong.append(link)
+
+
+def forget_entries(app, env, docnames):
+    """The glossary may have changed since the last build."""
+    if hasattr(env, "glossary_entries"):
+        del env.glossary_entries
+
+
+def setup(app):
+    app.connect("env-before-read-docs", forget_entries)
+    app.connect("doctree-read", mark_language)
+    app.connect("doctree-resolved", link_terms)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
