@@ -134,11 +134,13 @@ def _parse_in_c(data: bytes, kind: str) -> pd.DataFrame | None:
         if b"\t" in data:
             return None
         data = data.replace(b"::", b"\t")  # pandas in C takes separators of one character
-    dtype = dict.fromkeys(names, str) | dict.fromkeys(RATING_COLUMNS, np.int64)
+    # The whole numbers are left to inference: asked for int64, pandas goes through float64 where a
+    # field does not fit, and rounds or wraps it.
+    dtype = {name: str for name in names if name not in RATING_COLUMNS} | {"rating": np.float64}
     frame = pd.read_csv(
         io.BytesIO(data),
         names=names,
-        dtype=dtype | {"rating": np.float64},
+        dtype=dtype,
         encoding="utf-8-sig",
         na_filter=False,
         float_precision="round_trip",
@@ -146,7 +148,9 @@ def _parse_in_c(data: bytes, kind: str) -> pd.DataFrame | None:
     )
     if not isinstance(frame.index, pd.RangeIndex):  # more fields than columns became an index
         return None
-    return frame[list(RATING_COLUMNS)].set_axis(list(RATING_NAMES), axis=1)
+    frame = frame[list(RATING_COLUMNS)].set_axis(list(RATING_NAMES), axis=1)
+    whole = frame.dtypes.drop("rating")
+    return frame if (whole == np.int64).all() else None
 
 
 def _is_valid(frame: pd.DataFrame, item_ids: np.ndarray, scale) -> bool:

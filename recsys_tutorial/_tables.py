@@ -63,7 +63,7 @@ class Table:
         if kind == "csv":
             self.header, self.first_line = header_of(data, path)
         try:
-            data.decode(self.encoding)
+            data.decode()
         except UnicodeDecodeError as error:
             if not latin1:
                 message = (

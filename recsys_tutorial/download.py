@@ -64,7 +64,7 @@ def fetch(
     """
     path = Path(path)
     if progress is None:
-        progress = sys.stderr.isatty() or "ipykernel" in sys.modules
+        progress = sys.stderr.isatty() or _in_notebook()
     algorithm, _, digest = known_hash.partition(":")
     stale = ""
     if path.is_file():
@@ -102,6 +102,13 @@ def fetch(
     raise DownloadError(
         f"{path.name} could not be downloaded:\n" + "\n".join(tried) + f"\n{by_hand}{stale}"
     )
+
+
+def _in_notebook() -> bool:
+    """Tell whether this code runs in a Jupyter kernel."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython and ipython.get_ipython()
+    return getattr(shell, "kernel", None) is not None
 
 
 def _prepare_folder(path: Path, size: int, by_hand: str) -> None:
