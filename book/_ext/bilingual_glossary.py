@@ -1,12 +1,14 @@
 """The glossary's two languages, and the way from a chapter's bold term to its definition.
 
-Notebooks are plain Markdown, so that Colab shows them well; a new term is set in bold where it first
-occurs. On the site such a term becomes a link to the glossary, with the definition as its tooltip.
+Notebooks are plain Markdown, so that Colab shows them well; a new term is set in bold where it
+first occurs. On the site it becomes a link to the glossary, with the definition as its tooltip.
 """
 
 import re
 
 from docutils import nodes
+from sphinx import addnodes
+from sphinx.transforms import SphinxTransform
 
 _chinese = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 _latin_word = re.compile(r"[A-Za-z]+")
@@ -21,11 +23,20 @@ def is_chinese(text):
     return len(_chinese.findall(text)) > len(_latin_word.findall(text))
 
 
-def mark_language(app, doctree):
-    """Tell browsers and screen readers which paragraphs and terms are Chinese."""
-    for node in doctree.findall(lambda n: isinstance(n, nodes.paragraph | nodes.term)):
-        if is_chinese(node.astext()):
-            node["classes"].append("language-zh")  # docutils writes it as lang="zh"
+class MarkChinese(SphinxTransform):
+    """Tell browsers and screen readers what is Chinese, and give it one group in the index."""
+
+    default_priority = 800  # before the index is collected
+
+    def apply(self):
+        for node in self.document.findall(lambda n: isinstance(n, nodes.paragraph | nodes.term)):
+            if is_chinese(node.astext()):
+                node["classes"].append("language-zh")  # docutils writes it as lang="zh"
+        for index in self.document.findall(addnodes.index):
+            index["entries"] = [
+                (*entry[:4], "中文" if is_chinese(entry[1]) else entry[4])
+                for entry in index["entries"]
+            ]
 
 
 def glossary_entries(env):
@@ -79,6 +90,6 @@ def forget_entries(app, env, docnames):
 
 def setup(app):
     app.connect("env-before-read-docs", forget_entries)
-    app.connect("doctree-read", mark_language)
+    app.add_transform(MarkChinese)
     app.connect("doctree-resolved", link_terms)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -11,7 +11,8 @@ from docutils import nodes
 
 # (pattern, replacement), applied to every finished page; a page mended twice stays the same.
 MENDS = [
-    # The visible text "Search Ctrl+K" is the button's name; a differing label hides it from speech control.
+    # The visible text "Search Ctrl+K" names the button; another label would hide it from speech
+    # control.
     (r'(<button class="btn search-button-field[^>]*?) aria-label="Search"', r"\1"),
     # Decoration inside a labelled button.
     (r'(<i class="theme-switch [^>]*?) title="[^"]*"', r'\1 aria-hidden="true"'),
@@ -50,6 +51,17 @@ def replace_remote_images(app, doctree):
             image.replace_self(nodes.Text(image.get("alt") or image["uri"]))
 
 
+def keep_punctuation(app, doctree):
+    """Keep the full stop after a formula on the formula's line."""
+    for math in list(doctree.findall(nodes.math)):
+        parent, place = math.parent, math.parent.index(math)
+        after = parent[place + 1] if place + 1 < len(parent) else None
+        if isinstance(after, nodes.Text) and after[0] in ".,;:!?)":
+            kept = nodes.inline("", "", classes=["nobr"])
+            parent[place : place + 2] = [kept, nodes.Text(after[1:])]
+            kept += [math, nodes.Text(after[0])]
+
+
 def mend(html):
     """Apply every rule to one page."""
     for pattern, replacement in MENDS:
@@ -69,6 +81,7 @@ def mend_pages(app, exception):
 
 def setup(app):
     app.connect("doctree-read", replace_remote_images)
+    app.connect("doctree-read", keep_punctuation)
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("build-finished", mend_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
