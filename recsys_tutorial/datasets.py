@@ -1,4 +1,4 @@
-"""Read rating data: MovieLens in any of GroupLens's formats, checked before it is used."""
+"""Read the data: MovieLens in any of GroupLens's formats, and the clip-art catalogue."""
 
 import os
 from importlib.resources import files
@@ -9,16 +9,19 @@ import pandas as pd
 import pooch
 
 from recsys_tutorial._archives import find_release
+from recsys_tutorial._clipart import MEND, ClipArt, parse_catalogue
 from recsys_tutorial._movielens_formats import parse_items, parse_ratings
 from recsys_tutorial._tables import DataFileError
 from recsys_tutorial.download import DownloadError, fetch
 
 __all__ = [
+    "ClipArt",
     "DataFileError",
     "DownloadError",
     "MovieLens",
     "cache_dir",
     "data_dir",
+    "load_clipart",
     "load_movielens",
 ]
 
@@ -165,3 +168,41 @@ def _download(name: str, progress: bool | None) -> Path:
         size=release.megabytes * 1_000_000,
         progress=progress,
     )
+
+
+def load_clipart(folder: str | os.PathLike | None = None) -> ClipArt:
+    """Load the clip-art catalogue: pictures in the public domain with words that describe them.
+
+    Parameters
+    ----------
+    folder : str or path-like, optional
+        By default the catalogue that comes with the package, drawn from the Open Clip Art Library.
+        Or a folder of your own with ``items.csv`` (columns ``item_id``, ``title``, ``keywords``
+        joined by "|", ``category``, ``creator``, ``path``; ``candidate`` and ``series`` may be
+        left out) and the pictures that its ``path`` column names.
+
+    Returns
+    -------
+    ClipArt
+        ``.items``, a frame with one row per picture; ``.image(item_id)`` and ``.images(item_ids)``,
+        the pictures themselves.
+
+    Raises
+    ------
+    DataFileError
+        A ValueError that names the file, the line and the column of the first fault, or the
+        picture that is missing or damaged, and the mend.
+
+    Examples
+    --------
+    >>> clipart = load_clipart()
+    >>> clipart.items.loc[0, ["item_id", "category"]].tolist()
+    [1, 'animals']
+    """
+    folder = data_dir() / "clipart" if folder is None else Path(folder).expanduser()
+    path = folder / "items.csv"
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise DataFileError(f"the file is missing; {MEND}", path) from None
+    return ClipArt(parse_catalogue(data, path, folder), folder)
