@@ -1,0 +1,65 @@
+"""Lint everything: ruff on code and notebooks, codespell on prose, code and notebooks.
+
+    .venv/bin/python scripts/lint.py            # what `make lint` runs
+    .venv/bin/python scripts/lint.py --fix      # let ruff mend what it can
+
+codespell would read a notebook's stored outputs and pictures as words, so the cells' sources alone
+are given to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def write_sources(notebook: Path, folder: Path) -> None:
+    """Write each cell's source to ``folder/<notebook's name>/cell <number>.txt``."""
+    target = folder / notebook.name
+    target.mkdir(parents=True)
+    for number, cell in enumerate(json.loads(notebook.read_text(encoding="utf-8"))["cells"]):
+        source = cell["source"]
+        text = source if isinstance(source, str) else "".join(source)
+        (target / f"cell {number}.txt").write_text(text, encoding="utf-8")
+
+
+def spell_notebooks(notebooks: list[Path], root: Path = ROOT) -> int:
+    """Run codespell over the cells' sources; the names it prints are notebook/cell."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for notebook in notebooks:
+            write_sources(notebook, folder / notebook.parent.name)
+        command = [sys.executable, "-m", "codespell_lib", "--toml", str(root / "pyproject.toml")]
+        return subprocess.run([*command, "."], cwd=folder).returncode
+
+
+def notebook_paths(root: Path = ROOT) -> list[Path]:
+    """Return the notebooks of the course, exercises and solutions included."""
+    found = (root / "notebooks").rglob("*.ipynb")
+    return sorted(path for path in found if ".ipynb_checkpoints" not in path.parts)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the linters, all of them, and return 1 when one complains."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--fix", action="store_true", help="mend what ruff can mend")
+    fix = parser.parse_args(argv).fix
+    python = [sys.executable, "-m"]
+    commands = [
+        [*python, "ruff", "check", *(["--fix"] if fix else [])],
+        [*python, "ruff", "format", *([] if fix else ["--check"])],
+        [*python, "codespell_lib"],
+    ]
+    codes = [subprocess.run(command, cwd=ROOT).returncode for command in commands]
+    codes.append(spell_notebooks(notebook_paths()))
+    return 1 if any(codes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

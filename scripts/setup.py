@@ -1,0 +1,279 @@
+"""Make the course's environment: a virtual environment, the pinned packages, the weights.
+
+The Makefile calls this before every target that needs something installed. It does nothing, in a
+fraction of a second, when nothing changed since it last succeeded; otherwise it says what it does
+and how long that took, and when something is missing it ends with one line that says what to do.
+
+    python3 scripts/setup.py                          # .venv with what the tests and the site need
+    python3 scripts/setup.py --extras dev,book,bench  # and the peers that `make bench` times
+
+Standard library only, and readable by old Pythons, since one of the things it has to say is that
+the Python that runs it is too old.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+OLDEST_PYTHON = (3, 11)
+# Measured: 7.1 GB of environment on Linux, nearly all of it torch and its GPU libraries.
+NEEDED_GB = 8.0
+# What it takes after the first time, when a few packages change.
+NEEDED_AGAIN_GB = 1.0
+
+# pip's own words for a failure -> ours, looked for in this order: without a network pip ends with
+# "no matching distribution", as it does for a version that does not exist.
+PIP_FAILURES = [
+    (
+        r"No space left on device",
+        "the disk is full: free about 8 GB (pip's cache: `pip cache purge`) and start again",
+    ),
+    (
+        r"name resolution|NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout"
+        r"|ProxyError|Connection refused|Network is unreachable|SSLError|getaddrinfo failed",
+        "no network: pip cannot reach the package index; connect, or set PIP_INDEX_URL to a mirror "
+        "that can be reached (behind a proxy: HTTPS_PROXY), and start again",
+    ),
+    (
+        r"No matching distribution found for (?P<what>\S+)",
+        "the package index has no {what} for this Python and system; the versions in "
+        "constraints.txt are for Python 3.11 to 3.13 on Linux, macOS and Windows",
+    ),
+    (
+        r"ResolutionImpossible|conflicting dependencies",
+        "pyproject.toml and constraints.txt contradict each other",
+    ),
+    (r"Permission denied", "no permission to write into the environment's folder"),
+]
+
+
+class SetupError(Exception):
+    """Something is missing; the message is the one line the reader sees."""
+
+
+def say(text):
+    """Print a line at once, also into a pipe."""
+    print(text, flush=True)
+
+
+def check_python(version=None, executable=None):
+    """Raise SetupError when the Python that makes the environment is too old."""
+    version = tuple(version or sys.version_info)[:3]
+    if version[:2] < OLDEST_PYTHON:
+        raise SetupError(
+            "Python {}.{} or newer is needed, {} is {}: install one from python.org, then "
+            "`make ... PYTHON=python3.12` (its name or path)".format(
+                *OLDEST_PYTHON, executable or sys.executable, ".".join(map(str, version))
+            )
+        )
+
+
+def check_disk(folder, needed_gb, free_bytes=None):
+    """Raise SetupError when the disk that holds a folder has too little space."""
+    free = (shutil.disk_usage(folder).free if free_bytes is None else free_bytes) / 1e9
+    if free < needed_gb:
+        raise SetupError(
+            f"no disk space: {folder} has {free:.1f} GB free, the environment needs about "
+            f"{needed_gb:g} GB; free some, or put it elsewhere with `make ... VENV=/path/to/folder`"
+        )
+
+
+def python_of(venv):
+    """Return the path of an environment's interpreter."""
+    return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def works(python):
+    """Say whether an interpreter starts, is new enough and has pip."""
+    code = f"import sys, pip; sys.exit(sys.version_info[:2] < {OLDEST_PYTHON})"
+    try:
+        run = subprocess.run([str(python), "-c", code], capture_output=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return run.returncode == 0
+
+
+def make_venv(venv):
+    """Create the environment, anew when the one there is broken; nothing when it works."""
+    if works(python_of(venv)):
+        return
+    if venv.exists() and any(venv.iterdir()) and not (venv / "pyvenv.cfg").exists():
+        raise SetupError(f"{venv} holds something else than a virtual environment: left alone")
+    try:
+        import ensurepip  # noqa: F401  Debian and Ubuntu ship venv without it
+        import venv as _  # noqa: F401
+    except ImportError:
+        raise SetupError(
+            "this Python has no venv module: on Debian and Ubuntu `sudo apt install python3-venv`"
+        ) from None
+    say(f"environment: creating {venv} with Python {sys.version.split()[0]}")
+    # --clear, since a broken one (moved, or its Python removed) cannot be mended in place
+    command = [sys.executable, "-m", "venv", "--clear", str(venv)]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        text = done.stderr + done.stdout
+        if "No space left" in text:
+            raise SetupError(PIP_FAILURES[0][1])
+        raise SetupError(f"cannot create {venv}: {last_line(text)}")
+
+
+def last_line(text):
+    """Return the last line of a text that is not blank."""
+    return ([line.strip() for line in text.splitlines() if line.strip()] or ["no message"])[-1]
+
+
+def explain(log):
+    """Return the one line that says why pip failed."""
+    for pattern, message in PIP_FAILURES:
+        found = re.search(pattern, log)
+        if found:
+            return message.format(**found.groupdict())
+    return "pip failed: " + last_line(log)
+
+
+def key(extras, root=ROOT):
+    """Return a text that changes whenever the installation has to be repeated."""
+    import tomllib  # not at the top: this file has to be readable by Pythons without it
+
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    # The linters' settings stand in the same file and change nothing that is installed.
+    project = {name: project[name] for name in ("build-system", "project")}
+    parts = [
+        (root / "constraints.txt").read_text(encoding="utf-8"),
+        json.dumps(project, sort_keys=True),
+        str(root),  # an editable installation points to this folder
+        *sorted(extras),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def is_stamped(stamp, value):
+    """Say whether a stamp holds this value."""
+    try:
+        return stamp.read_text(encoding="utf-8") == value
+    except OSError:
+        return False
+
+
+def write_stamp(stamp, value):
+    """Write a stamp whole or not at all."""
+    temporary = stamp.with_name(stamp.name + ".tmp")
+    temporary.write_text(value, encoding="utf-8")
+    os.replace(temporary, stamp)
+
+
+def pip_install(venv, extras, root=ROOT, every=20.0):
+    """Install the project and its extras; pip's words go to a log in the environment."""
+    log_path = venv / "install.log"
+    command = [
+        str(python_of(venv)), "-m", "pip", "install", "--disable-pip-version-check",
+        "--no-input", "--progress-bar", "off",
+        "-c", "constraints.txt", "-e", ".[{}]".format(",".join(extras)),
+    ]  # fmt: skip
+    say("packages: pip install -c constraints.txt -e '.[{}]'".format(",".join(extras)))
+    start = said = time.monotonic()
+    with open(log_path, "w", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            command, cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            while process.poll() is None:
+                time.sleep(0.2)
+                if time.monotonic() - said >= every:
+                    said = time.monotonic()
+                    text = log_path.read_text(encoding="utf-8", errors="replace")
+                    count = len(set(re.findall(r"^(?:Collecting|Processing) (\S+)", text, re.M)))
+                    step = "installing" if "Installing collected" in text else "fetching"
+                    say(f"packages: {step} ({count} so far, {said - start:.0f} s)")
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+    if process.returncode:
+        text = log_path.read_text(encoding="utf-8", errors="replace")
+        print("\n".join(text.splitlines()[-15:]), file=sys.stderr)
+        raise SetupError(f"{explain(text)} (all of pip's output: {log_path})")
+
+
+def fetch_weights(venv, root=ROOT):
+    """Fetch the pretrained weights into the cache that all notebooks share; stamped."""
+    sources = sorted((root / "recsys_tutorial").glob("*weight*.py"))
+    sources += [root / "recsys_tutorial" / "pretrained.py"]
+    if not sources[-1].is_file():
+        return
+    parts = [path.read_text(encoding="utf-8") for path in sources]
+    parts.append(os.environ.get("RECSYS_TUTORIAL_CACHE", ""))
+    value = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    stamp = venv / ".weights"
+    command = [str(python_of(venv)), "-m", "recsys_tutorial.pretrained"]
+    if is_stamped(stamp, value):
+        return
+    say("weights: python -m recsys_tutorial.pretrained fetch")
+    done = subprocess.run([*command, "fetch"], cwd=root, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise SetupError(
+            "the pretrained weights could not be fetched: the lines above say what was tried"
+        )
+    write_stamp(stamp, value)
+
+
+def timed(name, function, *arguments):
+    """Call a function; say how long it took when that was noticeable."""
+    start = time.monotonic()
+    function(*arguments)
+    seconds = time.monotonic() - start
+    if seconds >= 1:
+        say(f"{name}: done in {seconds:.0f} s")
+
+
+def main(argv=None, root=ROOT):
+    """Do what is missing and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--venv", default=".venv", help="the environment's folder")
+    parser.add_argument("--extras", default="dev,book", help="extras of pyproject.toml, by commas")
+    parser.add_argument(
+        "--weights",
+        choices=["required", "optional", "none"],
+        default="none",
+        help="whether to fetch the pretrained weights too, and whether failing is an error",
+    )
+    options = parser.parse_args(argv)
+    extras = options.extras.split(",")
+    venv = Path(root, os.path.expanduser(options.venv))
+    try:
+        check_python()
+        # One stamp for each choice of extras: `make bench` must not undo `make test`.
+        stamp, value = venv / ".installed-{}".format("-".join(sorted(extras))), key(extras, root)
+        if not (is_stamped(stamp, value) and python_of(venv).exists()):
+            again = any(venv.glob(".installed-*"))
+            venv.parent.mkdir(parents=True, exist_ok=True)
+            check_disk(venv.parent, NEEDED_AGAIN_GB if again else NEEDED_GB)
+            timed("environment", make_venv, venv)
+            timed("packages", pip_install, venv, extras, root)
+            write_stamp(stamp, value)
+        if options.weights != "none":
+            try:
+                timed("weights", fetch_weights, venv, root)
+            except SetupError as error:
+                if options.weights == "required":
+                    raise
+                say(f"weights: {error}; going on without them")
+    except SetupError as error:
+        print(f"set-up failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("set-up stopped; start again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
