@@ -86,11 +86,12 @@ def main() -> int:
     started = time.time()
     # Not .venv/bin/jupyter-book: that file names the place where the environment was made.
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()",
-               "build", ".", "--all", "-W", "-n", "--keep-going"]  # fmt: skip
+               "build", ".", "--all", "-W", "-n", "--keep-going", "-q"]  # fmt: skip
     print("book: jupyter-book build . --all -W -n --keep-going", flush=True)
     done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL)
-    index = HTML / "index.html"
-    if done.returncode or not index.is_file() or index.stat().st_mtime < started - 2:
+    # Every build writes the search index; index.html is kept from an earlier one.
+    written = HTML / "searchindex.js"
+    if done.returncode or not written.is_file() or written.stat().st_mtime < started - 2:
         print("book: the build failed, see the warnings above", file=sys.stderr)
         return done.returncode or 1
     remote = remote_references(HTML)
@@ -101,7 +102,7 @@ def main() -> int:
     print(
         f"book: {pages} pages in {time.monotonic() - start:.0f} s, nothing fetched from elsewhere"
     )
-    print(f"book: open {index.relative_to(ROOT)}", flush=True)
+    print(f"book: open {(HTML / 'index.html').relative_to(ROOT)}", flush=True)
     return 0
 
 
