@@ -1,0 +1,306 @@
+"""The site as files: it builds without a warning, holds together and needs nothing from outside."""
+
+import doctest
+import importlib.util
+import re
+import shutil
+
+import pytest
+from pybtex.database import parse_file
+
+from tests import book_site
+from tests.book_site import ROOT
+
+EXTENSIONS = ROOT / "book" / "_ext"
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The folder of the built site."""
+    output = tmp_path_factory.mktemp("book")
+    result = book_site.build(ROOT, output)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return output / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def pages(site):
+    """The pages by path."""
+    return book_site.read_pages(site)
+
+
+def extension(name):
+    """One of the site's Sphinx extensions, as a module."""
+    spec = importlib.util.spec_from_file_location(name, EXTENSIONS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# --- Building ------------------------------------------------------------------------------------
+
+
+def test_every_file_of_the_toc_became_a_page(site, pages):
+    missing = [name for name in book_site.toc_files() if f"{name}.html" not in pages]
+    assert not missing
+
+
+def test_broken_references_fail_the_build(tmp_path):
+    """Guards the flags: without -W and -n the build would end with success."""
+    broken = {
+        "[broken](nowhere.md)": "nowhere",
+        "{ref}`no-such-label`": "no-such-label",
+        "{cite:p}`nobody1999nothing`": "nobody1999nothing",
+        "{term}`no such term`": "no such term",
+    }
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "book", source / "book")
+    shutil.copy(ROOT / "_config.yml", source)
+    (source / "_toc.yml").write_text("format: jb-book\nroot: book/references\n")
+    with open(source / "book" / "references.md", "a", encoding="utf-8") as file:
+        file.write("\n" + "\n\n".join(broken) + "\n")
+    result = book_site.build(source, tmp_path)
+    assert result.returncode != 0
+    warnings = [line for line in result.stderr.splitlines() if "WARNING" in line]
+    for complaint in broken.values():
+        assert any(complaint in line for line in warnings), complaint
+
+
+def test_toc_lists_every_chapter_in_order():
+    listed = [name for name in book_site.toc_files() if name.startswith("notebooks/")]
+    expected = [f"notebooks/{path.stem}" for path in book_site.notebooks()]
+    assert listed == expected, "write the chapters of notebooks/ into _toc.yml, in order"
+
+
+def test_toc_lists_every_prose_page():
+    listed = {name for name in book_site.toc_files() if name.startswith("book/")}
+    assert listed == {f"book/{path.stem}" for path in (ROOT / "book").glob("*.md")}
+
+
+# --- Links ---------------------------------------------------------------------------------------
+
+
+def test_internal_links_and_anchors_exist(site, pages):
+    assert not book_site.broken_links(site, pages)
+
+
+def test_the_link_checker_sees_what_is_broken(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "index.html").write_text('<p id="here"><a href="deep/page.html#there">x</a>')
+    (tmp_path / "deep" / "page.html").write_text(
+        '<h1 id="there"><a href="../index.html#here">ok</a><a href="#gone">x</a>'
+        '<a href="../lost.html">x</a><img src="lost.png"><a href="https://example.org/#y">ok</a>'
+        '<link rel="stylesheet" href="lost.css">'
+    )
+    broken = book_site.broken_links(tmp_path, book_site.read_pages(tmp_path))
+    assert [line.split()[1] for line in broken] == [
+        "#gone",
+        "../lost.html",
+        "lost.png",
+        "lost.css",
+    ]
+
+
+def test_every_page_can_be_reached_from_the_first(pages):
+    seen, waiting = set(), ["index.html"]
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name not in pages:
+            continue
+        seen.add(name)
+        targets = [book_site.target_of(name, link) for link in pages[name].links]
+        waiting += [target[0] for target in targets if target]
+    # The search page is opened by the search box, which every page carries.
+    assert set(pages) - seen - {"search.html"} == set()
+
+
+# --- Nothing from outside ------------------------------------------------------------------------
+
+
+def test_no_page_loads_anything_from_another_host(pages):
+    loads = {
+        name: [url for url in page.loads if book_site.is_foreign(url)]
+        for name, page in pages.items()
+    }
+    assert not {name: urls for name, urls in loads.items() if urls}
+
+
+def test_no_style_sheet_loads_anything_from_another_host(site):
+    sheets = list(site.rglob("*.css"))
+    assert len(sheets) > 5
+    foreign = {
+        sheet.name: [u for u in book_site.css_urls(sheet.read_text("utf-8")) if "//" in u[:8]]
+        for sheet in sheets
+    }
+    assert not {name: urls for name, urls in foreign.items() if urls}
+
+
+def test_mathjax_and_its_fonts_are_part_of_the_site(site):
+    folder = site / "_static" / "vendor" / "mathjax"
+    assert (folder / "LICENSE").is_file()
+    assert (folder / "es5" / "tex-mml-chtml.js").stat().st_size > 1_000_000
+    assert len(list((folder / "es5/output/chtml/fonts/woff-v2").glob("*.woff"))) == 23
+
+
+# --- Chapters ------------------------------------------------------------------------------------
+
+
+def test_colab_and_binder_links_of_every_chapter(site, pages):
+    repository = book_site.repository_url().removeprefix("https://github.com/")
+    assert book_site.notebooks()
+    for path in book_site.notebooks():
+        place = f"notebooks/{path.name}"
+        links = pages[f"notebooks/{path.stem}.html"].links
+        colab = f"https://colab.research.google.com/github/{repository}/blob/main/{place}"
+        binder = f"https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/{place}"
+        assert colab in links
+        assert binder in links
+
+
+def test_every_figure_has_an_alternative_text(pages):
+    """In a notebook: cell metadata `"mystnb": {"image": {"alt": "what the figure shows"}}`."""
+    without = [
+        f"{name}: {image['src']}"
+        for name, page in pages.items()
+        for image in page.images
+        if "_images/" in image["src"]
+        and (len(image.get("alt", "")) < 15 or image["alt"].endswith((".png", ".svg", ".jpg")))
+    ]
+    assert not without
+
+
+@pytest.mark.parametrize("path", book_site.notebooks(), ids=lambda path: path.stem)
+def test_bold_terms_lead_to_the_glossary(site, path):
+    """A chapter introduces terms, and at least some of its bold ones are in the glossary."""
+    html = (site / "notebooks" / f"{path.stem}.html").read_text("utf-8")
+    assert html.count('class="glossary-term') >= 3
+
+
+# --- Glossary and references ---------------------------------------------------------------------
+
+
+def glossary_entries():
+    """Of each entry: its terms and the lines of its definitions."""
+    text = (ROOT / "book" / "glossary.md").read_text("utf-8")
+    entries = []
+    for block in re.findall(r"^```\{glossary\}\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        for entry in re.split(r"\n\n(?=\S)", block.strip()):
+            lines = [line for line in entry.split("\n") if line.strip()]
+            terms = [line for line in lines if not line.startswith(" ")]
+            entries.append((terms, [line.strip() for line in lines if line.startswith(" ")]))
+    return entries
+
+
+def test_glossary_is_bilingual():
+    is_chinese = extension("bilingual_glossary").is_chinese
+    entries = glossary_entries()
+    assert len(entries) >= 60
+    for terms, definitions in entries:
+        assert [is_chinese(line) for line in definitions] == [False, True], terms
+        assert not is_chinese(terms[0]), terms
+    # A few names (BERT, softmax) are the same in Chinese texts.
+    assert sum(any(map(is_chinese, terms)) for terms, _ in entries) >= 0.9 * len(entries)
+
+
+def test_glossary_terms_are_unique_and_have_stable_anchors(pages):
+    terms = [term.lower() for terms, _ in glossary_entries() for term in terms]
+    assert len(set(terms)) == len(terms)
+    anchors = pages["book/glossary.html"].anchors
+    for terms, _ in glossary_entries():
+        assert "term-" + re.sub(r"[^A-Za-z0-9]+", "-", terms[0]).strip("-") in anchors, terms[0]
+
+
+def bibliography():
+    """The entries of references.bib by key."""
+    return parse_file(str(ROOT / "book" / "references.bib"), "bibtex").entries
+
+
+def identifier(entry):
+    """The DOI or arXiv number of an entry, in lower case."""
+    return (entry.fields.get("doi") or entry.fields.get("eprint", "")).lower()
+
+
+def test_every_reference_can_be_found_by_its_readers():
+    entries = bibliography()
+    for key, entry in entries.items():
+        assert re.fullmatch(r"[a-z]+\d{4}[a-z0-9]+", key), key
+        assert re.fullmatch(r"10\.\d{4,9}/\S+|\d{4}\.\d{4,5}", identifier(entry)), key
+        assert entry.persons.get("author"), key
+        assert key[re.search(r"\d", key).start() :][:4] == entry.fields["year"], key
+    identifiers = [identifier(entry) for entry in entries.values()]
+    assert len(set(identifiers)) == len(identifiers)
+
+
+@pytest.mark.parametrize("path", book_site.notebooks(), ids=lambda path: path.stem)
+def test_works_cited_in_a_chapter_are_in_the_bibliography(path):
+    known = {identifier(entry) for entry in bibliography().values()}
+    prose = book_site.markdown_of(path)
+    cited = re.findall(r"doi\.org/(10\.[^\s)\"<>]+)", prose)
+    cited += re.findall(r"arxiv\.org/(?:abs|pdf)/(\d{4}\.\d{4,5})", prose)
+    assert cited, "a chapter closes with further reading"
+    assert {work.lower() for work in cited} - known == set()
+
+
+def test_references_page_shows_every_work(pages):
+    shown = " ".join(pages["book/references.html"].links).lower()
+    missing = [key for key, entry in bibliography().items() if identifier(entry) not in shown]
+    assert not missing
+
+
+# --- What the pages say --------------------------------------------------------------------------
+
+
+def test_the_landing_page_code_runs(capsys):
+    text = (ROOT / "book" / "intro.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names = {}
+    exec(compile(code, "book/intro.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "ndcg@10" in printed
+    assert names["scores"].shape == names["split"].test.history.shape
+
+
+def test_make_targets_named_on_the_pages_exist():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    prose = "".join(path.read_text("utf-8") for path in (ROOT / "book").glob("*.md"))
+    targets = set(re.findall(r"(?:`|^\s*)make ([a-z-]+)", prose, re.MULTILINE))
+    assert {"book", "test"} <= targets
+    assert [t for t in targets if not re.search(rf"^{t}:", makefile, re.MULTILINE)] == []
+
+
+# --- Extensions ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXTENSIONS.glob("*.py")))
+def test_extension_examples(name):
+    result = doctest.testmod(extension(name))
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        ("<th></th>", "<td></td>"),
+        ('<th class="blank">&nbsp;</th>', "<td></td>"),
+        ("<th>genre</th>", "<th>genre</th>"),
+        (
+            '<i class="theme-switch fa-sun" data-mode="light" title="Light"></i>',
+            '<i class="theme-switch fa-sun" data-mode="light" aria-hidden="true"></i>',
+        ),
+        ('<summary aria-label="Toggle hidden content">', "<summary>"),
+        ('<div class="citation" role="doc-biblioentry">', '<div class="citation" role="listitem">'),
+    ],
+)
+def test_mends(before, after):
+    mend = extension("page_mends").mend
+    assert mend(before) == after
+    assert mend(mend(before)) == after
+
+
+def test_mends_still_find_what_they_mend(site):
+    """A rule for markup that the theme no longer writes would be dead weight."""
+    html = (site / "book" / "references.html").read_text("utf-8")
+    assert 'role="region" aria-label="Sidebar"' in html
+    assert 'role="listitem"' in html
+    assert re.search(r'<i class="theme-switch [^>]*aria-hidden="true"', html)
+    assert "THEBE_JS_URL" not in html
