@@ -127,6 +127,10 @@ def _parse_in_c(data: bytes, kind: str) -> pd.DataFrame | None:
     layout = {"sep": "\t", "header": None, "quoting": csv.QUOTE_NONE}
     if kind == "csv":
         layout = {"sep": ",", "header": 0}
+        if (
+            data.find(b'"', data.find(b"\n")) >= 0
+        ):  # pandas reads '""1' as 1; numbers need no quotes
+            return None
         names, _ = header_of(data[:65536])
         if not set(RATING_COLUMNS) <= set(names) or len(set(names)) < len(names):
             return None
@@ -147,6 +151,9 @@ def _parse_in_c(data: bytes, kind: str) -> pd.DataFrame | None:
         **layout,
     )
     if not isinstance(frame.index, pd.RangeIndex):  # more fields than columns became an index
+        return None
+    # A line that ends early is filled up by pandas, unseen where the last columns are not ours.
+    if kind == "csv" and data.count(b",") != (len(frame) + 1) * (len(names) - 1):
         return None
     frame = frame[list(RATING_COLUMNS)].set_axis(list(RATING_NAMES), axis=1)
     whole = frame.dtypes.drop("rating")

@@ -128,14 +128,14 @@ class Table:
 
     def _place(self, offset: int) -> tuple[int, str | None]:
         """Return (line, column) of a byte."""
-        start = self.data.rfind(b"\n", 0, offset) + 1
-        before = self.data[start:offset].decode("latin-1")
+        above = self.data[:offset].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        before = above[above.rfind(b"\n") + 1 :].decode("latin-1")
         if self.kind == "csv":
             index = len(next(csv.reader([before]), [""])) - 1
         else:
             index = before.count(SEPARATORS[self.kind])
         column = self.header[index] if index < len(self.header) else None
-        return self.data.count(b"\n", 0, offset) + 1, column
+        return above.count(b"\n") + 1, column
 
     def _check_header(self, columns: tuple[str, ...]) -> None:
         header, line, path = self.header, self.first_line, self.path

@@ -210,6 +210,12 @@ def test_each_layout_is_read_from_a_zip_archive(tmp_path, contents, inside):
 
 
 VARIANTS = {
+    "quotation marks around every number": lambda text: re.sub(
+        r"(?m)^(\d+),(\d+),([\d.]+),(\d+)$", r'"\1","\2","\3","\4"', text
+    ).encode(),
+    "quotation marks around the header": lambda text: re.sub(
+        r"\A(\w+),(\w+),(\w+)", r'"\1","\2","\3"', text
+    ).encode(),
     "Windows line ends": lambda text: text.replace("\n", "\r\n").encode(),
     "UTF-8 with byte order mark": lambda text: text.encode("utf-8-sig"),
     "byte order mark and Windows line ends": lambda text: text.replace("\n", "\r\n").encode(
@@ -362,6 +368,10 @@ BAD = {
         "quotation mark"),
     "quotation mark in ratings": ("csv", "ratings.csv", "2,10,5.0", '2,"10,5.0', 4, None,
         "quotation mark"),
+    "two quotation marks": ("csv", "ratings.csv", "2,10,5.0", '""2,10,5.0', 4, None,
+        "quotation mark"),
+    "field too few, of others": ("csv", "ratings.csv", "timestamp\n", "timestamp,note\n", 2, None,
+        "4 fields separated by ',', expected 5"),
     "zero byte": ("csv", "ratings.csv", "2,10,5.0", "2,10,5\0.0", 4, "rating", "zero byte"),
     "zero bytes at the end": ("csv", "ratings.csv", "835355665", "8353\0\0\0\0\0", 7, "timestamp",
         "zero byte"),
