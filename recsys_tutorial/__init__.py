@@ -8,4 +8,9 @@ how well would each item suit them?
 Start with `recsys_tutorial.datasets.load_movielens` and `recsys_tutorial.splits.new_user_split`.
 """
 
+import warnings
+
 __version__ = "0.1.0"
+
+# Progress here is text on stderr by design; without ipywidgets tqdm would complain in notebooks.
+warnings.filterwarnings("ignore", message="IProgress not found")
