@@ -1,0 +1,177 @@
+"""Run notebooks from the top and store their outputs in place.
+
+    .venv/bin/python scripts/execute_notebooks.py          # all of them, as `make notebooks`
+    .venv/bin/python scripts/execute_notebooks.py 02 intro # those whose path contains one of these
+
+A notebook is written only when all its cells ran, and whole: a failing or interrupted run leaves
+the file as it was. The leaderboard's rows are written too (``RECSYS_TUTORIAL_RECORD=1``). What
+differs from run to run without meaning anything is not stored: times of cells, stderr (printed here
+instead), versions in the metadata. Seconds and peak memory of each notebook are printed; memory is
+that of the kernel and its children, sampled ten times a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+ROOT = Path(__file__).resolve().parents[1]
+CELL_TIMEOUT = 1800
+KEPT_CELL_METADATA = {"tags", "slideshow"}
+NOTEBOOK_METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+class PeakMemory(threading.Thread):
+    """The largest resident memory of a process and its children, in MB, sampled."""
+
+    def __init__(self, pid: int, interval: float = 0.1) -> None:
+        super().__init__(daemon=True)
+        self.megabytes = 0.0
+        self._process = psutil.Process(pid)
+        self._interval = interval
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Sample until told to stop or the process is gone."""
+        while not self._stopped.is_set():
+            try:
+                family = [self._process, *self._process.children(recursive=True)]
+                total = sum(process.memory_info().rss for process in family)
+            except psutil.Error:  # one of them ended between the two lines
+                total = 0
+            self.megabytes = max(self.megabytes, total / 2**20)
+            self._stopped.wait(self._interval)
+
+    def stop(self) -> float:
+        """Stop sampling and return the peak."""
+        self._stopped.set()
+        self.join()
+        return self.megabytes
+
+
+def find_notebooks(words: list[str], root: Path = ROOT) -> list[Path]:
+    """Return the notebooks to run: chapters and solutions whose path contains one of the words.
+
+    Exercises are left out: they are generated, and the reader fills them.
+    """
+    folder = root / "notebooks"
+    paths = [
+        path
+        for path in sorted(folder.rglob("*.ipynb"))
+        if not {"exercises", ".ipynb_checkpoints"} & set(path.relative_to(folder).parts)
+    ]
+    if not words:
+        return paths
+    return [p for p in paths if any(word in str(p.relative_to(folder)) for word in words)]
+
+
+def strip(notebook) -> list[str]:
+    """Remove what differs from run to run without a meaning; return the stderr removed."""
+    messages = []
+    notebook.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
+    for cell in notebook.cells:
+        kept = {key: cell.metadata[key] for key in KEPT_CELL_METADATA if key in cell.metadata}
+        cell.metadata = nbformat.from_dict(kept)
+        if cell.cell_type != "code":
+            continue
+        is_stderr = [o.output_type == "stream" and o.name == "stderr" for o in cell.outputs]
+        messages += [o.text for o, err in zip(cell.outputs, is_stderr, strict=True) if err]
+        cell.outputs = [o for o, err in zip(cell.outputs, is_stderr, strict=True) if not err]
+    return messages
+
+
+def write(notebook, path: Path) -> None:
+    """Write a notebook whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def execute(path: Path, timeout: int = CELL_TIMEOUT) -> tuple[float, float, list[str]]:
+    """Run one notebook in place.
+
+    Returns
+    -------
+    tuple of (float, float, list of str)
+        Seconds, peak memory in MB, and the stderr texts that were not stored.
+
+    Raises
+    ------
+    nbclient.exceptions.CellExecutionError, CellTimeoutError, DeadKernelError
+        The notebook is left as it was.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    client = NotebookClient(
+        notebook,
+        kernel_name="python3",
+        timeout=timeout,
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    start = time.monotonic()
+    with client.setup_kernel():
+        memory = PeakMemory(client.km.provisioner.pid)
+        memory.start()
+        try:
+            for number, cell in enumerate(notebook.cells):
+                client.execute_cell(cell, number)
+        finally:
+            peak = memory.stop()
+    seconds = time.monotonic() - start
+    messages = strip(notebook)
+    nbformat.validate(notebook)
+    write(notebook, path)
+    return seconds, peak, messages
+
+
+def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
+    """Run the notebooks chosen and return 1 when one failed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("words", nargs="*", help="parts of the paths; default: all notebooks")
+    words = parser.parse_args(argv).words
+    paths = find_notebooks(words, root)
+    if not paths:
+        print(f"no notebook whose path contains {' or '.join(words) or 'anything'}")
+        return 1
+    os.environ["RECSYS_TUTORIAL_RECORD"] = "1"
+    # The leaderboard tells the seconds of two cores, on any machine.
+    os.environ.setdefault("OMP_NUM_THREADS", "2")
+    # A kernel of that name in the user's home may belong to another Python.
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+    failed = []
+    for path in paths:
+        name = path.relative_to(root)
+        print(f"{name} ...", flush=True)
+        try:
+            seconds, peak, messages = execute(path)
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            print(f"{name}: failed, the file is as it was\n{error}", file=sys.stderr, flush=True)
+            failed.append(str(name))
+            continue
+        for message in messages:
+            print(f"{name}: stderr, not stored: {message.rstrip()}", file=sys.stderr)
+        size = path.stat().st_size / 1e3
+        print(f"{name}: {seconds:.0f} s, peak {peak:.0f} MB, {size:.0f} KB stored", flush=True)
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
