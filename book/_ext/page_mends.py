@@ -29,16 +29,30 @@ MENDS = [
     # The line that opens a hidden cell carries its own text.
     (r'<summary aria-label="[^"]*">', "<summary>"),
     (r'<input (class="task-list-item-checkbox")', r'<input aria-label="task" \1'),
+    # 1.5 MB that draw the icons a second time: the style sheet's font has them all.
+    (r'<script defer src="[^"]*scripts/fontawesome\.js[^"]*"></script>', ""),
+    # What is left of Thebe, which is off.
+    (r'<script type="text/x-thebe-config">.*?</script>', ""),
+    (r"<script>kernelName = '[^']*'</script>", ""),
 ]
 
 
-def drop_thebe(app, pagename, templatename, context, doctree):
-    """Thebe is off, yet its scripts are added, and added twice, which logs an error."""
+def drop_scripts(app, pagename, templatename, context, doctree):
+    """Leave out scripts that a page has no use for.
+
+    Thebe is off, yet its scripts are added, and added twice, which logs an error; MathJax (1.2 MB)
+    is added to pages without a formula.
+    """
+    unwanted = ["thebe", "THEBE_JS_URL"]
+    if 'class="math' not in context.get("body", ""):
+        unwanted += ["mathjax", "MathJax"]
     context["script_files"] = [
         script
         for script in context["script_files"]
-        if "thebe" not in str(getattr(script, "filename", script) or "")
-        and "THEBE_JS_URL" not in (getattr(script, "attributes", {}).get("body") or "")
+        if not any(
+            word in f"{getattr(script, 'filename', script)} {getattr(script, 'attributes', '')}"
+            for word in unwanted
+        )
     ]
 
 
@@ -82,6 +96,6 @@ def mend_pages(app, exception):
 def setup(app):
     app.connect("doctree-read", replace_remote_images)
     app.connect("doctree-read", keep_punctuation)
-    app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("html-page-context", drop_scripts, priority=900)
     app.connect("build-finished", mend_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
