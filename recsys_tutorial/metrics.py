@@ -5,11 +5,12 @@ The ranking metrics share their arguments:
 ranked : ndarray (n_users, >= k), int
     Item columns, best first; -1 pads a list that is shorter than k.
 relevant : csr_matrix (n_users, n_items)
-    A stored non-zero marks an item that the user liked (relevance is yes or no).
+    A non-zero marks an item that the user liked (relevance is yes or no).
 k : int
     How far down the list one looks.
 
-They return ndarray (n_users,), float64, nan for a user without a relevant item, and follow
+They return ndarray (n_users,), float64, nan for a user without a relevant item, refuse a list
+that holds an item twice among the first k (it would be counted twice), and follow
 trec_eval's definitions: recall and average precision divide by *all* relevant items, precision
 divides by k even where the list is shorter. Discounts are 1 / log2(rank + 1), ranks from 1
 (Järvelin & Kekäläinen 2002, doi:10.1145/582415.582418).
@@ -94,6 +95,8 @@ def gini(ranked: np.ndarray, n_items: int) -> float:
     G = sum_j (2j - n - 1) x_j / (n sum x) for exposures x sorted ascending, j from 1.
     """
     exposure = np.sort(_exposure(ranked, n_items))
+    if not exposure.any():
+        raise ValueError("the lists hold no item, only -1: there is no exposure to share")
     place = np.arange(1, n_items + 1)
     return float(((2 * place - n_items - 1) @ exposure) / (n_items * exposure.sum()))
 
@@ -105,40 +108,59 @@ def novelty(ranked: np.ndarray, item_counts: np.ndarray, n_users: int) -> np.nda
     ----------
     item_counts : ndarray (n_items,), how many of the `n_users` training users liked each item;
         items that nobody liked count as half a user (their information would be infinite)
+
+    Returns
+    -------
+    ndarray (n_users,); nan for an empty list.
     """
     share = np.maximum(np.asarray(item_counts, dtype=np.float64), 0.5) / n_users
-    information = np.append(-np.log2(share), np.nan)  # (n_items + 1,): the last serves the pads
-    return np.nanmean(information[np.asarray(ranked)], axis=1)
+    ranked = _columns(ranked, len(share))
+    listed = ranked >= 0
+    total = np.where(listed, -np.log2(share)[ranked], 0.0).sum(axis=1)  # (n_users,)
+    n_listed = listed.sum(axis=1)
+    return _nan_where_none(total / np.maximum(n_listed, 1), n_listed)
 
 
 def _hits(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
     """(n_users, <= k) bool: is the item at this place relevant; and the number relevant."""
-    ranked = np.asarray(ranked)
     relevant = sparse.csr_matrix(relevant)
     n_users, n_items = relevant.shape
+    ranked = np.asarray(ranked)
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     if ranked.ndim != 2 or len(ranked) != n_users:
         raise ValueError(f"ranked has shape {ranked.shape}, but relevant has {n_users} users")
     if ranked.shape[1] < min(k, n_items):
         raise ValueError(f"ranked is {ranked.shape[1]} wide, too short for k={k}; pad with -1")
-    top = ranked[:, :k]
-    if top.size and (top.max() >= n_items or top.min() < -1):
-        raise ValueError(f"ranked holds a column outside -1..{n_items - 1}")
-    n_relevant = np.diff(relevant.indptr)
-    if relevant.nnz and not relevant.data.all():  # stored zeros are not relevant
-        relevant = relevant.copy()
+    top = _columns(ranked[:, :k], n_items)
+    ordered = np.sort(top, axis=1)
+    twice = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
+    if twice.any():
+        row, place = np.argwhere(twice)[0]
+        raise ValueError(f"row {row} of ranked holds item column {ordered[row, place]} twice")
+    if not (relevant.has_canonical_format and relevant.data.all()):
+        relevant = relevant.copy()  # the caller's matrix stays as it is
+        relevant.sum_duplicates()
         relevant.eliminate_zeros()
-        n_relevant = np.diff(relevant.indptr)
+    n_relevant = np.diff(relevant.indptr)
     # One sorted array of keys user * n_items + item answers "is it relevant" for all at once.
     keys = np.repeat(np.arange(n_users) * n_items, n_relevant) + relevant.indices
-    if not relevant.has_sorted_indices:
-        keys.sort()
     wanted = np.arange(n_users)[:, None] * n_items + top  # (n_users, k)
     place = np.searchsorted(keys, wanted.ravel()).reshape(top.shape)
     hits = np.append(keys, -1)[place] == wanted
     hits &= top >= 0
     return hits, n_relevant
+
+
+def _columns(ranked: np.ndarray, n_items: int) -> np.ndarray:
+    """`ranked` as int64 (unsigned beside signed would become float), every entry a column or -1."""
+    ranked = np.asarray(ranked)
+    if ranked.dtype.kind not in "iu":
+        raise ValueError(f"ranked must hold whole item columns, got dtype {ranked.dtype}")
+    wrong = (ranked >= n_items) | (ranked < -1)
+    if wrong.any():
+        raise ValueError(f"ranked holds {ranked[wrong][0]}, outside the columns -1..{n_items - 1}")
+    return ranked.astype(np.int64)
 
 
 def _nan_where_none(values: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
@@ -156,5 +178,5 @@ def _pair(y_true: np.ndarray, y_pred: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _exposure(ranked: np.ndarray, n_items: int) -> np.ndarray:
-    ranked = np.asarray(ranked)
+    ranked = _columns(ranked, n_items)
     return np.bincount(ranked[ranked >= 0], minlength=n_items)
