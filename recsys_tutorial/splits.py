@@ -89,6 +89,10 @@ def random_split(
     _check_ratings(ratings)
     _check_fraction("test_fraction", test_fraction)
     n_test = int(np.ceil(test_fraction * len(ratings)))
+    if n_test == len(ratings):
+        raise ValueError(
+            f"test_fraction={test_fraction} of {n_test} ratings leaves none to train on"
+        )
     held_out = np.zeros(len(ratings), dtype=bool)
     held_out[np.random.default_rng(seed).permutation(len(ratings))[:n_test]] = True
     return ratings[~held_out], ratings[held_out]
@@ -159,7 +163,8 @@ def new_user_split(
         own = ratings[ratings["user_id"].isin(users)]
         own = own.sort_values(["user_id", "timestamp", "item_id"], kind="stable")
         by_user = own.groupby("user_id")
-        n_shown = np.floor(by_user["item_id"].transform("size") * history_fraction)
+        # 0.29 * 100 is 28.999999999999996: a rounding error must not cost the user a rating.
+        n_shown = np.floor(by_user["item_id"].transform("size") * history_fraction + 1e-9)
         shown = by_user.cumcount() < n_shown
         return _holdout(own[shown], own[~shown], item_ids, min_rating)
 
@@ -187,6 +192,7 @@ def to_split(
     """
     _check_ratings(train)
     _check_ratings(test)
+    _refuse_repeats(pd.concat([train, test]), "train and test together")
     item_ids = _catalogue(items)
     user_ids, liked, rated = _train_matrices(train, item_ids, min_rating)
     shown = train[train["user_id"].isin(test["user_id"].unique())]
@@ -206,12 +212,11 @@ def to_matrix(
     user_ids, item_ids : ndarray, ascending: what the rows and columns stand for
     values : ndarray (len(frame),)
     """
+    _refuse_repeats(frame, "the frame")
     rows = _positions(user_ids, frame["user_id"].to_numpy(), "user_id")
     columns = _positions(item_ids, frame["item_id"].to_numpy(), "item_id")
     shape = (len(user_ids), len(item_ids))
     matrix = sparse.csr_matrix((np.asarray(values, dtype=np.float64), (rows, columns)), shape=shape)
-    if matrix.nnz != len(frame):
-        raise ValueError(f"{len(frame) - matrix.nnz} (user_id, item_id) pairs occur more than once")
     matrix.sort_indices()
     return matrix
 
@@ -261,7 +266,7 @@ def _positions(sorted_ids: np.ndarray, ids: np.ndarray, name: str) -> np.ndarray
     inside = np.minimum(position, max(len(sorted_ids) - 1, 0))
     unknown = ids[sorted_ids[inside] != ids] if len(sorted_ids) else ids
     if len(unknown):
-        raise ValueError(f"{name} {unknown[0]} is not in the catalogue or user list")
+        raise ValueError(f"{name} {unknown[0]} is not among the {len(sorted_ids)} known ones")
     return position
 
 
@@ -271,9 +276,23 @@ def _check_ratings(ratings: pd.DataFrame) -> None:
         raise ValueError(f"ratings lacks the columns {missing}; it has {list(ratings.columns)}")
     if len(ratings) == 0:
         raise ValueError("ratings is empty")
-    values = ratings["rating"].to_numpy()
-    if not np.isfinite(values).all():
-        raise ValueError(f"rating {values[~np.isfinite(values)][0]} is not a finite number")
+    for column in COLUMNS:
+        values = ratings[column].to_numpy()
+        if values.dtype.kind not in "iuf":
+            raise ValueError(f"ratings: {column} must hold numbers, got dtype {values.dtype}")
+        finite = np.isfinite(values)
+        if not finite.all():
+            row = int(np.argmin(finite))
+            raise ValueError(f"ratings: {column} {values[row]} in row {row} is not a finite number")
+
+
+def _refuse_repeats(frame: pd.DataFrame, where: str) -> None:
+    repeated = frame.duplicated(["user_id", "item_id"]).to_numpy()
+    if repeated.any():
+        user_id, item_id = frame[["user_id", "item_id"]].to_numpy()[int(np.argmax(repeated))]
+        raise ValueError(
+            f"user_id {user_id} rates item_id {item_id} more than once in {where}: keep one of them"
+        )
 
 
 def _check_fraction(name: str, value: float) -> None:
