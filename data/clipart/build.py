@@ -4,30 +4,37 @@
     python build.py --svg A.deb --png B.deb   the same from packages already on disk
     python build.py --check                   only compare the files here with their checksums
 
-Titles, keywords, creators and licences are read from the SVG files, pixels from the ready-made PNG files.
+Titles, keywords, creators and licences are read from the SVG files, pixels from the ready-made
+PNG files. curation.csv holds what was decided by looking at every picture.
+
 Needs `pip install pandas pillow`; nothing here is needed to use the course.
 """
 
 import argparse
 import hashlib
-import html
 import io
 import lzma
 import os
 import posixpath
-import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import warnings
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageChops
+from words import (
+    clean_creator,
+    clean_keywords,
+    clean_text,
+    clean_title,
+    read_metadata,
+    variant_key,
+)
 
 HERE = Path(__file__).resolve().parent
 VERSION = "1:0.18+dfsg-19"
@@ -46,42 +53,10 @@ EXCLUDED_FOLDERS = (
     "signs_and_symbols/flags", "signs_and_symbols/map_symbols", "special", "tools/weapons",
 )  # fmt: skip
 EXCLUDED_TITLES = {"Map Symbols"}
-# Titles that name a collection instead of a picture: the file's own name says more.
-COLLECTION_TITLES = {
-    "Australian Maps", "Architetto Francesco Rollandin", "C Rollandin Francesco", "Etiquette Icons",
-    "Homes Clipart", "Lemon SVG theme", "Mirjam Meijer", "PC connectors", "R15 General",
-    "R16 sibmission", "Road Signs", "SVG Road Signs", "Sallite", "Various Cliparts", "advertising",
-    "balloons-aj", "blueberry - iconset", "moons", "Diner Menu collection",
-}  # fmt: skip
-COLLECTION_PREFIXES = ("Clipart by Nicu Buculei", "Menu Clip Art Collection")
-# One hand, several spellings: a split by creator must keep them together.
-CREATOR_ALIASES = {
-    "A.J. Ashton": "AJ Ashton", "Andrew Fitzsimon": "Andy Fitzsimon", "Anton Yu": "anton yu",
-    "Architetto Francesco Rollandin": "Francesco Rollandin", "Bruno Coudoin": "Bruno coudoin",
-    "Cedric": "Cédric bosdonnat", "Dan Gerhrads": "Dan Gerhards",
-    "Francesco Rollandin (Architetto)": "Francesco Rollandin", "Galion GBC": "Galion Public Library",
-    "Jean-VIctor Balin": "Jean-Victor Balin", "Jean-Vitor Balin": "Jean-Victor Balin",
-    "Jonadab the Unsightly One": "Jonadab", "Jurgen": "jurgen", "Marrone Francesco": "Marrone Francesco",
-    "Mo": "mo", "Nathan Eady et al.": "Nathan Eady", "Nubldoff": "Nurbldoff",
-    "Nurbldoff, KSC": "Nurbldoff", "Petri Lummemaki": "Petri Lummemäki", "Ralf Stephan": "ralf",
-    "Rollandin Francesco": "Francesco Rollandin", "Sek": "sek", "TLarson": "Tlarson",
-    "Sergio Luiz Araujo Silva": "Sérgio Luiz Araújo Silva", "Uliphant": "uliphant",
-    "Utrescu": "utrescu", "PeterM": "peterm", "cedric bosdonnat": "Cédric bosdonnat",
-    "Jean-Maurice Le Clech": "Jean Maurice Le Clec", "rgolan": "Ron Golan",
-}  # fmt: skip
-UNKNOWN_CREATORS = {"", "anonymous", "none", "unknown", "u", "as", "c..."}
-DROPPED_KEYWORDS = {"", "11", "clipart", "hash", "openclipart", "unsorted", "webpage"}
-# Titles by one creator that differ in these words alone are variants of one drawing.
-VARIANT_WORDS = {
-    "aqua", "black", "blue", "brown", "color", "colour", "cyan", "gray", "green", "grey", "magenta",
-    "orange", "outline", "pink", "purple", "red", "seagreen", "shaded", "silver", "violet", "white",
-    "yellow", "and", "b", "w", "b&w", "bw", "bn",
-}  # fmt: skip
-
 SIZE = 128  # pixels, both sides
 MARGIN = 4  # white pixels around the drawing
 MIN_SIDE = 48  # a drawing whose longer side is smaller is not worth enlarging
-MIN_CATEGORY = 12  # a folder with fewer pictures joins its parent
+MIN_CATEGORY = 10  # a folder with fewer pictures joins its parent
 MIN_CONTRAST = 0.05  # standard deviation of the pixel values in [0, 1]: fainter is nearly blank
 NEAR_OF_ONE_CREATOR = 0.03  # see near_pairs; found by looking at the pairs
 NEAR_OF_TWO_CREATORS = 0.01
@@ -92,98 +67,6 @@ COLUMNS = ["item_id", "title", "keywords", "category", "creator", "path", "candi
 
 def sha256(data):
     return hashlib.sha256(data).hexdigest()
-
-
-# ---------------------------------------------------------------- text
-
-
-def clean_text(text):
-    """Undo HTML entities and UTF-8 read as Latin-1, and squeeze white space."""
-    text = html.unescape(html.unescape(text or ""))
-    try:
-        text = text.encode("latin-1").decode("utf-8")
-    except UnicodeError:
-        pass
-    return " ".join(text.split())
-
-
-def title_from_name(name, creator=""):
-    """Read a title off a file name: "tasmania-outline" -> "tasmania outline"."""
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)  # BasseTemperature -> Basse Temperature
-    words = re.sub(r"[\d_\-]+", " ", words).split()
-    makers = {part.lower() for part in re.findall(r"\w+", creator)} | {"aj", "bb", "ganson"}
-    while len(words) > 1 and words[-1].lower() in makers | {"r", "v"}:
-        words.pop()
-    while len(words) > 1 and words[0].lower() in {"bb", "gnome"}:
-        words.pop(0)
-    return " ".join(words)
-
-
-def clean_title(title, name, creator=""):
-    """The title of a picture, or its file's name where the title names a collection or nothing."""
-    title = clean_text(title)
-    if title in COLLECTION_TITLES or title.startswith(COLLECTION_PREFIXES) or not title:
-        return title_from_name(name, creator)
-    title = re.sub(r"\(email:[^)]*\)|\S+@\S+|\.svg$|[_-]openclipart$|-aj$", "", title)
-    title = re.sub(r"\(?\b(Architetto )?(Francesco )?Rollandin( Francesco)?\b\)?", "", title)
-    title = title.replace("_", " ")
-    return " ".join(title.split()) or title_from_name(name, creator)
-
-
-def clean_keywords(keywords, creator=""):
-    """Lower-case keywords without empty, technical and repeated ones, joined by "|"."""
-    kept = {}
-    for keyword in keywords:
-        keyword = clean_text(keyword).lower().replace("_", " ").replace("|", " ")
-        is_name = keyword == creator.lower() or "rollandin" in keyword
-        if keyword not in DROPPED_KEYWORDS and "hash(0x" not in keyword and not is_name:
-            kept[keyword] = None
-    return "|".join(sorted(kept))
-
-
-def clean_creator(creator):
-    """One spelling per creator, without mail and web addresses; "unknown" where none is named."""
-    creator = clean_text(creator)
-    if re.fullmatch(
-        r"(mailto:)?\S+(@| ON )\S+", creator
-    ):  # only a mail address: keep what is before the @
-        creator = re.split(r"@| ON ", creator.removeprefix("mailto:"))[0]
-    elif re.fullmatch(r"(https?://)?(www\.)?[\w-]+\.[\w.]+", creator) and " " not in creator:
-        creator = re.sub(r"^(https?://)?(www\.)?", "", creator).rsplit(".", 1)[0]
-    creator = re.sub(r"[<(\[][^>)\]]*(@|www\.|/~)[^>)\]]*[>)\]]", "", creator)
-    creator = re.sub(r"\s*[-,]?\s*(\S+@\S+|https?://\S+)", "", creator).strip(" ,;-")
-    if creator.lower() in UNKNOWN_CREATORS or creator.startswith("HASH(0x"):
-        return "unknown"
-    return CREATOR_ALIASES.get(creator, creator)
-
-
-def variant_key(title):
-    """What is left of a title without colours, numbers and "black and white"; the title if nothing."""
-    words = re.findall(r"[^\W\d_]+", title.lower())
-    return " ".join(word for word in words if word not in VARIANT_WORDS) or title.lower()
-
-
-def read_metadata(svg):
-    """Title, keywords, creator and licence of one SVG file, from its RDF description."""
-    work = next(node for node in ElementTree.fromstring(svg).iter() if node.tag.endswith("}Work"))
-    fields = {node.tag.rpartition("}")[2]: node for node in work}
-
-    def texts(field, tag):
-        return (
-            [node.text or "" for node in fields[field].iter() if node.tag.endswith(tag)]
-            if field in fields
-            else []
-        )
-
-    licence = fields["license"].attrib if "license" in fields else {}
-    return {
-        "title": (fields["title"].text or "") if "title" in fields else "",
-        "keywords": texts("subject", "}li"),
-        "creator": " and ".join(
-            filter(None, (text.strip() for text in texts("creator", "}title")))
-        ),
-        "licence": next((value for key, value in licence.items() if key.endswith("}resource")), ""),
-    }
 
 
 # ---------------------------------------------------------------- pictures
@@ -218,17 +101,18 @@ def render(png):
     return result if np.asarray(result, dtype=float).std() / 255 >= MIN_CONTRAST else None
 
 
-def thumbnail(picture):
-    """A 32 x 32 x 3 vector in [0, 1] by which near duplicates are found."""
-    small = picture.resize((32, 32), Image.Resampling.BOX)
-    return np.asarray(small, dtype=np.float64).ravel() / 255
+def thumbnails(pictures):
+    """Rows of 32 x 32 x 3 numbers in [0, 1] by which near duplicates are found."""
+    small = [picture.resize((32, 32), Image.Resampling.BOX) for picture in pictures]
+    return np.stack([np.asarray(picture, dtype=np.float64).ravel() / 255 for picture in small])
 
 
 def near_pairs(vectors, threshold):
     """Pairs i < j of pictures that differ by less than `threshold` of their ink, as two arrays.
 
-    With ink = 1 - colour, the difference is |ink_i - ink_j|^2 / (|ink_i|^2 + |ink_j|^2): 0 for equal
-    pictures, 1 for drawings that do not overlap. Without the denominator, all faint drawings are near.
+    With ink = 1 - colour, the difference is |ink_i - ink_j|^2 / (|ink_i|^2 + |ink_j|^2): 0 for
+    equal pictures, 1 for drawings that do not overlap. Without the denominator, all faint drawings
+    would be near.
     """
     ink = 1 - vectors
     squares = (ink**2).sum(1)
@@ -329,44 +213,41 @@ def find_series(pairs, n):
     return pd.Series(np.arange(n)).groupby(labels).transform("min").to_numpy()
 
 
-def build(svg_deb, png_deb):
-    """Return (items frame, {path: WebP bytes})."""
-    svgs, svg_links = read_package(svg_deb, "openclipart-svg", "svg")
-    pngs, png_links = read_package(png_deb, "openclipart-png", "png")
-    curation = pd.read_csv(HERE / "curation.csv", dtype=str, keep_default_na=False).set_index(
-        "source"
-    )
-    unknown = set(curation.index) - set(svgs)
-    assert not unknown, f"curation.csv names pictures that the package does not hold: {unknown}"
-    excluded = curation.index[curation["exclude"] != ""]
-    moved = curation["category"][curation["category"] != ""].to_dict()
+def read_curation(path, sources):
+    """Return (excluded sources, {source: category}, {source: title}) of curation.csv."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("source")
+    lost = set(table.index) - set(sources)
+    if lost:
+        sys.exit(f"{path.name} names pictures that the package does not hold: {sorted(lost)}")
+    category, title = (table[name][table[name] != ""].to_dict() for name in ("category", "title"))
+    return set(table.index[table["exclude"] != ""]), category, title
 
-    rows, pictures, digests = [], [], set()
-    # The excluded come first, so that their copies under other names fall with them; "unsorted" last.
-    order = sorted(svgs, key=lambda s: (s not in excluded, s.startswith("unsorted/"), s))
-    for source in order:
+
+def collect(svgs, pngs, links, curation):
+    """Return (items frame, list of pictures) of all that pass the rules, no picture twice."""
+    excluded, moved, renamed = curation
+    rows, pictures, seen = [], [], set()
+    # The excluded first, so that their copies under other names fall with them; "unsorted" last.
+    for source in sorted(svgs, key=lambda s: (s not in excluded, s.startswith("unsorted/"), s)):
         metadata = read_metadata(svgs[source])
-        if not is_wanted(source, metadata) and source not in excluded:
+        if source not in excluded and not is_wanted(source, metadata):
             continue
-        if source.startswith("unsorted/") and source not in curation.index:
+        if source.startswith("unsorted/") and not {source} & (excluded | moved.keys()):
             continue
         original = source
-        while original in png_links:
-            original = png_links[original]
+        while original in links:
+            original = links[original]
         picture = render(pngs[original])
-        if picture is None:
+        if picture is None or picture.tobytes() in seen:
             continue
-        digest = sha256(picture.tobytes())
-        if digest in digests:
-            continue
-        digests.add(digest)
+        seen.add(picture.tobytes())
         if source in excluded:
             continue
-        creator = clean_creator(metadata["creator"])
         folder, name = posixpath.split(source)
+        creator = clean_creator(metadata["creator"])
         rows.append(
             {
-                "title": clean_title(metadata["title"], name, creator),
+                "title": renamed.get(source) or clean_title(metadata["title"], name, creator),
                 "keywords": clean_keywords(metadata["keywords"], creator),
                 "category": moved.get(source, FOLDER_CATEGORY.get(folder, folder)),
                 "creator": creator,
@@ -374,35 +255,44 @@ def build(svg_deb, png_deb):
             }
         )
         pictures.append(picture)
-    items = pd.DataFrame(rows)
-    vectors = np.stack([thumbnail(picture) for picture in pictures])
+    order = sorted(range(len(rows)), key=lambda i: rows[i]["path"])
+    return pd.DataFrame([rows[i] for i in order]), [pictures[i] for i in order]
 
-    # The same drawing under two creators would leak across a split by creator: keep the first.
-    first, second = near_pairs(vectors, NEAR_OF_TWO_CREATORS)
+
+def drop_copies(items, pictures):
+    """Keep the first of a drawing that two creators claim: it would leak across a split."""
+    first, second = near_pairs(thumbnails(pictures), NEAR_OF_TWO_CREATORS)
     creators = items["creator"].to_numpy()
-    repeated = np.unique(second[creators[first] != creators[second]])
-    kept = np.setdiff1d(np.arange(len(items)), repeated)
-    kept = kept[np.argsort(items["path"].to_numpy()[kept], kind="stable")]
-    items, vectors = items.iloc[kept].reset_index(drop=True), vectors[kept]
-    pictures = [pictures[i] for i in kept]
+    copies = second[creators[first] != creators[second]]
+    kept = np.setdiff1d(np.arange(len(items)), copies)
+    return items.iloc[kept].reset_index(drop=True), [pictures[i] for i in kept]
 
-    words = items["title"].str.lower() + "|" + items["keywords"]
-    same_words = words.duplicated(keep="first")
-    variant = [
-        items["title"].map(variant_key),
-        items["creator"],
-        items["path"].map(posixpath.dirname),
-    ]
+
+def add_series(items, pictures):
+    """Return `items` with item_id, series and candidate; see README.md for what they mean."""
     positions = pd.Series(np.arange(len(items)))
-    of_same_title = positions.groupby([column.to_numpy() for column in variant]).transform("min")
-    first, second = near_pairs(vectors, NEAR_OF_ONE_CREATOR)
-    one_creator = items["creator"].to_numpy()[first] == items["creator"].to_numpy()[second]
-    first, second = first[one_creator], second[one_creator]
-    pairs = np.concatenate([first, of_same_title]), np.concatenate([second, positions])
-    series = find_series(pairs, len(items))
-    items["item_id"] = np.arange(1, len(items) + 1)
-    items["series"] = series + 1
-    items["candidate"] = (items["series"] == items["item_id"]) & ~same_words
+    folders = items["path"].map(posixpath.dirname)
+    same_title = [items["title"].map(variant_key), items["creator"], folders]
+    titled = positions.groupby([column.to_numpy() for column in same_title]).transform("min")
+    first, second = near_pairs(thumbnails(pictures), NEAR_OF_ONE_CREATOR)
+    creators = items["creator"].to_numpy()
+    alike = creators[first] == creators[second]
+    pairs = np.concatenate([first[alike], titled]), np.concatenate([second[alike], positions])
+    same_words = (items["title"].str.lower() + "|" + items["keywords"]).duplicated()
+    item_id = np.arange(1, len(items) + 1)
+    series = item_id[find_series(pairs, len(items))]
+    return items.assign(
+        item_id=item_id, series=series, candidate=(series == item_id) & ~same_words.to_numpy()
+    )
+
+
+def build(svg_deb, png_deb):
+    """Return (items frame, {path: WebP bytes})."""
+    svgs, _ = read_package(svg_deb, "openclipart-svg", "svg")
+    pngs, links = read_package(png_deb, "openclipart-png", "png")
+    items, pictures = collect(svgs, pngs, links, read_curation(HERE / "curation.csv", svgs))
+    items, pictures = drop_copies(items, pictures)
+    items = add_series(items, pictures)
     items["category"] = merge_categories(items["category"])
     contents = {
         path: encode(picture) for path, picture in zip(items["path"], pictures, strict=True)
