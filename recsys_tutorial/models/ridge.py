@@ -1,0 +1,195 @@
+"""Many small ridge regressions at once: the half-step of every alternating least squares.
+
+Half of an ALS iteration asks the same question of every row (a user, or an item): given the other
+side's vectors, which vector of mine fits my own observations best? The rows do not depend on each
+other, so they are solved together, without a Python loop over them.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import threadpoolctl
+from scipy import sparse
+
+_BLOCK_ELEMENTS = 2**17  # float64 values of gathered features held at a time by a thread: 1 MB
+_PADDING = 1.25  # in a block, the longest row has at most this many times the shortest one's
+
+
+class _Block(NamedTuple):
+    rows: np.ndarray  # (b,) rows of the matrix
+    columns: np.ndarray  # (b, w) their column indices; n_columns where padded
+    places: np.ndarray  # (b, w) where their values stand in matrix.data; nnz where padded
+
+
+class BatchedRidge:
+    """One weighted ridge regression per row of a sparse matrix, over the row's stored columns.
+
+    For row r, with f_j the feature vector of column j, `solve` finds
+
+        x_r = argmin_x  sum_j w_rj (y_rj - f_j . x)^2 + sum_k d_rk x_k^2
+            = (F' W F + D)^-1 F' W y                            n_r >= k: a k x k system,
+            = D^-1 F' (F D^-1 F' + W^-1)^-1 y                   n_r <  k: an n_r x n_r system,
+
+    the second by the push-through identity: most items have few ratings, and then it is the much
+    smaller system. Rows with similar numbers of observations are padded to one rectangle and
+    solved by batched BLAS and LAPACK calls. Blocks are cut so that each works on about a
+    megabyte, whatever the number of rows, columns or observations (one k x k system at least);
+    they are shared out among threads, and since each row's arithmetic stays the same, the result
+    does not depend on the number of threads.
+
+    Parameters
+    ----------
+    matrix : csr_matrix (n_rows, n_columns); only the pattern of its stored entries is used
+    n_features : int, k, the length of a feature vector
+    block_elements : int, gathered feature values that a thread holds at a time
+    n_threads : int or None for all cores that this process may use
+    """
+
+    def __init__(
+        self,
+        matrix: sparse.csr_matrix,
+        n_features: int,
+        *,
+        block_elements: int = _BLOCK_ELEMENTS,
+        n_threads: int | None = None,
+    ):
+        self.shape = matrix.shape
+        self.n_features = n_features
+        self.block_elements = block_elements
+        self.n_threads = _usable_cores() if n_threads is None else n_threads
+        self._blocks = list(self._group(matrix))
+
+    def solve(
+        self,
+        features: np.ndarray,
+        targets: np.ndarray,
+        penalty: np.ndarray,
+        weights: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Solve all rows.
+
+        Parameters
+        ----------
+        features : ndarray (n_columns, k)
+        targets : ndarray (nnz,), y in the order of matrix.data
+        penalty : ndarray (k,) or (n_rows, k), d >= 0
+        weights : ndarray (nnz,), w > 0, or None for ones
+
+        Returns
+        -------
+        x : ndarray (n_rows, k); zeros for a row without observations
+        explained : ndarray (n_rows,), (F' W y) . x: the minimum is sum_j w_j y_j^2 - explained,
+            so the objective comes without another pass over the data
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError (a ValueError) when a row's system is singular.
+        """
+        # Padded places point at a last feature vector of zeros, which adds nothing to any sum.
+        features = np.concatenate([features, np.zeros((1, self.n_features))])
+        targets = np.append(targets, 0.0)
+        weights = None if weights is None else np.append(weights, 1.0)
+        with np.errstate(divide="ignore"):
+            inverse_penalty = 1.0 / penalty
+        all_positive = bool(np.all(penalty > 0))
+        x = np.zeros((self.shape[0], self.n_features))
+        explained = np.zeros(self.shape[0])
+
+        def solve_block(block: _Block) -> None:
+            rows, columns, places = block
+            narrow = all_positive and columns.shape[1] < self.n_features
+            step = _narrow if narrow else self._wide
+            d = inverse_penalty if narrow else penalty
+            d = d if d.ndim == 1 else d[rows][:, None, :]  # (b, 1, k)
+            w = np.float64(1.0) if weights is None else weights[places]  # (b, w)
+            y = targets[places]  # (b, w)
+            try:
+                x[rows], explained[rows] = step(features, columns, y, w, d)
+            except np.linalg.LinAlgError as error:
+                raise np.linalg.LinAlgError(
+                    f"the normal equations of one of the rows {rows[:5].tolist()}... are "
+                    "singular: raise the regularisation"
+                ) from error
+
+        with (
+            _blas().limit(limits=1),  # the blocks are what runs in parallel
+            ThreadPoolExecutor(self.n_threads) as pool,
+        ):
+            list(pool.map(solve_block, self._blocks))
+        if not np.isfinite(x).all():
+            row = int(np.flatnonzero(~np.isfinite(x).all(axis=1))[0])
+            raise np.linalg.LinAlgError(
+                f"the normal equations of row {row} are numerically singular: raise the "
+                "regularisation"
+            )
+        return x, explained
+
+    def _group(self, matrix: sparse.csr_matrix):
+        """Cut the rows, sorted by their number of observations, into blocks."""
+        counts = np.diff(matrix.indptr)
+        order = np.argsort(counts, kind="stable")
+        order = order[np.searchsorted(counts[order], 1) :]  # rows without observations stay 0
+        counts = counts[order]
+        n_columns, nnz = matrix.shape[1], matrix.nnz
+        columns_or_pad = np.append(matrix.indices, n_columns)
+        start = 0
+        while start < len(order):
+            stop = np.searchsorted(counts, int(counts[start] * _PADDING), side="right")
+            width = counts[stop - 1]
+            # A row needs its features and, at worst, its k x k system.
+            values_per_row = self.n_features * max(width, min(width, self.n_features))
+            stop = min(stop, start + max(1, self.block_elements // values_per_row))
+            width = counts[stop - 1]
+            rows = order[start:stop]
+            places = matrix.indptr[rows][:, None] + np.arange(width)  # (b, w)
+            places[np.arange(width) >= counts[start:stop, None]] = nnz
+            yield _Block(rows, columns_or_pad[places], places)
+            start = stop
+
+    def _wide(self, features, columns, y, w, d):
+        """Rows with many observations: (F' W F + D) x = F' W y, a k x k system each."""
+        b, width = columns.shape
+        k = self.n_features
+        gram = np.zeros((b, k, k))
+        right = np.zeros((b, k, 1))
+        wy = w * y
+        # One pass, except for a row so long that its features alone would burst the block.
+        step = max(1, self.block_elements // (b * k))
+        for start in range(0, width, step):
+            part = slice(start, start + step)
+            f = features.take(columns[:, part], axis=0)  # (b, w, k)
+            wf = f * (w if w.ndim == 0 else w[:, part, None])
+            gram += f.transpose(0, 2, 1) @ wf  # (b, k, w) @ (b, w, k) -> (b, k, k)
+            right += f.transpose(0, 2, 1) @ wy[:, part, None]  # (b, k, w) @ (b, w, 1) -> (b, k, 1)
+        gram[:, range(k), range(k)] += np.squeeze(d, 1) if d.ndim == 3 else d
+        x = np.linalg.solve(gram, right)  # (b, k, 1)
+        return x[..., 0], (x * right).sum(axis=(1, 2))
+
+
+def _narrow(features, columns, y, w, inverse_d):
+    """Rows with fewer observations than features: (F D^-1 F' + W^-1) a = y, then x = D^-1 F' a."""
+    n = columns.shape[1]
+    f = features.take(columns, axis=0)  # (b, n, k)
+    fd = f * inverse_d
+    kernel = fd @ f.transpose(0, 2, 1)  # (b, n, k) @ (b, k, n) -> (b, n, n)
+    kernel[:, range(n), range(n)] += 1.0 / w
+    a = np.linalg.solve(kernel, y[..., None])  # (b, n, 1)
+    x = (a.transpose(0, 2, 1) @ fd)[:, 0]  # (b, 1, n) @ (b, n, k) -> (b, k)
+    # F x = y - W^-1 a, by the system just solved; so (F' W y) . x needs no product with F.
+    return x, (y * (w * y - a[..., 0])).sum(axis=1)
+
+
+@functools.cache
+def _blas() -> threadpoolctl.ThreadpoolController:
+    return threadpoolctl.ThreadpoolController().select(user_api="blas")
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
