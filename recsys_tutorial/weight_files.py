@@ -21,7 +21,7 @@ def verify(folder: str | os.PathLike) -> list[str]:
     """
     folder = Path(folder)
     try:
-        expected = read_manifest(folder)["files"]
+        expected = dict(read_manifest(folder)["files"])
     except FileNotFoundError:
         return missing_parts(folder)
     except (ValueError, LookupError, TypeError):

