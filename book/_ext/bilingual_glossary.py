@@ -39,6 +39,24 @@ class MarkChinese(SphinxTransform):
             ]
 
 
+def find_term(text, entries):
+    """The entry a bold text means: itself, its singular, or the one that begins with it.
+
+    >>> entries = {"embedding": 1, "content-based filtering": 2, "cold start": 3, "cold item": 4}
+    >>> find_term("Embeddings", entries), find_term("content-based", entries)
+    ('embedding', 'content-based filtering')
+    >>> find_term("cold", entries) is None  # two begin with it
+    True
+    """
+    names = {re.sub(r"[-\s]+", " ", name): name for name in entries}
+    text = re.sub(r"[-\s]+", " ", text.strip().lower())
+    for form in (text, text.removesuffix("s")):
+        if form in names:
+            return names[form]
+    longer = [name for form, name in names.items() if form.startswith(f"{text} ")]
+    return longer[0] if len(longer) == 1 else None
+
+
 def glossary_entries(env):
     """Every term, in lower case, with (page, anchor, tooltip)."""
     entries = {}
@@ -67,8 +85,7 @@ def link_terms(app, doctree, docname):
     entries = app.env.glossary_entries
     linked = set()
     for strong in list(doctree.findall(nodes.strong)):
-        text = strong.astext().strip().lower()
-        name = next((t for t in (text, text.removesuffix("s")) if t in entries), None)
+        name = find_term(strong.astext(), entries)
         inside_link = isinstance(strong.parent, nodes.reference)
         if name is None or name in linked or inside_link:
             continue
