@@ -54,7 +54,8 @@ def ndcg_at_k(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> np.nda
     hits, n_relevant = _hits(ranked, relevant, k)
     discount = 1.0 / np.log2(np.arange(2, k + 2))  # (k,)
     ideal = np.concatenate([[1.0], np.cumsum(discount)])  # ideal[m]: m relevant; 1 avoids 0 / 0
-    dcg = hits @ discount[: hits.shape[1]]  # (n_users,)
+    # Not hits @ discount: BLAS's last digit depends on which other users are in the matrix.
+    dcg = (hits * discount[: hits.shape[1]]).sum(axis=1)  # (n_users,)
     return _nan_where_none(dcg / ideal[np.minimum(n_relevant, k)], n_relevant)
 
 
@@ -153,14 +154,19 @@ def _hits(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> tuple[np.n
 
 
 def _columns(ranked: np.ndarray, n_items: int) -> np.ndarray:
-    """`ranked` as int64 (unsigned beside signed would become float), every entry a column or -1."""
+    """`ranked` as int64, every entry a column or -1.
+
+    Converted first: unsigned beside signed would become float, and NumPy 2.1 crashes where a view
+    of unsigned integers is compared with -1.
+    """
     ranked = np.asarray(ranked)
     if ranked.dtype.kind not in "iu":
         raise ValueError(f"ranked must hold whole item columns, got dtype {ranked.dtype}")
+    ranked = ranked.astype(np.int64)
     wrong = (ranked >= n_items) | (ranked < -1)
     if wrong.any():
         raise ValueError(f"ranked holds {ranked[wrong][0]}, outside the columns -1..{n_items - 1}")
-    return ranked.astype(np.int64)
+    return ranked
 
 
 def _nan_where_none(values: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
