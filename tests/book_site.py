@@ -1,9 +1,13 @@
 """Build the site and read its pages: what tests/test_book.py and tests/test_browser.py share."""
 
+import atexit
+import functools
 import json
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,6 +24,16 @@ def build(source: Path, output: Path) -> subprocess.CompletedProcess:
     command = [sys.executable, "-c", start, "build", str(source), "-W", "-n"]
     command += ["--keep-going", "--path-output", str(output)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@functools.cache
+def built_site() -> Path:
+    """The folder of the site, built once for all tests of a process."""
+    output = Path(tempfile.mkdtemp(prefix="book-"))
+    atexit.register(shutil.rmtree, output, ignore_errors=True)
+    result = build(ROOT, output)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return output / "_build" / "html"
 
 
 def toc_files() -> list[str]:

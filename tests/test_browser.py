@@ -46,12 +46,9 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory):
+def site():
     """The folder of the built site."""
-    output = tmp_path_factory.mktemp("book")
-    result = book_site.build(ROOT, output)
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    return output / "_build" / "html"
+    return book_site.built_site()
 
 
 @pytest.fixture(scope="session")
