@@ -262,6 +262,14 @@ def test_the_checks_see_planted_faults(site, new_tab):
         planted.unlink()
 
 
+def test_the_first_page_leads_to_the_landing_page(new_tab):
+    tab = new_tab()
+    tab.page.goto(tab.base, wait_until="commit")
+    tab.page.wait_for_url("**/book/intro.html")
+    tab.page.locator(".bd-article h1").wait_for(state="visible")
+    assert tab.errors == []
+
+
 # --- Search --------------------------------------------------------------------------------------
 
 

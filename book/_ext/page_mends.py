@@ -83,6 +83,28 @@ def mend(html):
     return html
 
 
+def write_first_page(app, exception):
+    """The site's own address leads to the landing page: a whole page, with a link to click."""
+    if exception or app.builder.format != "html" or app.config.root_doc == "index":
+        return
+    target, title = app.builder.get_target_uri(app.config.root_doc), app.config.html_title
+    (Path(app.outdir) / "index.html").write_text(
+        f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="refresh" content="0; url={target}">
+<title>{title}</title>
+</head>
+<body><main><h1><a href="{target}">{title}</a></h1></main></body>
+</html>
+""",
+        encoding="utf-8",
+    )
+
+
 def mend_pages(app, exception):
     if exception or app.builder.format != "html":
         return
@@ -97,5 +119,6 @@ def setup(app):
     app.connect("doctree-read", replace_remote_images)
     app.connect("doctree-read", keep_punctuation)
     app.connect("html-page-context", drop_scripts, priority=900)
+    app.connect("build-finished", write_first_page, priority=400)  # before the stock redirect
     app.connect("build-finished", mend_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
