@@ -399,6 +399,18 @@ def test_dark_mode_is_switched_on_stays_on_and_is_legible(new_tab):
     assert tab.errors == []
 
 
+def test_paper_is_white_also_when_the_screen_is_dark(new_tab):
+    page = new_tab(scheme="dark").open("book/notation.html")
+    page.emulate_media(media="print")
+    page.wait_for_function("document.documentElement.dataset.theme === 'light'")
+    page.wait_for_timeout(500)  # colours change over some frames
+    looks = page.evaluate(CONTRAST)
+    assert looks["dark"] is False
+    assert looks["ratio"] >= 7
+    page.emulate_media(media="screen")
+    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+
+
 def test_figures_lie_on_white_in_the_dark(new_tab):
     tab = new_tab(scheme="dark")
     for name in chapters():
