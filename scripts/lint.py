@@ -20,8 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def write_sources(notebook: Path, folder: Path) -> None:
-    """Write each cell's source to ``folder/<notebook's name>/cell <number>.txt``."""
-    target = folder / notebook.name
+    """Write each cell's source to ``folder/<notebook's stem>/cell <number>.txt``."""
+    # The stem alone: pyproject.toml tells codespell to skip what ends in .ipynb.
+    target = folder / notebook.stem
     target.mkdir(parents=True)
     for number, cell in enumerate(json.loads(notebook.read_text(encoding="utf-8"))["cells"]):
         source = cell["source"]

@@ -43,6 +43,11 @@ PIP_FAILURES = [
         "that can be reached (behind a proxy: HTTPS_PROXY), and start again",
     ),
     (
+        r"from versions: none\)\s+ERROR: No matching distribution found for (?P<what>\S+)",
+        "pip finds no version of {what} at all: either there is no network (PIP_INDEX_URL sets a "
+        "mirror that can be reached), or this Python is newer than the versions in constraints.txt",
+    ),
+    (
         r"No matching distribution found for (?P<what>\S+)",
         "the package index has no {what} for this Python and system; the versions in "
         "constraints.txt are for Python 3.11 to 3.13 on Linux, macOS and Windows",
