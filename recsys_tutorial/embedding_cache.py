@@ -131,7 +131,7 @@ class EmbeddingCache:
                 return keys, vectors
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
             pass
         path.unlink(missing_ok=True)
         return None

@@ -314,14 +314,24 @@ def _tuned_length(folder: Path, limit: int) -> int:
 def _load_vit(folder: Path, size: tuple[int, int]) -> nn.Module:
     """Return timm's model for pictures of this (height, width), with the folder's weights."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    model = timm.create_model(
-        config["architecture"],
-        pretrained=False,
-        pretrained_cfg=config.get("pretrained_cfg"),
-        num_classes=0,
-        img_size=size,
-        **config.get("model_args", {}),
-    )
+
+    def build() -> nn.Module:
+        return timm.create_model(
+            config["architecture"],
+            pretrained=False,
+            pretrained_cfg=config.get("pretrained_cfg"),
+            num_classes=0,
+            img_size=size,
+            **config.get("model_args", {}),
+        )
+
+    try:
+        with torch.device("meta"):  # no random numbers for weights that are replaced right away
+            model = build()
+        if any(buffer.is_meta for buffer in model.buffers()):  # computed, not in the file
+            model = build()
+    except TypeError as error:  # a network without position embeddings takes no img_size
+        raise ValueError(f"{config['architecture']} is no vision transformer of timm") from error
     if not hasattr(model, "blocks") or not hasattr(model, "pos_embed"):
         raise ValueError(f"{config['architecture']} is no vision transformer of timm")
     patch = model.patch_embed.patch_size
@@ -333,10 +343,10 @@ def _load_vit(folder: Path, size: tuple[int, int]) -> nn.Module:
         )
     state = load_file(folder / "model.safetensors")
     classifier = f"{config.get('pretrained_cfg', {}).get('classifier') or 'head'}."
-    state = {name: values for name, values in state.items() if not name.startswith(classifier)}
+    state = {name: v.float() for name, v in state.items() if not name.startswith(classifier)}
     n_prefix = 0 if model.no_embed_class else model.num_prefix_tokens
     state["pos_embed"] = resample_abs_pos_embed(
         state["pos_embed"], model.patch_embed.grid_size, num_prefix_tokens=n_prefix, antialias=False
     )
-    model.load_state_dict(state)
+    model.load_state_dict(state, assign=True)
     return model

@@ -241,7 +241,7 @@ class Encoder(nn.Module):
 
     def _version(self) -> int:
         # torch counts in-place changes of a tensor: optimizer steps and load_state_dict show here
-        return sum(p._version for p in self.model.parameters())
+        return sum(p._version for p in self.model.parameters() if not p.is_inference())
 
     def _identify(self, item) -> tuple[object, bytes]:
         """Return what to keep of an item until its batch comes, and its key; ValueError if bad."""
