@@ -26,7 +26,8 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 
 ROOT = Path(__file__).resolve().parents[1]
 CELL_TIMEOUT = 1800
-KEPT_CELL_METADATA = {"tags", "slideshow"}
+# mystnb holds the alternative texts of figures, which the site shows.
+KEPT_CELL_METADATA = {"tags", "slideshow", "mystnb"}
 NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},

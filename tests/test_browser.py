@@ -106,7 +106,10 @@ def new_tab(chromium, site, base):
 
     def make(size=WIDE, scheme="light", **options):
         context = chromium.new_context(
-            viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, **options
+            viewport={"width": size[0], "height": size[1]},
+            color_scheme=scheme,
+            reduced_motion="reduce",  # else axe sees colours half-way between two states
+            **options,
         )
         context.set_default_timeout(10_000)
         tab = Tab(context.new_page(), base)
