@@ -14,11 +14,12 @@ from array import array
 import numpy as np
 import pandas as pd
 
-from recsys_tutorial._tables import DataFileError, Table, header_of
+from recsys_tutorial._tables import DataFileError, Table, header_of, plain
 
 ITEM_COLUMNS = ("movieId", "title", "genres")
 RATING_COLUMNS = ("userId", "movieId", "rating", "timestamp")
 RATING_NAMES = ("user_id", "item_id", "rating", "timestamp")
+CHUNK_LINES = 1_000_000  # lines that pandas holds as text at a time
 NO_GENRES = "(no genres listed)"
 # The order of the flags that close each line of u.item (the README of MovieLens 100K).
 GENRES_100K = (
@@ -138,26 +139,28 @@ def _parse_in_c(data: bytes, kind: str) -> pd.DataFrame | None:
         if b"\t" in data:
             return None
         data = data.replace(b"::", b"\t")  # pandas in C takes separators of one character
-    # The whole numbers are left to inference: asked for int64, pandas goes through float64 where a
-    # field does not fit, and rounds or wraps it.
-    dtype = {name: str for name in names if name not in RATING_COLUMNS} | {"rating": np.float64}
-    frame = pd.read_csv(
-        io.BytesIO(data),
-        names=names,
-        dtype=dtype,
-        encoding="utf-8-sig",
-        na_filter=False,
-        float_precision="round_trip",
-        **layout,
-    )
-    if not isinstance(frame.index, pd.RangeIndex):  # more fields than columns became an index
+    # Whole numbers are left to inference: asked for int64, pandas goes through float64 where a
+    # field does not fit, and rounds or wraps it. Ratings take few values, each read once by Python.
+    dtype = {name: str for name in names if name not in RATING_COLUMNS} | {"rating": "category"}
+    chunks = []
+    options = {"names": names, "dtype": dtype, "encoding": "utf-8-sig", "na_filter": False}
+    with pd.read_csv(io.BytesIO(data), chunksize=CHUNK_LINES, **options, **layout) as reader:
+        for chunk in reader:
+            if not isinstance(chunk.index, pd.RangeIndex):  # a field too many became an index
+                return None
+            if any(chunk[name].dtype != np.int64 for name in RATING_COLUMNS if name != "rating"):
+                return None
+            texts = chunk["rating"].cat.categories
+            values = np.array([float(plain(text)) for text in texts])
+            chunk["rating"] = values[chunk["rating"].cat.codes.to_numpy()]
+            chunks.append([chunk[name].to_numpy(copy=True) for name in RATING_COLUMNS])
+    if not chunks:
         return None
+    columns = [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
     # A line that ends early is filled up by pandas, unseen where the last columns are not ours.
-    if kind == "csv" and data.count(b",") != (len(frame) + 1) * (len(names) - 1):
+    if kind == "csv" and data.count(b",") != (len(columns[0]) + 1) * (len(names) - 1):
         return None
-    frame = frame[list(RATING_COLUMNS)].set_axis(list(RATING_NAMES), axis=1)
-    whole = frame.dtypes.drop("rating")
-    return frame if (whole == np.int64).all() else None
+    return pd.DataFrame(dict(zip(RATING_NAMES, columns, strict=True)), copy=False)
 
 
 def _is_valid(frame: pd.DataFrame, item_ids: np.ndarray, scale) -> bool:
