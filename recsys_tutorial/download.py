@@ -137,8 +137,10 @@ def _reason(error: requests.RequestException) -> str:
         return f"HTTP {error.response.status_code} {error.response.reason}"
     if isinstance(error, requests.exceptions.SSLError):
         return "the server's certificate is not valid (expired, or replaced by a proxy)"
-    if isinstance(error, requests.Timeout):
+    if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return "no answer in time"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the transfer was cut off"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection to the server"
     return f"{type(error).__name__}: {str(error)[:160]}"
