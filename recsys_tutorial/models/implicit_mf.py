@@ -10,8 +10,8 @@ from scipy import sparse
 from recsys_tutorial.losses import bpr_loss
 from recsys_tutorial.models.baselines import check_history
 from recsys_tutorial.models.ridge import BatchedRidge
+from recsys_tutorial.monitoring import FitMonitor
 from recsys_tutorial.sampling import UniformNegatives
-from recsys_tutorial.training import FitMonitor
 
 
 class ImplicitALS:
@@ -81,7 +81,7 @@ class ImplicitALS:
         Parameters
         ----------
         train : csr_matrix (n_users, n_items), r_ui >= 0: ones, or counts
-        validation, patience : early stopping, see `training.FitMonitor`; larger is better, for
+        validation, patience : early stopping, see `monitoring.FitMonitor`; larger is better, for
             example ``lambda model: evaluate(model, split.validation)["ndcg@10"]``
 
         Raises

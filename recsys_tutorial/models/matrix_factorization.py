@@ -11,7 +11,7 @@ from scipy import sparse
 from recsys_tutorial.models.baselines import check_history
 from recsys_tutorial.models.implicit_mf import BPR, ImplicitALS
 from recsys_tutorial.models.ridge import BatchedRidge
-from recsys_tutorial.training import FitMonitor
+from recsys_tutorial.monitoring import FitMonitor
 
 __all__ = ["BPR", "BiasedMF", "ImplicitALS"]
 
@@ -112,7 +112,7 @@ class BiasedMF:
         item_ids : ndarray or None
             The catalogue, for a frame: what the columns of `score` stand for. By default the
             rated items. An item without a rating gets bias 0 and vector 0.
-        validation, patience : early stopping, see `training.FitMonitor`; larger is better, for
+        validation, patience : early stopping, see `monitoring.FitMonitor`; larger is better, for
             example ``lambda model: -rmse(r, model.predict(u, i))``
 
         Raises

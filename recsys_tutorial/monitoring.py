@@ -1,0 +1,134 @@
+"""What every iterative fit shares: a progress bar, a history, and stopping early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+
+class FitMonitor:
+    """Runs the iterations of a model's fit: shows progress, keeps the history, stops early.
+
+    ::
+
+        monitor = FitMonitor(model, iterations=20, validation=score_on_validation_users)
+        for _ in monitor:
+            ...                                   # one iteration; sets the model's attributes
+            monitor.record(objective=value)
+        model.history_ = monitor.finish()
+
+    Parameters
+    ----------
+    model : the object whose state is watched, see `model_state`
+    iterations : int, at most so many
+    validation : callable model -> float, or None
+        Called after each iteration; **larger is better** (pass a negative error). The fit stops
+        after `patience` iterations without a new best, and `finish` puts the state of the best
+        iteration back.
+    patience : int
+    steps : int, steps in an iteration, for the bar: call `advance` after each
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        iterations: int,
+        *,
+        validation: Callable[[Any], float] | None = None,
+        patience: int = 3,
+        steps: int = 1,
+    ):
+        if validation is not None and not callable(validation):
+            raise ValueError(f"validation must be a function of the model, got {validation!r}")
+        if patience < 1:
+            raise ValueError(f"patience must be at least 1, got {patience}")
+        self.model, self.iterations, self.steps = model, iterations, steps
+        self.validation, self.patience = validation, patience
+        self.best_state: dict | None = None
+        self._rows: list[dict[str, float]] = []
+        self._best, self._best_iteration = -np.inf, 0
+        self._bar: tqdm | None = None
+
+    def __iter__(self) -> Iterator[int]:
+        done, total = len(self._rows), self.iterations * self.steps
+        # disable=None: no bar where standard error is not a terminal (notebooks, logs, tests).
+        options = {"desc": type(self.model).__name__, "disable": None, "leave": False}
+        with tqdm(total=total, initial=done * self.steps, **options) as self._bar:
+            for iteration in range(done + 1, self.iterations + 1):
+                waited = iteration - 1 - self._best_iteration
+                if self.validation is not None and waited >= self.patience:
+                    break
+                yield iteration
+                shown = {name: f"{value:.5g}" for name, value in self._rows[-1].items()}
+                self._bar.set_postfix(shown, refresh=False)
+                self._bar.update(iteration * self.steps - self._bar.n)
+
+    def advance(self, steps: int = 1) -> None:
+        """Move the bar on within an iteration."""
+        self._bar.update(steps)
+
+    def record(self, **values: float) -> None:
+        """Keep one iteration's numbers; `objective` must be finite."""
+        iteration = len(self._rows) + 1
+        objective = values.get("objective", 0.0)
+        if not np.isfinite(objective):
+            raise FloatingPointError(
+                f"the objective of {type(self.model).__name__} became {objective} in iteration "
+                f"{iteration}: lower learning_rate or raise reg"
+            )
+        row = {name: float(value) for name, value in values.items()}
+        if self.validation is not None:
+            score = float(self.validation(self.model))
+            if np.isnan(score):
+                raise ValueError(f"validation returned nan in iteration {iteration}")
+            row["validation"] = score
+            if score > self._best or self.best_state is None:
+                self._best, self._best_iteration = score, iteration
+                self.best_state = model_state(self.model)
+        self._rows.append(row)
+
+    def finish(self) -> pd.DataFrame:
+        """Put the best iteration's state back; the history, one row per iteration from 1."""
+        if self.best_state is not None:
+            restore_state(self.model, self.best_state)
+        index = pd.RangeIndex(1, len(self._rows) + 1, name="iteration")
+        return pd.DataFrame(self._rows, index=index)
+
+    def progress(self) -> dict:
+        """The monitor's state in a form that JSON holds; `best_state` is the rest of it."""
+        return {"rows": self._rows, "best": self._best, "best_iteration": self._best_iteration}
+
+    def resume(self, progress: dict, best_state: dict | None) -> None:
+        """Go on from a state that `progress` and `best_state` gave."""
+        self._rows, self.best_state = progress["rows"], best_state
+        self._best, self._best_iteration = progress["best"], progress["best_iteration"]
+
+
+def model_state(model: Any) -> dict[str, Any]:
+    """A copy of what training changes.
+
+    Of a `torch.nn.Module` the parameters that require gradients and the persistent buffers; of
+    any other model the fitted arrays, whose names end in "_".
+    """
+    if hasattr(model, "state_dict"):
+        named = model.named_parameters(remove_duplicate=False)
+        frozen = {name for name, parameter in named if not parameter.requires_grad}
+        state = model.state_dict()
+        return {name: state[name].detach().clone() for name in state if name not in frozen}
+    return {
+        name: value.copy()
+        for name, value in vars(model).items()
+        if name.endswith("_") and isinstance(value, np.ndarray)
+    }
+
+
+def restore_state(model: Any, state: dict[str, Any]) -> None:
+    """Put a state that `model_state` copied back into the model."""
+    if hasattr(model, "load_state_dict"):
+        model.load_state_dict(state, strict=False)
+    else:
+        vars(model).update(state)
