@@ -128,9 +128,8 @@ def _parse_in_c(data: bytes, kind: str) -> pd.DataFrame | None:
     layout = {"sep": "\t", "header": None, "quoting": csv.QUOTE_NONE}
     if kind == "csv":
         layout = {"sep": ",", "header": 0}
-        if (
-            data.find(b'"', data.find(b"\n")) >= 0
-        ):  # pandas reads '""1' as 1; numbers need no quotes
+        # Numbers need no quotation marks, and pandas reads '""1' as 1.
+        if data.find(b'"', data.find(b"\n")) >= 0:
             return None
         names, _ = header_of(data[:65536])
         if not set(RATING_COLUMNS) <= set(names) or len(set(names)) < len(names):
@@ -211,7 +210,7 @@ def walk_ratings(data: bytes, path, kind: str, item_ids: np.ndarray, scale) -> p
     repeated = frame.duplicated(["user_id", "item_id"]).to_numpy()
     if repeated.any():
         second = int(repeated.argmax())
-        user, item = frame.loc[second, ["user_id", "item_id"]].astype(int)
+        user, item = frame["user_id"].iat[second], frame["item_id"].iat[second]
         first = int(((frame["user_id"] == user) & (frame["item_id"] == item)).to_numpy().argmax())
         message = (
             f"user {user} has already rated film {item} on line {lines[first]}; "

@@ -336,6 +336,9 @@ BAD = {
         "film 10 on line 2"),
     "repeated rating next to it": ("csv", "ratings.csv", "1,20,3.0", "1,10,3.0", 3,
         "userId, movieId", "on line 2"),
+    "repeated rating of a large user": ("csv", "ratings.csv", "2,10,5.0,",
+        f"{2**53 + 1},10,5.0,1\n{2**53},10,5.0,1\n{2**53 + 1},10,5.0,", 6, "userId, movieId",
+        f"user {2**53 + 1} has already rated film 10 on line 4"),
     "repeated film": ("csv", "movies.csv", "30,NA", "20,NA", 4, "movieId",
         "film 20 is already on line 3"),
     "unknown film": ("csv", "ratings.csv", "2,10,5.0", "2,11,5.0", 4, "movieId",
@@ -524,9 +527,9 @@ def test_folder_without_a_release_says_what_is_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file or folder"):
         load_movielens(tmp_path / "nowhere")
     with pytest.raises(
-        ValueError, match=r"'smal' is neither a release \(small, 100k, 1m, 25m, 32m\)"
+        ValueError, match=r"'medium' is neither a release \(small, 100k, 1m, 25m, 32m\)"
     ):
-        load_movielens("smal")
+        load_movielens("medium")
 
 
 # ------------------------------------------------- the fast parser against the line-by-line parser
