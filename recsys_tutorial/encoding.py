@@ -83,6 +83,11 @@ class Encoder(nn.Module):
         """Parameters that an optimizer would change."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
+    @property
+    def changed(self) -> bool:
+        """Whether the weights may differ from those of the file."""
+        return self._version() != self._loaded_version
+
     def forward(self, inputs) -> Tensor:
         """Return the vectors (batch, dim) of inputs made by `prepare`, with gradients."""
         vectors = self.pool(inputs)  # (batch, dim)
@@ -227,7 +232,7 @@ class Encoder(nn.Module):
 
     def _cache(self) -> EmbeddingCache | None:
         """Return the cache of these settings; None once the weights may differ from the file's."""
-        if not self.use_cache or self.n_trainable or self._version() != self._loaded_version:
+        if not self.use_cache or self.n_trainable or self.changed:
             return None
         dtype = str(next(self.model.parameters()).dtype)
         settings = {

@@ -1,0 +1,387 @@
+"""Two towers: a user vector, an item vector, and nothing but a dot product between them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recsys_tutorial.checkpoints import load_tensors, save_tensors
+from recsys_tutorial.encoding import Encoder, best_device
+from recsys_tutorial.losses import info_nce, multinomial_loss
+from recsys_tutorial.models.baselines import check_history
+from recsys_tutorial.models.towers import (
+    EncoderTower,
+    FeatureTower,
+    HistoryTower,
+    IdTower,
+    ProjectionHead,
+    SumTower,
+    TextHistoryTower,
+)
+from recsys_tutorial.monitoring import model_state, restore_state
+from recsys_tutorial.training import train as run_training
+
+__all__ = [
+    "EncoderTower",
+    "FeatureTower",
+    "HistoryTower",
+    "IdTower",
+    "ProjectionHead",
+    "SumTower",
+    "TextHistoryTower",
+    "TwoTower",
+]
+
+_KIND = "a two-tower model"
+_BLOCK = 256  # users that are encoded at a time
+
+
+class TwoTower(nn.Module):
+    """score(user, item) = f(user) . g(item) / temperature + w log(1 + n_item).
+
+    f and g are the towers; n_item counts the item's likes in training, and w is learned (the
+    popularity prior; without it the towers have to find out for themselves that some items are
+    liked by everybody). Temperature and prior are folded into the vectors that `encode_users`
+    and `encode_items` return, so that **a score is exactly their dot product**, and any index
+    for dot products serves the model: item vectors are computed once, a user's at request time.
+
+    Start values come from torch's global generator when the parts are built: call
+    ``torch.manual_seed`` before. `fit` goes on from the present weights.
+
+    Parameters
+    ----------
+    user_tower : Module
+        Reads histories (`HistoryTower`, `TextHistoryTower`), or rows: then it knows its users (or
+        queries) by their number only.
+    item_tower : Module that reads rows. Give the same object to `HistoryTower` to tie the two.
+    similarity : "dot", or "cosine": both vectors scaled to length 1
+    temperature : float; by default 1 for "dot", where the towers can scale themselves, and 0.1 for
+        "cosine", where it is learned from there (at least 0.01)
+    popularity_prior : bool
+    dtype : of the trained heads; by default float64 on a machine without a GPU, so that results
+        repeat on other processors, else float32. Encoders keep float32.
+
+    Attributes
+    ----------
+    history_ : DataFrame of `fit`, see `training.train`
+    """
+
+    def __init__(
+        self,
+        user_tower: nn.Module,
+        item_tower: nn.Module,
+        *,
+        similarity: str = "dot",
+        temperature: float | None = None,
+        popularity_prior: bool = False,
+        dtype: torch.dtype | None = None,
+    ):
+        super().__init__()
+        if similarity not in ("dot", "cosine"):
+            raise ValueError(f'similarity must be "dot" or "cosine", got {similarity!r}')
+        cosine = similarity == "cosine"
+        temperature = (0.1 if cosine else 1.0) if temperature is None else temperature
+        if not 0.01 <= temperature < float("inf"):
+            raise ValueError(f"temperature must be at least 0.01 and finite, got {temperature}")
+        if user_tower.dim != item_tower.dim:
+            raise ValueError(
+                f"the towers' vectors must be equally long: user tower {user_tower.dim}, "
+                f"item tower {item_tower.dim}"
+            )
+        self.n_items = item_tower.n_rows
+        self.reads_history = getattr(user_tower, "reads_history", False)
+        if self.reads_history and user_tower.n_items != self.n_items:
+            raise ValueError(
+                f"the user tower reads histories of {user_tower.n_items} items, but the item "
+                f"tower has {self.n_items}"
+            )
+        self.user_tower, self.item_tower = user_tower, item_tower
+        self.similarity, self.popularity_prior = similarity, popularity_prior
+        self.log_temperature = nn.Parameter(
+            torch.tensor(float(np.log(temperature))), requires_grad=cosine
+        )
+        if popularity_prior:
+            self.popularity_weight = nn.Parameter(torch.tensor(1.0))
+            self.register_buffer("log_popularity", torch.zeros(self.n_items))
+        default = torch.float64 if best_device() == "cpu" else torch.float32
+        _cast_heads(self, default if dtype is None else dtype)
+        self._catalogue: tuple[int, np.ndarray] | None = None
+
+    @property
+    def temperature(self) -> Tensor:
+        """What dot products are divided by."""
+        return self.log_temperature.exp().clamp(min=0.01)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.log_temperature.device
+
+    def user_vectors(self, users) -> Tensor:
+        """f(user) / temperature [, w]: (n, dim or dim + 1), with gradients; see `encode_users`."""
+        if sparse.issparse(users):
+            if not self.reads_history:
+                raise ValueError(
+                    "this user tower knows users by their row and cannot read a history: pass row "
+                    "numbers, or build it from HistoryTower"
+                )
+            vectors = self.user_tower(users)
+        elif isinstance(users, np.ndarray) and users.ndim == 1 and users.dtype.kind in "iu":
+            if self.reads_history:
+                raise ValueError("this user tower reads histories, not row numbers")
+            vectors = self.user_tower(self._rows(users, self.user_tower.n_rows, "user"))
+        else:
+            vectors = self.user_tower.embed(users)
+        if self.similarity == "cosine":
+            vectors = functional.normalize(vectors, dim=1)
+        vectors = vectors / self.temperature
+        if not self.popularity_prior:
+            return vectors
+        prior = self.popularity_weight.expand(len(vectors), 1).to(vectors)
+        return torch.cat([vectors, prior], dim=1)
+
+    def item_vectors(self, items=None) -> Tensor:
+        """g(item) [, log(1 + n_item)]: (n, dim or dim + 1), with gradients; see `encode_items`."""
+        if items is None:
+            vectors = self.item_tower(None)
+        elif isinstance(items, np.ndarray) and items.ndim == 1:
+            items = self._rows(items, self.n_items, "item")
+            vectors = self.item_tower(items)
+        else:
+            vectors = self.item_tower.embed(items)
+        if self.similarity == "cosine":
+            vectors = functional.normalize(vectors, dim=1)
+        if not self.popularity_prior:
+            return vectors
+        if items is None or isinstance(items, Tensor):
+            prior = self.log_popularity if items is None else self.log_popularity[items]
+        else:
+            prior = vectors.new_zeros(len(vectors))  # nobody has liked a new item
+        return torch.cat([vectors, prior[:, None].to(vectors)], dim=1)
+
+    def fit(
+        self,
+        train: sparse.csr_matrix,
+        *,
+        negatives: str = "all",
+        log_q: bool = False,
+        history_share: tuple[float, float] = (0.0, 0.9),
+        validation: Callable[[TwoTower], float] | None = None,
+        epochs: int = 15,
+        learning_rate=3e-3,
+        **options,
+    ) -> TwoTower:
+        """Learn to find what users liked from the rest of what they liked.
+
+        A tower that reads histories never sees the items it has to find: of each user a random
+        share of the likes is shown, and the others are the targets.
+
+        Parameters
+        ----------
+        train : csr_matrix (n_users, n_items) of ones. For a user tower that reads rows, row u is
+            its row u (queries and the pictures that answer them have such a matrix, too).
+        negatives : "all" or "in_batch"
+            "all": a softmax over the whole catalogue, an example is a user; affordable where item
+            vectors are cheap, that is with frozen features. "in_batch": an example is one like,
+            and the other items of the batch are the negatives, except what the user liked.
+        log_q : bool, correct in-batch negatives for being drawn by popularity, see `info_nce`
+        history_share : (low, high); the share shown is drawn evenly from this range
+        validation, epochs, learning_rate, **options : see `training.train`; validation is for
+            example ``lambda model: evaluate(model, split.validation)["ndcg@10"]``
+        """
+        if negatives not in ("all", "in_batch"):
+            raise ValueError(f'negatives must be "all" or "in_batch", got {negatives!r}')
+        low, high = history_share
+        if not 0 <= low <= high <= 1:
+            raise ValueError(f"history_share must be within 0 to 1, low first: {history_share}")
+        if train.shape[1] != self.n_items:
+            raise ValueError(f"train has {train.shape[1]} items, the item tower {self.n_items}")
+        train = check_history(train, self.n_items)
+        if not self.reads_history and train.shape[0] != self.user_tower.n_rows:
+            raise ValueError(
+                f"train has {train.shape[0]} users, the user tower {self.user_tower.n_rows}"
+            )
+        if train.nnz == 0:
+            raise ValueError(f"train {train.shape} holds no interaction")
+        counts = np.bincount(train.indices, minlength=self.n_items)
+        if self.popularity_prior:
+            self.log_popularity.copy_(torch.from_numpy(np.log1p(counts)))
+        share = (low, high)
+        if negatives == "all":
+            examples = np.flatnonzero(np.diff(train.indptr))  # users with a like
+
+            def loss(model: TwoTower, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
+                return _softmax_over_all(model, train, examples[rows], share, rng)
+
+        else:
+            examples = np.repeat(np.arange(train.shape[0]), np.diff(train.indptr))
+            log_share = np.log(np.maximum(counts, 1) / train.nnz) if log_q else None
+
+            def loss(model: TwoTower, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
+                pairs = examples[rows], train.indices[rows]
+                return _softmax_in_batch(model, train, *pairs, share, log_share, rng)
+
+        self.history_ = run_training(
+            self,
+            loss,
+            len(examples),
+            validation=validation,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            **options,
+        )
+        return self
+
+    def score(self, history: sparse.csr_matrix | np.ndarray) -> np.ndarray:
+        """(n_users, n_items), float64: `encode_users(history) @ encode_items().T`."""
+        return self.encode_users(history) @ self.encode_items().T
+
+    def encode_users(self, users) -> np.ndarray:
+        """Vectors of users, temperature and weight of the prior folded in.
+
+        Parameters
+        ----------
+        users : csr_matrix (n_users, n_items), what they liked; or int ndarray, rows of a user
+            tower that reads rows; or what else the tower's `embed` takes, such as a list of
+            texts: a query is a user who liked this one text
+
+        Returns
+        -------
+        ndarray (n_users, dim [+ 1]), float64
+        """
+        if sparse.issparse(users):
+            users = check_history(users, self.n_items)
+        n = users.shape[0] if hasattr(users, "shape") else len(users)
+        blocks = [
+            self._numpy(self.user_vectors, users[i : i + _BLOCK]) for i in range(0, n, _BLOCK)
+        ]
+        width = self.item_tower.dim + self.popularity_prior
+        return np.concatenate(blocks) if blocks else np.zeros((0, width))
+
+    def encode_items(self, items: np.ndarray | Sequence | None = None) -> np.ndarray:
+        """Vectors of the catalogue (computed once), of some of its rows, or of new items.
+
+        Parameters
+        ----------
+        items : None; or int ndarray of rows; or what the item tower's `embed` takes, such as the
+            texts of films that nobody has rated
+
+        Returns
+        -------
+        ndarray (n, dim [+ 1]), float64
+        """
+        if items is not None:
+            return self._numpy(self.item_vectors, items)
+        version = sum(p._version for p in [*self.parameters(), *self.buffers()])
+        if self._catalogue is None or self._catalogue[0] != version:
+            self._catalogue = (version, self._numpy(self.item_vectors, None))
+        return self._catalogue[1]
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write what was learned to a safetensors file; frozen encoders and features stay out."""
+        for name, part in self.named_modules():
+            if isinstance(part, Encoder) and not part.n_trainable and part.changed:
+                raise ValueError(f"{name} was trained and then frozen again: unfreeze it to save")
+        save_tensors(path, model_state(self), {"kind": _KIND, "parts": self._description()})
+
+    def load(self, path: str | os.PathLike) -> TwoTower:
+        """Read what `save` wrote into a model that was built from the same parts; return self.
+
+        Raises
+        ------
+        ValueError when the file is damaged or belongs to a model of other parts or other items.
+        """
+        tensors, info = load_tensors(path, _KIND)
+        own, theirs = self._description(), info["parts"]
+        for name in [*own, *(set(theirs) - set(own))]:
+            if own.get(name) != theirs.get(name):
+                raise ValueError(
+                    f"{path} belongs to another model: its {name} is {theirs.get(name)}, this "
+                    f"model's {own.get(name)}. Build the model from the same parts, and unfreeze "
+                    "the same blocks, as the one that was saved"
+                )
+        restore_state(self, tensors)
+        self._catalogue = None
+        return self
+
+    def _description(self) -> dict:
+        parts = {"similarity": self.similarity, "popularity prior": self.popularity_prior}
+        for name, part in self.named_modules():
+            if hasattr(part, "describe"):
+                parts[name] = {"type": type(part).__name__, **part.describe()}
+        shapes = {name: list(value.shape) for name, value in model_state(self).items()}
+        return {**parts, **shapes}
+
+    def _rows(self, rows: np.ndarray, n: int, what: str) -> Tensor:
+        rows = np.asarray(rows, dtype=np.int64)
+        if rows.size and not 0 <= rows.min() <= rows.max() < n:
+            bad = rows[(rows < 0) | (rows >= n)][0]
+            raise ValueError(f"{what} row {bad} does not exist: there are {n}")
+        return torch.from_numpy(rows).to(self.device)
+
+    def _numpy(self, encode: Callable, what) -> np.ndarray:
+        training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                return encode(what).double().cpu().numpy()
+        finally:
+            self.train(training)
+
+
+def _softmax_over_all(model, train, users, share, rng) -> Tensor:
+    likes = train[users]
+    if model.reads_history:
+        history, targets = _divide(likes, share, rng)
+        mask = torch.from_numpy(history.toarray() > 0).to(model.device)
+        vectors = model.user_vectors(history)
+    else:
+        targets, mask, vectors = likes, None, model.user_vectors(users)
+    scores = vectors @ model.item_vectors().T  # (batch, n_items)
+    return multinomial_loss(scores, torch.from_numpy(targets.toarray()).to(scores), mask)
+
+
+def _softmax_in_batch(model, train, users, items, share, log_share, rng) -> Tensor:
+    likes = train[users]
+    known = torch.from_numpy(likes[:, items].toarray() > 0).to(model.device)  # no negatives
+    if model.reads_history:
+        vectors = model.user_vectors(_divide(likes, share, rng, items)[0])
+    else:
+        vectors = model.user_vectors(users)
+    log_q = None if log_share is None else torch.from_numpy(log_share[items])
+    return info_nce(vectors, model.item_vectors(items), temperature=1.0, log_q=log_q, mask=known)
+
+
+def _divide(
+    likes: sparse.csr_matrix, share: tuple[float, float], rng, hidden: np.ndarray | None = None
+) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    """Show a random share of each row's likes, but never column `hidden`; (shown, the others)."""
+    n = np.diff(likes.indptr)
+    wanted = np.repeat(rng.uniform(*share, size=len(n)), n)
+    shown = rng.random(likes.nnz) < wanted
+    if hidden is not None:
+        shown &= likes.indices != np.repeat(hidden, n)
+
+    def only(kept: np.ndarray) -> sparse.csr_matrix:
+        ends = np.concatenate([[0], np.cumsum(kept)])[likes.indptr]
+        return sparse.csr_matrix((likes.data[kept], likes.indices[kept], ends), shape=likes.shape)
+
+    return only(shown), only(~shown)
+
+
+def _cast_heads(module: nn.Module, dtype: torch.dtype) -> None:
+    if isinstance(module, Encoder):
+        return
+    for child in module.children():
+        _cast_heads(child, dtype)
+    for parameter in module.parameters(recurse=False):
+        parameter.data = parameter.data.to(dtype)
+    for name, buffer in module.named_buffers(recurse=False):
+        if buffer.is_floating_point():
+            setattr(module, name, buffer.to(dtype))
