@@ -1,4 +1,4 @@
-"""Matrix factorization: BiasedMF for ratings; ImplicitALS and BPR (in implicit_mf) for likes."""
+"""Matrix factorization: BiasedMF for ratings; ImplicitALS and BPR for likes, in their own files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pandas as pd
 from scipy import sparse
 
 from recsys_tutorial.models.baselines import check_history
-from recsys_tutorial.models.implicit_mf import BPR, ImplicitALS
+from recsys_tutorial.models.bpr import BPR
+from recsys_tutorial.models.implicit_als import ImplicitALS
 from recsys_tutorial.models.ridge import BatchedRidge
 from recsys_tutorial.monitoring import FitMonitor
 

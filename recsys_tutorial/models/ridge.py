@@ -94,15 +94,15 @@ class BatchedRidge:
         features = np.concatenate([features, np.zeros((1, self.n_features))])
         targets = np.append(targets, 0.0)
         weights = None if weights is None else np.append(weights, 1.0)
-        with np.errstate(divide="ignore"):
-            inverse_penalty = 1.0 / penalty
-        all_positive = bool(np.all(penalty > 0))
+        # D^-1 needs a penalty on everything: not 0, and not next to nothing beside the others.
+        invertible = penalty.size > 0 and penalty.min() > 1e-10 * penalty.max()
+        inverse_penalty = 1.0 / penalty if invertible else penalty
         x = np.zeros((self.shape[0], self.n_features))
         explained = np.zeros(self.shape[0])
 
         def solve_block(block: _Block) -> None:
             rows, columns, places = block
-            narrow = all_positive and columns.shape[1] < self.n_features
+            narrow = invertible and columns.shape[1] < self.n_features
             step = _narrow if narrow else self._wide
             d = inverse_penalty if narrow else penalty
             d = d if d.ndim == 1 else d[rows][:, None, :]  # (b, 1, k)
