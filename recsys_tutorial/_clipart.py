@@ -37,6 +37,7 @@ class ClipArt:
 
     Examples
     --------
+    >>> from recsys_tutorial.datasets import load_clipart
     >>> clipart = load_clipart()
     >>> clipart.image(1).size
     (128, 128)

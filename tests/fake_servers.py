@@ -12,7 +12,7 @@ from safetensors.numpy import save
 
 
 class Server:
-    """Serve `files` (path -> bytes) over HTTP with ranges; `log` holds (method, path, range, status).
+    """Serve `files` (path -> bytes) over HTTP with ranges; `log`: (method, path, range, status).
 
     `cut` closes the next answers to a path after so many bytes each (a connection that drops);
     `pause` sleeps so many seconds between pieces.

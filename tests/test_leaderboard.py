@@ -12,7 +12,7 @@ def evaluation(value: float, n_users: int = 40) -> Evaluation:
     rng = np.random.default_rng(0)
     spread = rng.uniform(-0.05, 0.05, n_users)
     spread -= spread.mean()
-    columns = {metric: value + spread for metric in leaderboard.METRICS}
+    columns = dict.fromkeys(leaderboard.METRICS, value + spread)
     index = pd.Index(np.arange(n_users), name="user_id")
     return Evaluation(pd.DataFrame(columns, index=index), np.zeros((n_users, 20), int), 0.5)
 

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
+import matplotlib.pyplot as plt
 
-from recsys_tutorial import leaderboard, plotting  # noqa: E402
+from recsys_tutorial import leaderboard, plotting
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,9 @@ def axes():
 def test_intervals_draws_rows_top_down_with_their_ends(axes):
     frame = pd.DataFrame({"mean": [0.2, 0.1], "low": [0.15, 0.05], "high": [0.3, 0.2]}, ["a", "b"])
     plotting.intervals(frame, "difference", zero=True, ax=axes)
-    labels = {t.get_text(): y for t, y in zip(axes.get_yticklabels(), axes.get_yticks())}
+    labels = {
+        t.get_text(): y for t, y in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)
+    }
     assert labels["a"] > labels["b"]
     (segments,) = (c.get_segments() for c in axes.collections)
     ends = {round(s[0][1]): (s[0][0], s[1][0]) for s in segments}
