@@ -29,9 +29,10 @@ class ClipArt:
         ``keywords`` str (joined by "|", "" where there are none); ``category`` str (such as
         "animals/birds");
         ``creator`` str ("unknown" where nobody is named); ``path`` str, below `folder`;
-        ``candidate`` bool, True for the pictures that a retrieval test may rank: one per series, no
-        two with the same title and keywords; ``series`` int64, the ``item_id`` of the first picture
-        of those that are variants of one drawing by one creator.
+        ``candidate`` bool, True for the pictures that a retrieval test may rank, no two of which
+        have the same title and keywords; ``series`` int64, the ``item_id`` of the first of those
+        pictures by the same creator that have the same title up to colours and numbers, or look
+        almost the same: keep ``item_id == series`` for a test without such relatives.
     folder : Path
         Where the pictures are.
 

@@ -26,8 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageChops
-from words import (
+from clipart_words import (
     clean_creator,
     clean_keywords,
     clean_text,
@@ -35,6 +34,7 @@ from words import (
     read_metadata,
     variant_key,
 )
+from PIL import Image, ImageChops
 
 HERE = Path(__file__).resolve().parent
 VERSION = "1:0.18+dfsg-19"
@@ -278,11 +278,12 @@ def add_series(items, pictures):
     creators = items["creator"].to_numpy()
     alike = creators[first] == creators[second]
     pairs = np.concatenate([first[alike], titled]), np.concatenate([second[alike], positions])
-    same_words = (items["title"].str.lower() + "|" + items["keywords"]).duplicated()
     item_id = np.arange(1, len(items) + 1)
-    series = item_id[find_series(pairs, len(items))]
+    first_with_words = ~(items["title"].str.lower() + "|" + items["keywords"]).duplicated()
     return items.assign(
-        item_id=item_id, series=series, candidate=(series == item_id) & ~same_words.to_numpy()
+        item_id=item_id,
+        series=item_id[find_series(pairs, len(items))],
+        candidate=first_with_words,
     )
 
 
