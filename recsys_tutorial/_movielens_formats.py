@@ -129,7 +129,8 @@ def _parse_in_c(data: bytes, kind: str) -> pd.DataFrame | None:
     if kind == "csv":
         layout = {"sep": ",", "header": 0}
         # Numbers need no quotation marks, and pandas reads '""1' as 1.
-        if data.find(b'"', data.find(b"\n")) >= 0:
+        header_end = re.search(rb"[\r\n]|$", data).start()
+        if data.find(b'"', header_end) >= 0:
             return None
         names, _ = header_of(data[:65536])
         if not set(RATING_COLUMNS) <= set(names) or len(set(names)) < len(names):
