@@ -50,9 +50,14 @@ def groups_of_taste(n_users=60, n_items=30, n_groups=3, missing=0.4, seed=0):
 
 def biased_objective(model, frame):
     error = frame["rating"] - model.predict(frame["user_id"], frame["item_id"], clip=False)
-    factors = (model.user_factors_**2).sum() + (model.item_factors_**2).sum()
-    biases = (model.user_bias_**2).sum() + (model.item_bias_**2).sum()
-    return (error**2).sum() + model.reg * factors + model.bias_reg * biases
+    total = (error**2).sum()
+    for side in ("user", "item"):
+        counts = frame[f"{side}_id"].value_counts().sort_index().to_numpy()
+        times = counts if model.penalty == "per rating" else 1
+        squares = (getattr(model, f"{side}_factors_") ** 2).sum(axis=1)
+        bias = getattr(model, f"{side}_bias_") ** 2
+        total += (times * (model.reg * squares + model.bias_reg * bias)).sum()
+    return total
 
 
 def implicit_objective(model, train):
@@ -109,12 +114,15 @@ def test_implicit_als_equals_a_dense_solve_of_every_user(frequency_scaling):
     reg=st.floats(1e-3, 50),
     bias_reg=st.floats(0, 50),
     density=st.floats(0.05, 1),
+    penalty=st.sampled_from(["once", "per rating"]),
 )
-def test_biased_objective_is_what_it_says_and_never_rises(seed, factors, reg, bias_reg, density):
+def test_biased_objective_is_what_it_says_and_never_rises(
+    seed, factors, reg, bias_reg, density, penalty
+):
     frame = rating_frame(seed, n_users=12, n_items=9, density=density, noise=0.5)
     if frame.empty:
         return
-    model = BiasedMF(factors, reg, iterations=6, bias_reg=bias_reg, seed=seed).fit(frame)
+    model = BiasedMF(factors, reg, 6, seed, bias_reg=bias_reg, penalty=penalty).fit(frame)
     objective = model.history_["objective"].to_numpy()
     assert (np.diff(objective) <= 1e-9 * objective[0]).all()
     # rtol: the recorded value is a difference of sums that cancel when the fit is nearly exact.
@@ -145,10 +153,12 @@ def test_implicit_objective_is_what_it_says_and_never_rises(
     np.testing.assert_allclose(objective[-1], implicit_objective(model, train), rtol=1e-7)
 
 
-def test_sgd_and_als_reach_the_same_objective():
+@pytest.mark.parametrize(("reg", "penalty"), [(4.0, "once"), (0.2, "per rating")])
+def test_sgd_and_als_reach_the_same_objective(reg, penalty):
     frame = rating_frame(noise=0.5, n_users=40, n_items=30)
-    als = BiasedMF(3, 4.0, 200, bias_reg=1.0).fit(frame)
-    sgd = BiasedMF(3, 4.0, 150, solver="sgd", bias_reg=1.0, batch_size=128).fit(frame)
+    options = {"bias_reg": reg / 4, "penalty": penalty}
+    als = BiasedMF(3, reg, 200, **options).fit(frame)
+    sgd = BiasedMF(3, reg, 150, solver="sgd", batch_size=128, **options).fit(frame)
     assert sgd.history_["objective"].iloc[0] > 1.2 * als.history_["objective"].iloc[-1]
     for model in (als, sgd):  # each reports its own objective truly
         np.testing.assert_allclose(
@@ -456,6 +466,7 @@ BAD = [
     (lambda: BiasedMF(reg=np.nan), "reg must be positive and finite, got nan"),
     (lambda: BiasedMF(bias_reg=-0.1), "bias_reg must be finite and not negative"),
     (lambda: BiasedMF(solver="newton"), 'solver must be "als" or "sgd"'),
+    (lambda: BiasedMF(penalty="twice"), 'penalty must be "once" or "per rating"'),
     (lambda: BiasedMF(learning_rate=0), "learning_rate must be positive"),
     (lambda: BiasedMF(batch_size=0), "batch_size must be at least 1"),
     (lambda: BiasedMF(rating_scale=(5, 1)), "low < high"),

@@ -23,27 +23,29 @@ class BiasedMF:
     Minimises, over the observed ratings,
 
         sum (r_ui - mu - b_u - b_i - p_u . q_i)^2
-            + reg (sum_u |p_u|^2 + sum_i |q_i|^2) + bias_reg (sum_u b_u^2 + sum_i b_i^2)
+            + sum_u g_u (reg |p_u|^2 + bias_reg b_u^2) + sum_i g_i (reg |q_i|^2 + bias_reg b_i^2)
 
-    with mu fixed at their mean (Koren, Bell & Volinsky 2009, doi:10.1109/MC.2009.263, equations
-    4 and 5). Two solvers minimise the same function:
+    with mu fixed at their mean. g = 1 counts the penalty once per user and item (Salakhutdinov &
+    Mnih 2007); g_u = number of u's ratings counts it once per rating (Koren, Bell & Volinsky 2009,
+    doi:10.1109/MC.2009.263, equation 5; ALS-WR of Zhou et al. 2008). Two solvers minimise the
+    same function:
 
     - "als", alternating least squares: with the items fixed, [p_u, b_u] is a ridge regression of
       the user's ratings on [q_i, 1], and the other way round. All users are solved at once.
     - "sgd", mini-batch stochastic gradient descent in PyTorch, the learning rate falling linearly
-      to zero. Each rating carries its share reg / n_u |p_u|^2 of the penalty, so that an epoch's
-      gradients add up to the gradient of the objective.
+      to zero. Each rating carries its share of the penalty, reg g_u / n_u |p_u|^2, so that an
+      epoch's gradients add up to the gradient of the objective.
 
     Parameters
     ----------
     factors : int >= 1, length of p_u and q_i
-    reg : float, lambda, not scaled by the number of ratings: a user with few ratings stays near
-        the mean. Larger than 0 for "als" (a user with fewer ratings than factors would make a
-        singular system).
+    reg : float, lambda. Larger than 0 for "als" (a user with fewer ratings than factors would
+        make a singular system).
     iterations : int, ALS iterations or SGD epochs; 0 leaves the random start
     seed : int, of the random start and the order of the mini-batches
     solver : "als" or "sgd"
     bias_reg : float >= 0, or None for `reg`
+    penalty : "once" (g = 1: few ratings move a user little from the mean) or "per rating"
     learning_rate, batch_size : "sgd" only; a step adds up the gradients of its batch
     rating_scale : (low, high) for clipping, or None for the range of the training ratings
     warm_start : bool, start from the vectors of the last `fit` for the users and items it knew
@@ -67,6 +69,7 @@ class BiasedMF:
         solver: str = "als",
         *,
         bias_reg: float | None = None,
+        penalty: str = "once",
         learning_rate: float = 0.02,
         batch_size: int = 1024,
         rating_scale: tuple[float, float] | None = None,
@@ -85,6 +88,8 @@ class BiasedMF:
             )
         if bias_reg is not None and not (np.isfinite(bias_reg) and bias_reg >= 0):
             raise ValueError(f"bias_reg must be finite and not negative, got {bias_reg}")
+        if penalty not in ("once", "per rating"):
+            raise ValueError(f'penalty must be "once" or "per rating", got {penalty!r}')
         if not learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {learning_rate}")
         if batch_size < 1:
@@ -93,7 +98,7 @@ class BiasedMF:
             raise ValueError(f"rating_scale must be (low, high) with low < high: {rating_scale}")
         self.factors, self.reg, self.iterations, self.seed = factors, reg, iterations, seed
         self.solver, self.bias_reg = solver, reg if bias_reg is None else bias_reg
-        self.learning_rate, self.batch_size = learning_rate, batch_size
+        self.penalty, self.learning_rate, self.batch_size = penalty, learning_rate, batch_size
         self.rating_scale, self.warm_start = rating_scale, warm_start
 
     def fit(
@@ -219,8 +224,8 @@ class BiasedMF:
             self.user_factors_, self.user_bias_, minimum = self._half_step(
                 users, ratings, self.item_factors_, self.item_bias_
             )
-            item_penalty = self._penalty(self.item_factors_, self.item_bias_)
-            user_penalty = self._penalty(self.user_factors_, self.user_bias_)
+            item_penalty = self._penalty(by_item, self.item_factors_, self.item_bias_)
+            user_penalty = self._penalty(ratings, self.user_factors_, self.user_bias_)
             squared_error = max(minimum - user_penalty, 0.0)
             rmse = np.sqrt(squared_error / ratings.nnz)
             monitor.record(objective=minimum + item_penalty, train_rmse=rmse)
@@ -232,6 +237,8 @@ class BiasedMF:
         features = np.column_stack([factors, np.ones(len(factors))])  # [q_i, 1]
         targets = ratings.data - self.global_mean_ - bias[ratings.indices]
         penalty = np.array([self.reg] * self.factors + [self.bias_reg])
+        if self.penalty == "per rating":  # rows without ratings are not solved for: any g does
+            penalty = np.maximum(self._times(ratings), 1.0)[:, None] * penalty  # (n_rows, k + 1)
         x, explained = ridge.solve(features, targets, penalty)
         return x[:, :-1].copy(), x[:, -1].copy(), float(targets @ targets - explained.sum())
 
@@ -245,8 +252,12 @@ class BiasedMF:
         user = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
         item = torch.from_numpy(ratings.indices.astype(np.int64))
         rating = torch.from_numpy(ratings.data - self.global_mean_)
-        user_share = torch.from_numpy(1.0 / np.repeat(counts, counts))
-        item_share = torch.from_numpy(1.0 / np.bincount(ratings.indices)[ratings.indices])
+        by_item = ratings.T.tocsr()
+        user_share, item_share = (  # g / n
+            self._times(m) / np.maximum(np.diff(m.indptr), 1) for m in (ratings, by_item)
+        )
+        user_share = torch.from_numpy(user_share)[user]
+        item_share = torch.from_numpy(item_share)[item]
         start = (self.user_bias_[:, None], self.user_factors_)
         start += (self.item_bias_[:, None], self.item_factors_)
         tables = [torch.tensor(table, requires_grad=True) for table in start]
@@ -278,8 +289,14 @@ class BiasedMF:
             self.user_factors_, self.item_factors_ = (tables[j].detach().numpy() for j in (1, 3))
             monitor.record(objective=objective, train_rmse=np.sqrt(error / ratings.nnz))
 
-    def _penalty(self, factors: np.ndarray, bias: np.ndarray) -> float:
-        return float(self.reg * (factors**2).sum() + self.bias_reg * (bias**2).sum())
+    def _times(self, ratings: sparse.csr_matrix) -> np.ndarray:
+        """(n_rows,): g, how often each row's penalty counts."""
+        counts = np.diff(ratings.indptr)
+        return counts.astype(np.float64) if self.penalty == "per rating" else np.ones(len(counts))
+
+    def _penalty(self, ratings: sparse.csr_matrix, factors: np.ndarray, bias: np.ndarray) -> float:
+        rows = self.reg * (factors**2).sum(axis=1) + self.bias_reg * bias**2
+        return float(self._times(ratings) @ rows)
 
     def _read(self, ratings, item_ids: np.ndarray | None) -> sparse.csr_matrix:
         """The ratings as csr, and the ids of its rows and columns as attributes."""
