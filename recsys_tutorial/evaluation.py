@@ -143,12 +143,14 @@ def _top_columns(scores: np.ndarray, k: int) -> np.ndarray:
     n_users, n_items = scores.shape
     border = np.partition(scores, n_items - k, axis=1)[:, n_items - k, None]  # k-th largest
     chosen = scores >= border
-    if np.count_nonzero(chosen) > n_users * k:  # some rows have more ties at the border than places
-        crowded = np.flatnonzero(np.count_nonzero(chosen, axis=1) > k)
-        above = scores[crowded] > border[crowded]
-        tied = chosen[crowded] & ~above
-        places = k - np.count_nonzero(above, axis=1)[:, None]
-        chosen[crowded] = above | (tied & (np.cumsum(tied, axis=1) <= places))  # the first ties
+    if np.count_nonzero(chosen) > n_users * k:  # more ties at the border than places
+        surplus = np.count_nonzero(chosen, axis=1) - k
+        rows = np.flatnonzero(surplus)
+        row, column = np.nonzero(scores[rows] == border[rows])  # the ties, row by row
+        n_tied = np.bincount(row, minlength=len(rows))
+        place = np.arange(len(row)) - np.repeat(np.cumsum(n_tied) - n_tied, n_tied)
+        late = place >= np.repeat(n_tied - surplus[rows], n_tied)
+        chosen[rows[row[late]], column[late]] = False
     return (np.flatnonzero(chosen) % n_items).reshape(n_users, k)
 
 
