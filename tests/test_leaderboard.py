@@ -85,8 +85,8 @@ def test_cost_sees_memory_that_was_freed_again():
     with leaderboard.cost() as small:
         pass
     with leaderboard.cost() as large:
-        # 100 MB of float64. Below 32 MB glibc may reuse what an earlier test freed and did not return
-        # to the system: the process would not grow.
+        # 100 MB of float64. Below 32 MB glibc may reuse what an earlier test freed and has not
+        # returned to the system: the process would not grow.
         np.ones(100 * 2**17).sum()
     assert large.seconds > 0
     if np.isnan(large.peak_mb):
