@@ -13,15 +13,6 @@ from recsys_tutorial.models import BPR, BiasedMF, ImplicitALS
 IMPLICIT = [ImplicitALS, BPR]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_torch_thread():
-    """The tensors here are tiny: more threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def rating_frame(seed=0, n_users=60, n_items=40, rank_=2, density=0.5, noise=0.0):
     """Planted ratings: 3.5 + biases + a product of rank 2; item i has id 10 + 2 i."""
     rng = np.random.default_rng(seed)
@@ -432,6 +423,17 @@ def test_nothing_is_printed_where_nobody_watches(capsys):
     ImplicitALS(2).fit(likes())
     BPR(2, iterations=2).fit(likes())
     assert capsys.readouterr() == ("", "")
+
+
+def test_learning_leaves_torchs_threads_as_they_were():
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        BPR(2, iterations=1).fit(likes())
+        BiasedMF(2, iterations=1, solver="sgd").fit(rating_frame())
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_importing_the_models_does_not_import_torch():

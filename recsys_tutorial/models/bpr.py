@@ -11,6 +11,7 @@ from recsys_tutorial.losses import bpr_loss
 from recsys_tutorial.models.baselines import check_history
 from recsys_tutorial.models.implicit_als import check_likes, check_same, check_sizes, without_zeros
 from recsys_tutorial.models.ridge import BatchedRidge
+from recsys_tutorial.models.sgd import epochs, one_torch_thread
 from recsys_tutorial.monitoring import FitMonitor
 from recsys_tutorial.sampling import UniformNegatives
 
@@ -103,30 +104,29 @@ class BPR:
         users = np.repeat(np.arange(train.shape[0]), np.diff(train.indptr))
         self._keep(tables)
         monitor = FitMonitor(self, self.iterations, validation=validation, patience=patience)
-        for epoch in monitor:
-            rate = self.learning_rate * (1.0 - (epoch - 1) / self.iterations)
-            optimizer.param_groups[0]["lr"] = rate
-            total = 0.0
-            order = rng.permutation(train.nnz)
-            triples = np.stack([users, train.indices, negatives.draw(users, rng)])[:, order]
-            for u, i, j in torch.from_numpy(triples).split(self.batch_size, dim=1):
-                # sparse: the gradient names the rows of this batch and no others
-                p_u, q_i, q_j = (
-                    embedding(rows, table, sparse=True)
-                    for rows, table in ((u, tables[0]), (i, tables[1]), (j, tables[1]))
-                )
-                b_i, b_j = (embedding(rows, tables[2], sparse=True)[:, 0] for rows in (i, j))
-                x_ui, x_uj = b_i + (p_u * q_i).sum(1), b_j + (p_u * q_j).sum(1)  # (batch,)
-                squares = sum((vectors**2).sum() for vectors in (p_u, q_i, q_j))
-                penalty = self.reg * squares + self.bias_reg * (b_i**2 + b_j**2).sum()
-                # A sum, not a mean: Rendle et al. take a step per triple, here a batch of them.
-                loss = bpr_loss(x_ui, x_uj) * len(u) + penalty
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                total += loss.item()
-            self._keep(tables)
-            monitor.record(objective=total / train.nnz)
+        with one_torch_thread():
+            for _ in epochs(monitor, optimizer, self.learning_rate):
+                total = 0.0
+                order = rng.permutation(train.nnz)
+                triples = np.stack([users, train.indices, negatives.draw(users, rng)])[:, order]
+                for u, i, j in torch.from_numpy(triples).split(self.batch_size, dim=1):
+                    # sparse: the gradient names the rows of this batch and no others
+                    p_u, q_i, q_j = (
+                        embedding(rows, table, sparse=True)
+                        for rows, table in ((u, tables[0]), (i, tables[1]), (j, tables[1]))
+                    )
+                    b_i, b_j = (embedding(rows, tables[2], sparse=True)[:, 0] for rows in (i, j))
+                    x_ui, x_uj = b_i + (p_u * q_i).sum(1), b_j + (p_u * q_j).sum(1)  # (batch,)
+                    squares = sum((vectors**2).sum() for vectors in (p_u, q_i, q_j))
+                    penalty = self.reg * squares + self.bias_reg * (b_i**2 + b_j**2).sum()
+                    # A sum, not a mean: Rendle et al. take a step per triple, here a batch of them.
+                    loss = bpr_loss(x_ui, x_uj) * len(u) + penalty
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                    total += loss.item()
+                self._keep(tables)
+                monitor.record(objective=total / train.nnz)
         self.history_ = monitor.finish()
         return self
 

@@ -12,6 +12,7 @@ from recsys_tutorial.models.baselines import check_history
 from recsys_tutorial.models.bpr import BPR
 from recsys_tutorial.models.implicit_als import ImplicitALS
 from recsys_tutorial.models.ridge import BatchedRidge
+from recsys_tutorial.models.sgd import epochs, one_torch_thread
 from recsys_tutorial.monitoring import FitMonitor
 
 __all__ = ["BPR", "BiasedMF", "ImplicitALS"]
@@ -274,20 +275,23 @@ class BiasedMF:
             penalty_i = self.reg * (q_i**2).sum(1) + self.bias_reg * b_i[:, 0] ** 2
             return error + user_share[batch] @ penalty_u + item_share[batch] @ penalty_i, error
 
-        for epoch in monitor:
-            rate = self.learning_rate * (1.0 - (epoch - 1) / self.iterations)
-            optimizer.param_groups[0]["lr"] = rate
-            order = torch.from_numpy(rng.permutation(ratings.nnz))
-            for batch in order.split(self.batch_size):
-                optimizer.zero_grad()
-                loss(batch)[0].backward()
-                optimizer.step()
-            with torch.no_grad():
-                parts = [loss(batch) for batch in order.split(2**16)]
-                objective, error = (sum(float(part[j]) for part in parts) for j in (0, 1))
-            self.user_bias_, self.item_bias_ = (tables[j].detach().numpy()[:, 0] for j in (0, 2))
-            self.user_factors_, self.item_factors_ = (tables[j].detach().numpy() for j in (1, 3))
-            monitor.record(objective=objective, train_rmse=np.sqrt(error / ratings.nnz))
+        with one_torch_thread():
+            for _ in epochs(monitor, optimizer, self.learning_rate):
+                order = torch.from_numpy(rng.permutation(ratings.nnz))
+                for batch in order.split(self.batch_size):
+                    optimizer.zero_grad()
+                    loss(batch)[0].backward()
+                    optimizer.step()
+                with torch.no_grad():
+                    parts = [loss(batch) for batch in order.split(2**16)]
+                    objective, error = (sum(float(part[j]) for part in parts) for j in (0, 1))
+                self.user_bias_, self.item_bias_ = (
+                    tables[j].detach().numpy()[:, 0] for j in (0, 2)
+                )
+                self.user_factors_, self.item_factors_ = (
+                    tables[j].detach().numpy() for j in (1, 3)
+                )
+                monitor.record(objective=objective, train_rmse=np.sqrt(error / ratings.nnz))
 
     def _times(self, ratings: sparse.csr_matrix) -> np.ndarray:
         """(n_rows,): g, how often each row's penalty counts."""
