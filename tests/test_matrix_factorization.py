@@ -295,6 +295,18 @@ def test_bpr_fold_in_minimises_the_loss_it_says(monkeypatch):
     assert torch.autograd.grad(loss, zero)[0].abs().max() > 1e-3
 
 
+def test_bpr_folds_in_groups_of_users_with_the_same_result(monkeypatch):
+    train = likes()
+    train = sparse.vstack([train[:5], sparse.csr_matrix((2, 30)), train]).tocsr()
+    model = BPR(4, iterations=5).fit(train)
+    whole, calls = model.fold_in(train), []
+    monkeypatch.setattr(model, "_FOLD_VALUES", 700)  # two or three users' pairs
+    inner = model._fold_in_group
+    monkeypatch.setattr(model, "_fold_in_group", lambda h: calls.append(h.nnz) or inner(h))
+    np.testing.assert_allclose(model.fold_in(train), whole, atol=1e-8)
+    assert len(calls) > 10 and sum(calls) == train.nnz
+
+
 @pytest.mark.parametrize("model", [ImplicitALS(4), BPR(4, iterations=5), BiasedMF(4)])
 def test_a_users_scores_do_not_depend_on_who_else_is_asked_about(model):
     train = likes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -47,6 +48,7 @@ class BPR:
 
     _FOLD_NEGATIVES = 8  # per like, when a user is folded in
     _FOLD_STEPS = 25
+    _FOLD_VALUES = 2**22  # numbers in the pairs' vectors at a time: 32 MB
 
     def __init__(
         self,
@@ -147,6 +149,16 @@ class BPR:
         if pairless.any():
             history = (sparse.diags_array((~pairless).astype(np.float64)) @ history).tocsr()
             history.eliminate_zeros()
+        # Users are taken in groups whose pairs' vectors fit the budget; a group changes no result.
+        values = history.indptr * self._FOLD_NEGATIVES * self.factors
+        group = values[:-1] // self._FOLD_VALUES
+        edges = np.flatnonzero(np.diff(group, prepend=-1, append=-1))
+        vectors = [np.zeros((0, self.factors))]
+        for start, stop in itertools.pairwise(edges):
+            vectors.append(self._fold_in_group(history[start:stop]))
+        return np.concatenate(vectors)
+
+    def _fold_in_group(self, history: sparse.csr_matrix) -> np.ndarray:
         n = np.diff(history.indptr)
         users = np.repeat(np.arange(len(n)), n)
         uniform = np.random.default_rng(self.seed).random((n.max(initial=0), self._FOLD_NEGATIVES))
@@ -171,8 +183,11 @@ class BPR:
             x = np.einsum("pk,pk->p", difference, vectors[user]) + shift
             z = np.maximum(np.abs(x), 1e-6)
             t = np.tanh(z / 2) / (4 * z)
-            before, (vectors, _) = vectors, ridge.solve(difference, 1 / (4 * t) - shift, penalty, t)
-            if np.abs(vectors - before).max(initial=0.0) < 1e-5:
+            new, _ = ridge.solve(difference, 1 / (4 * t) - shift, penalty, t)
+            # A user who has arrived stays, so that nobody's result depends on who else is here.
+            moving = np.abs(new - vectors).max(axis=1, initial=0.0) > 1e-5
+            vectors[moving] = new[moving]
+            if not moving.any():
                 break
         return vectors
 
