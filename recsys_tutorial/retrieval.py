@@ -1,0 +1,258 @@
+"""The best items for query vectors: exactly, block by block, and by faiss indexes behind one call.
+
+    top_k(users, items, k=10)                              # exact; items is (n_items, dim)
+    top_k(users, FaissIndex(items, kind="hnsw"), k=10)     # approximate
+
+Scores are dot products, as of `TwoTower.encode_users(history)` and `TwoTower.encode_items()`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import faiss
+import numpy as np
+import torch
+from scipy import sparse
+
+from recsys_tutorial.checkpoints import load_tensors, save_tensors
+from recsys_tutorial.evaluation import rank
+
+__all__ = ["FaissIndex", "top_k"]
+
+_BLOCK_BYTES = 32 * 2**20  # of candidate vectors, or of scores, that are held at a time
+_MARGIN = 6  # candidates more than are needed: the border is then seldom a near tie
+_KIND = "a faiss index"
+
+
+def top_k(
+    users: np.ndarray,
+    items: np.ndarray | FaissIndex,
+    k: int = 10,
+    *,
+    seen: sparse.csr_matrix | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k items with the largest dot product with each user, best first.
+
+    With an array of items the result is exact: ``evaluation.rank(users @ items.T, seen, k)``, ties
+    to the lower column, without ever holding the whole score matrix. faiss proposes candidates in
+    float32, these are scored in float64, and where the error bound of float32 leaves open whether
+    a better item was passed over (near ties at the border), all of that user's scores are computed.
+
+    Parameters
+    ----------
+    users : ndarray (n_users, dim)
+    items : ndarray (n_items, dim), or a `FaissIndex` of them
+    k : int
+    seen : csr_matrix (n_users, n_items), optional: its stored items are left out
+
+    Returns
+    -------
+    columns : ndarray (n_users, k), int64; -1 where fewer than k items are left, or, in an
+        approximate index, were found
+    scores : ndarray (n_users, k), float64; -inf there
+
+    Raises
+    ------
+    ValueError for wrong shapes, k < 1, or values that are not finite.
+
+    Examples
+    --------
+    >>> items = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    >>> top_k(np.array([[2.0, 1.0]]), items, k=2)
+    (array([[2, 0]]), array([[3., 2.]]))
+    """
+    users = _vectors("users", users)
+    index = items if isinstance(items, FaissIndex) else FaissIndex(items, kind="flat")
+    items, exact = index.items, index.kind == "flat"
+    if users.shape[1] != items.shape[1]:
+        raise ValueError(f"users have {users.shape[1]} dimensions, items {items.shape[1]}")
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    n_seen = np.zeros(len(users), dtype=np.int64)
+    if seen is not None:
+        if seen.shape != (len(users), len(items)):
+            raise ValueError(f"seen must be {(len(users), len(items))}, got {seen.shape}")
+        seen = sparse.csr_matrix(seen)
+        n_seen = np.diff(seen.indptr)
+    columns = np.full((len(users), k), -1, dtype=np.int64)
+    scores = np.full((len(users), k), -np.inf)
+    margin = _MARGIN if exact else 0
+    # Who has seen much must be offered more: users with about equally many share a block.
+    order, start = np.argsort(n_seen, kind="stable"), 0
+    while start < len(order):
+        n = min(len(items), k + margin + int(n_seen[order[start]]))
+        rows = order[start : start + max(1, _BLOCK_BYTES // (8 * items.shape[1] * n))]
+        start += len(rows)
+        n = min(len(items), k + margin + int(n_seen[rows[-1]]))
+        block, block_seen = users[rows], None if seen is None else seen[rows]
+        proposed, bound = index.propose(block, n)
+        columns[rows], scores[rows] = _best(block, items, proposed, block_seen, k)
+        if exact and n < len(items):
+            open_rows = rows[scores[rows, -1] <= bound]
+            step = max(1, _BLOCK_BYTES // (8 * len(items)))
+            for few in np.split(open_rows, range(step, len(open_rows), step)):
+                full = users[few] @ items.T  # (few, n_items)
+                best = rank(full, None if seen is None else seen[few], k)
+                values = np.take_along_axis(full, np.maximum(best, 0), axis=1)
+                columns[few], scores[few] = best, np.where(best < 0, -np.inf, values)
+    return columns, scores
+
+
+class FaissIndex:
+    """Item vectors in an index of faiss, for `top_k` (Douze et al. 2024, arXiv:2401.08281).
+
+    Graph and cluster indexes are built for distances. A largest dot product becomes a smallest
+    distance when each item gets one more coordinate, sqrt(M^2 - |v|^2) with M the longest vector's
+    length, and each user a 0 there: |u - v|^2 = |u|^2 + M^2 - 2 u.v (Bachrach et al. 2014,
+    doi:10.1145/2645710.2645741).
+
+    Parameters
+    ----------
+    items : ndarray (n_items, dim)
+    kind : "flat", "hnsw" or "ivf"
+        "flat" compares with every item, exactly. "hnsw" walks a graph of near neighbours (Malkov &
+        Yashunin 2020, doi:10.1109/TPAMI.2018.2889473). "ivf" looks into the nearest of `lists`
+        clusters.
+    effort : int; more finds more and takes longer: candidates kept on the walk (hnsw, 64), clusters
+        looked into (ivf, 8). May be changed at any time.
+    neighbours : int, edges of an item in the graph (hnsw)
+    lists : int, clusters (ivf); by default about 4 sqrt(n_items), with 39 items each at least
+    seed : int, of the clustering
+
+    Built by one thread, so that the same items give the same index.
+    """
+
+    def __init__(
+        self,
+        items: np.ndarray,
+        kind: str = "hnsw",
+        *,
+        effort: int | None = None,
+        neighbours: int = 32,
+        lists: int | None = None,
+        seed: int = 0,
+    ):
+        if kind not in ("flat", "hnsw", "ivf"):
+            raise ValueError(f'kind must be "flat", "hnsw" or "ivf", got {kind!r}')
+        self.items, self.kind = _vectors("items", items), kind
+        self.effort = {"flat": 1, "hnsw": 64, "ivf": 8}[kind] if effort is None else effort
+        if self.effort < 1:
+            raise ValueError(f"effort must be at least 1, got {effort}")
+        lengths = _lengths(self.items)
+        self.longest = float(lengths.max(initial=0.0)) or 1.0
+        if kind == "flat":
+            self._index = faiss.IndexFlatIP(self.items.shape[1])
+            self._index.add(_float32(self.items / self.longest))
+            return
+        rest = np.sqrt(np.maximum(self.longest**2 - lengths**2, 0.0))
+        vectors = _float32(np.column_stack([self.items, rest]))
+        n, dim = vectors.shape
+        with _one_thread():
+            if kind == "hnsw":
+                self._index = faiss.IndexHNSWFlat(dim, neighbours)
+                self._index.hnsw.efConstruction = max(100, 2 * neighbours)
+            else:
+                lists = max(1, min(round(4 * n**0.5), n // 39)) if lists is None else lists
+                quantizer = faiss.IndexFlatL2(dim)
+                self._index = faiss.IndexIVFFlat(quantizer, dim, lists)
+                self._index.cp.seed = seed + 1
+                self._index.train(vectors)
+            self._index.add(vectors)
+
+    def propose(self, users: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Candidates for `top_k` to judge.
+
+        Returns
+        -------
+        columns : ndarray (n_users, n), int64, -1 pads
+        bound : ndarray (n_users,), float64, above the exact score of every other item; None for an
+            approximate index
+        """
+        if self.kind == "flat":
+            lengths = _lengths(users)
+            unit = _float32(users / np.where(lengths > 0, lengths, 1.0)[:, None])
+            scores, columns = self._index.search(unit, n)
+            # A float32 dot product of vectors of length 1 is off by at most about dim * 2^-24.
+            worst = scores[:, -1] + (self.items.shape[1] + 4) * 2.0**-23
+            return columns, worst * lengths * self.longest
+        if self.kind == "hnsw":
+            settings = faiss.SearchParametersHNSW(efSearch=max(self.effort, n))
+        else:
+            settings = faiss.SearchParametersIVF(nprobe=min(self.effort, self._index.nlist))
+        users = np.pad(_float32(users), ((0, 0), (0, 1)))
+        return self._index.search(users, n, params=settings)[1], None
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write index and items to one safetensors file."""
+        tensors = {
+            "items": torch.from_numpy(np.ascontiguousarray(self.items)),
+            "index": torch.from_numpy(faiss.serialize_index(self._index)),
+        }
+        info = {"index": self.kind, "effort": self.effort, "longest": self.longest}
+        save_tensors(path, tensors, {"kind": _KIND, **info})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> FaissIndex:
+        """Read what `save` wrote; ValueError when it is damaged or something else."""
+        tensors, info = load_tensors(path, _KIND)
+        index = cls.__new__(cls)
+        index.items, index.kind = tensors["items"].numpy(), info["index"]
+        index.effort, index.longest = info["effort"], info["longest"]
+        index._index = faiss.deserialize_index(tensors["index"].numpy())
+        return index
+
+
+def _best(
+    users: np.ndarray,
+    items: np.ndarray,
+    proposed: np.ndarray,
+    seen: sparse.csr_matrix | None,
+    k: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of each user's proposed columns, by scores in float64."""
+    proposed = np.sort(proposed, axis=1)  # ascending, so that ties go to the lower column
+    vectors = items[proposed].astype(np.float64, copy=False)  # (n_users, n, dim)
+    scores = np.einsum("ud,und->un", users, vectors)
+    scores[proposed < 0] = -np.inf
+    if seen is not None and seen.nnz:
+        keys = np.repeat(np.arange(len(users)), np.diff(seen.indptr)) * len(items) + seen.indices
+        own = np.arange(len(users))[:, None] * len(items) + proposed
+        scores[np.isin(own, keys)] = -np.inf
+    best = rank(scores, None, k)  # (n_users, k), places among the proposed; -1 pads
+    missing = best < 0
+    columns = np.take_along_axis(proposed, np.maximum(best, 0), axis=1)
+    values = np.take_along_axis(scores, np.maximum(best, 0), axis=1)
+    return np.where(missing, -1, columns), np.where(missing, -np.inf, values)
+
+
+def _vectors(name: str, vectors: np.ndarray) -> np.ndarray:
+    vectors = np.asarray(vectors)
+    if vectors.ndim != 2 or 0 in vectors.shape[1:]:
+        raise ValueError(f"{name} must be (n, dim), got shape {vectors.shape}")
+    if vectors.dtype not in (np.float32, np.float64):
+        vectors = vectors.astype(np.float64)
+    if not np.isfinite(vectors).all():
+        row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
+        raise ValueError(f"row {row} of {name} holds nan or infinity")
+    return vectors
+
+
+def _lengths(vectors: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+
+
+def _float32(vectors: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(vectors, dtype=np.float32)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
