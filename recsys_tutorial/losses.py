@@ -227,7 +227,7 @@ def _check_info_nce(anchors, positives, negatives, temperature) -> None:
             raise ValueError(
                 f"negatives must be (n_neg, {dim}) or ({n}, n_neg, {dim}), got {shape}"
             )
-    value = float(temperature)
+    value = float(temperature.detach() if hasattr(temperature, "detach") else temperature)
     if not 0 < value < math.inf:
         raise ValueError(f"temperature must be positive and finite, got {value}")
 
