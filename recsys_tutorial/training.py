@@ -101,7 +101,11 @@ def train(
     """
     _check(1, epochs=epochs, batch_size=batch_size, n_examples=n_examples)
     _check(1, accumulation=accumulation, checkpoint_every=checkpoint_every)
-    _check(0, weight_decay=weight_decay, warmup=warmup)
+    _check(0, weight_decay=weight_decay)
+    if not 0 <= warmup <= 1:
+        raise ValueError(f"warmup must be within 0 to 1, got {warmup}")
+    if clip_norm is not None and not clip_norm > 0:
+        raise ValueError(f"clip_norm must be positive or None, got {clip_norm}")
     accelerator = Accelerator(
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]
     )
