@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from recsys_tutorial.models.baselines import check_history
-from recsys_tutorial.models.ridge import BatchedRidge
+from recsys_tutorial.models.ridge import BatchedRidge, leading_directions, one_blas_thread
 from recsys_tutorial.monitoring import FitMonitor
 
 
@@ -37,7 +37,7 @@ class ImplicitALS:
     alpha : float > 0, how much more a like counts than an unknown pair; in Rendle et al.'s terms
         1 / alpha is the weight of the unobserved
     iterations : int; 0 leaves the random start
-    seed : int, of the random start
+    seed : int, of the start: the leading singular directions of the likes, by a randomised method
     frequency_scaling : float, nu
     warm_start : bool, start from the item vectors of the last `fit`
 
@@ -52,7 +52,7 @@ class ImplicitALS:
         factors: int = 64,
         reg: float = 10.0,
         alpha: float = 10.0,
-        iterations: int = 15,
+        iterations: int = 8,
         seed: int = 0,
         *,
         frequency_scaling: float = 0.0,
@@ -100,12 +100,16 @@ class ImplicitALS:
             scale = 0.1 / np.sqrt(self.factors)  # the variance of x_u . y_i whatever the factors
             self.user_factors_ = rng.normal(0.0, scale, (train.shape[0], self.factors))
             self.item_factors_ = rng.normal(0.0, scale, (train.shape[1], self.factors))
+            if self.iterations:
+                directions = leading_directions(train, self.factors, rng)
+                self.user_factors_[:, : directions.shape[1]] = directions
         monitor = FitMonitor(self, self.iterations, validation=validation, patience=patience)
-        for _ in monitor:
-            self.item_factors_, _ = self._half_step(items, by_item, self.user_factors_)
-            self.user_factors_, minimum = self._half_step(users, train, self.item_factors_)
-            item_penalty = self._row_reg(item_confidence) @ (self.item_factors_**2).sum(axis=1)
-            monitor.record(objective=minimum + item_penalty)
+        with one_blas_thread():
+            for _ in monitor:
+                self.item_factors_, _ = self._half_step(items, by_item, self.user_factors_)
+                self.user_factors_, minimum = self._half_step(users, train, self.item_factors_)
+                item_penalty = self._row_reg(item_confidence) @ (self.item_factors_**2).sum(axis=1)
+                monitor.record(objective=minimum + item_penalty)
         self.history_ = monitor.finish()
         return self
 

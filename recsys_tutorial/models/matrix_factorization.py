@@ -11,7 +11,7 @@ from scipy import sparse
 from recsys_tutorial.models.baselines import check_history
 from recsys_tutorial.models.bpr import BPR
 from recsys_tutorial.models.implicit_als import ImplicitALS
-from recsys_tutorial.models.ridge import BatchedRidge
+from recsys_tutorial.models.ridge import BatchedRidge, leading_directions, one_blas_thread
 from recsys_tutorial.models.sgd import epochs, one_torch_thread
 from recsys_tutorial.monitoring import FitMonitor
 
@@ -32,7 +32,8 @@ class BiasedMF:
     same function:
 
     - "als", alternating least squares: with the items fixed, [p_u, b_u] is a ridge regression of
-      the user's ratings on [q_i, 1], and the other way round. All users are solved at once.
+      the user's ratings on [q_i, 1], and the other way round. All users are solved at once. It
+      starts from the leading singular directions of what biases leave of the ratings.
     - "sgd", mini-batch stochastic gradient descent in PyTorch, the learning rate falling linearly
       to zero. Each rating carries its share of the penalty, reg g_u / n_u |p_u|^2, so that an
       epoch's gradients add up to the gradient of the objective.
@@ -65,7 +66,7 @@ class BiasedMF:
         self,
         factors: int = 32,
         reg: float = 10.0,
-        iterations: int = 15,
+        iterations: int = 10,
         seed: int = 0,
         solver: str = "als",
         *,
@@ -147,7 +148,10 @@ class BiasedMF:
         self.item_factors_[np.bincount(matrix.indices, minlength=matrix.shape[1]) == 0] = 0.0
         monitor = FitMonitor(self, self.iterations, validation=validation, patience=patience)
         if self.solver == "als":
-            self._fit_als(matrix, monitor)
+            with one_blas_thread():
+                if known is None:
+                    self.user_factors_, self.user_bias_ = self._spectral_start(matrix, rng)
+                self._fit_als(matrix, monitor)
         else:
             self._fit_sgd(matrix, monitor, rng)
         self.history_ = monitor.finish()
@@ -230,6 +234,25 @@ class BiasedMF:
             squared_error = max(minimum - user_penalty, 0.0)
             rmse = np.sqrt(squared_error / ratings.nnz)
             monitor.record(objective=minimum + item_penalty, train_rmse=rmse)
+
+    def _spectral_start(
+        self, ratings: sparse.csr_matrix, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """User vectors and biases to start from: the main directions of the biases' residuals.
+
+        Unknown entries count as 0, which is wrong for a fit and good enough for a start.
+        """
+        users = np.repeat(np.arange(ratings.shape[0]), np.diff(ratings.indptr))
+        residual = ratings.data - self.global_mean_
+        for rows in (ratings.indices, users):  # items first, so that the users' biases are last
+            counts = np.bincount(rows)
+            bias = np.bincount(rows, residual) / np.maximum(counts + self.bias_reg, 1.0)
+            residual = residual - bias[rows]
+        table = sparse.csr_matrix((residual, ratings.indices, ratings.indptr), ratings.shape)
+        directions = leading_directions(table, self.factors, rng)
+        factors = rng.normal(0.0, 0.1, (len(self.user_ids_), self.factors))
+        factors[:, : directions.shape[1]] = 0.1 * np.sqrt(len(factors)) * directions
+        return factors, np.append(bias, np.zeros(len(factors) - len(bias)))
 
     def _half_step(
         self, ridge: BatchedRidge, ratings: sparse.csr_matrix, factors: np.ndarray, bias: np.ndarray
