@@ -115,10 +115,13 @@ def model_state(model: Any) -> dict[str, Any]:
     any other model the fitted arrays, whose names end in "_".
     """
     if hasattr(model, "state_dict"):
-        named = model.named_parameters(remove_duplicate=False)
-        frozen = {name for name, parameter in named if not parameter.requires_grad}
-        state = model.state_dict()
-        return {name: state[name].detach().clone() for name in state if name not in frozen}
+        everything = dict(model.named_parameters(remove_duplicate=False))
+        once = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        return {
+            name: value.detach().clone()
+            for name, value in model.state_dict().items()
+            if name in once or name not in everything  # that is, a buffer
+        }
     return {
         name: value.copy()
         for name, value in vars(model).items()

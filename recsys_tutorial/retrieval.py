@@ -92,7 +92,7 @@ def top_k(
         columns[rows], scores[rows] = _best(block, items, proposed, block_seen, k)
         if exact and n < len(items):
             open_rows = rows[scores[rows, -1] <= bound]
-            step = max(1, _BLOCK_BYTES // (8 * len(items)))
+            step = max(1, _BLOCK_BYTES // (32 * len(items)))  # ranking needs copies
             for few in np.split(open_rows, range(step, len(open_rows), step)):
                 full = users[few] @ items.T  # (few, n_items)
                 best = rank(full, None if seen is None else seen[few], k)
@@ -138,6 +138,8 @@ class FaissIndex:
         if kind not in ("flat", "hnsw", "ivf"):
             raise ValueError(f'kind must be "flat", "hnsw" or "ivf", got {kind!r}')
         self.items, self.kind = _vectors("items", items), kind
+        if not len(self.items):
+            raise ValueError("there are no items to search")
         self.effort = {"flat": 1, "hnsw": 64, "ivf": 8}[kind] if effort is None else effort
         if self.effort < 1:
             raise ValueError(f"effort must be at least 1, got {effort}")
@@ -156,6 +158,8 @@ class FaissIndex:
                 self._index.hnsw.efConstruction = max(100, 2 * neighbours)
             else:
                 lists = max(1, min(round(4 * n**0.5), n // 39)) if lists is None else lists
+                if not 1 <= lists <= n:
+                    raise ValueError(f"lists must be 1 to {n}, got {lists}")
                 quantizer = faiss.IndexFlatL2(dim)
                 self._index = faiss.IndexIVFFlat(quantizer, dim, lists)
                 self._index.cp.seed = seed + 1

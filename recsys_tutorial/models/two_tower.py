@@ -187,9 +187,11 @@ class TwoTower(nn.Module):
         train : csr_matrix (n_users, n_items) of ones. For a user tower that reads rows, row u is
             its row u (queries and the pictures that answer them have such a matrix, too).
         negatives : "all" or "in_batch"
-            "all": a softmax over the whole catalogue, an example is a user; affordable where item
-            vectors are cheap, that is with frozen features. "in_batch": an example is one like,
-            and the other items of the batch are the negatives, except what the user liked.
+            "all": a softmax over every item that somebody liked (what nobody liked may not have
+            been there yet, and to push it away would harm new items); an example is a user;
+            affordable where item vectors are cheap, that is with frozen features. "in_batch": an
+            example is one like, and the other items of the batch are the negatives, except what
+            the user liked.
         log_q : bool, correct in-batch negatives for being drawn by popularity, see `info_nce`
         history_share : (low, high); the share shown is drawn evenly from this range
         validation, epochs, learning_rate, **options : see `training.train`; validation is for
@@ -215,9 +217,10 @@ class TwoTower(nn.Module):
         share = (low, high)
         if negatives == "all":
             examples = np.flatnonzero(np.diff(train.indptr))  # users with a like
+            liked = np.flatnonzero(counts)
 
             def loss(model: TwoTower, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
-                return _softmax_over_all(model, train, examples[rows], share, rng)
+                return _softmax_over_all(model, train, examples[rows], liked, share, rng)
 
         else:
             examples = np.repeat(np.arange(train.shape[0]), np.diff(train.indptr))
@@ -335,16 +338,17 @@ class TwoTower(nn.Module):
             self.train(training)
 
 
-def _softmax_over_all(model, train, users, share, rng) -> Tensor:
+def _softmax_over_all(model, train, users, items, share, rng) -> Tensor:
     likes = train[users]
     if model.reads_history:
         history, targets = _divide(likes, share, rng)
-        mask = torch.from_numpy(history.toarray() > 0).to(model.device)
+        mask = torch.from_numpy(history[:, items].toarray() > 0).to(model.device)
         vectors = model.user_vectors(history)
     else:
         targets, mask, vectors = likes, None, model.user_vectors(users)
-    scores = vectors @ model.item_vectors().T  # (batch, n_items)
-    return multinomial_loss(scores, torch.from_numpy(targets.toarray()).to(scores), mask)
+    scores = vectors @ model.item_vectors(items).T  # (batch, n_liked_items)
+    targets = torch.from_numpy(targets[:, items].toarray()).to(scores)
+    return multinomial_loss(scores, targets, mask)
 
 
 def _softmax_in_batch(model, train, users, items, share, log_share, rng) -> Tensor:
