@@ -229,10 +229,11 @@ def _inverse(gram: np.ndarray, reg: float) -> np.ndarray:
     too_small = f"reg = {reg} is lost in rounding beside the likes' Gram matrix: raise reg"
     if reg < n * np.finfo(np.float64).eps * gram.diagonal().max():
         raise ValueError(too_small)
-    gram.flat[:: n + 1] += reg
-    # The transpose is the same matrix in Fortran order, which LAPACK takes without a copy. OpenBLAS
-    # was measured to factorise the upper triangle three times as fast as the lower one.
-    factor, info = linalg.lapack.dpotrf(gram.T, lower=False, overwrite_a=True, clean=False)
+    # LAPACK takes Fortran order without a copy, and the transpose is the same matrix. OpenBLAS was
+    # measured to factorise the upper triangle three times as fast as the lower one.
+    gram = gram if gram.flags.f_contiguous else gram.T
+    np.einsum("ii->i", gram)[:] += reg  # a view of the diagonal
+    factor, info = linalg.lapack.dpotrf(gram, lower=False, overwrite_a=True, clean=False)
     if info == 0:
         inverse, info = linalg.lapack.dpotri(factor, lower=False, overwrite_c=True)
     if info:

@@ -186,19 +186,20 @@ class TwoTower(nn.Module):
         ----------
         train : csr_matrix (n_users, n_items) of ones. For a user tower that reads rows, row u is
             its row u (queries and the pictures that answer them have such a matrix, too).
-        negatives : "all" or "in_batch"
-            "all": a softmax over every item that somebody liked (what nobody liked may not have
-            been there yet, and to push it away would harm new items); an example is a user;
-            affordable where item vectors are cheap, that is with frozen features. "in_batch": an
-            example is one like, and the other items of the batch are the negatives, except what
-            the user liked.
+        negatives : "all", "liked" or "in_batch"
+            "all": a softmax over the whole catalogue; an example is a user. Affordable where item
+            vectors are cheap, that is with frozen features. "liked": the same over the items that
+            somebody liked. What nobody liked may not have been there yet; it is not pushed away,
+            which helps new items, but needs the popularity prior, or they fill the lists.
+            "in_batch": an example is one like, and the other items of the batch are the negatives,
+            except what the user liked.
         log_q : bool, correct in-batch negatives for being drawn by popularity, see `info_nce`
         history_share : (low, high); the share shown is drawn evenly from this range
         validation, epochs, learning_rate, **options : see `training.train`; validation is for
             example ``lambda model: evaluate(model, split.validation)["ndcg@10"]``
         """
-        if negatives not in ("all", "in_batch"):
-            raise ValueError(f'negatives must be "all" or "in_batch", got {negatives!r}')
+        if negatives not in ("all", "liked", "in_batch"):
+            raise ValueError(f'negatives must be "all", "liked" or "in_batch", got {negatives!r}')
         low, high = history_share
         if not 0 <= low <= high <= 1:
             raise ValueError(f"history_share must be within 0 to 1, low first: {history_share}")
@@ -215,12 +216,12 @@ class TwoTower(nn.Module):
         if self.popularity_prior:
             self.log_popularity.copy_(torch.from_numpy(np.log1p(counts)))
         share = (low, high)
-        if negatives == "all":
+        if negatives in ("all", "liked"):
             examples = np.flatnonzero(np.diff(train.indptr))  # users with a like
-            liked = np.flatnonzero(counts)
+            items = np.flatnonzero(counts) if negatives == "liked" else np.arange(self.n_items)
 
             def loss(model: TwoTower, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
-                return _softmax_over_all(model, train, examples[rows], liked, share, rng)
+                return _softmax_over(model, train, examples[rows], items, share, rng)
 
         else:
             examples = np.repeat(np.arange(train.shape[0]), np.diff(train.indptr))
@@ -338,7 +339,7 @@ class TwoTower(nn.Module):
             self.train(training)
 
 
-def _softmax_over_all(model, train, users, items, share, rng) -> Tensor:
+def _softmax_over(model, train, users, items, share, rng) -> Tensor:
     likes = train[users]
     if model.reads_history:
         history, targets = _divide(likes, share, rng)
@@ -346,7 +347,7 @@ def _softmax_over_all(model, train, users, items, share, rng) -> Tensor:
         vectors = model.user_vectors(history)
     else:
         targets, mask, vectors = likes, None, model.user_vectors(users)
-    scores = vectors @ model.item_vectors(items).T  # (batch, n_liked_items)
+    scores = vectors @ model.item_vectors(items).T  # (batch, len(items))
     targets = torch.from_numpy(targets[:, items].toarray()).to(scores)
     return multinomial_loss(scores, targets, mask)
 
