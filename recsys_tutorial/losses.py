@@ -1,41 +1,70 @@
-"""Losses: pure functions of tensors that return a scalar to minimise."""
+"""Losses: pure functions of tensors that return a scalar to minimise.
+
+When is which right, and what to beware of:
+
+    info_nce               vectors are trained, and a batch holds many negatives. Beware of false
+                           negatives: `positive_ids` and `mask` leave them out.
+      log_q=               negatives come from the batch, that is by popularity; without it popular
+                           items are pushed away for being drawn. Beware: q has to be known.
+      hardness=            most negatives are easy. Beware: false negatives count for more, too.
+      decoupled=True       batches are small, where easy positives mute their negatives' gradient.
+    multi_positive_nce     labels, series or users give an anchor several positives.
+    sampled_softmax_loss   a catalogue too large for `multinomial_loss`, negatives drawn on purpose.
+                           Beware of its bias, about 1 / n_negatives.
+    multinomial_loss       every item can be scored: no negatives, no bias, (batch, n_items) scores.
+    bpr_loss               the order alone counts. Beware: easy negatives teach nothing.
+    bce_loss               a score is to be read as a probability. Beware: its level moves with the
+                           number of negatives, and each pair is judged alone.
+    triplet_loss           vectors of length 1, negatives chosen with care. Beware: the margin has
+                           to be found, and beyond it there is no gradient.
+
+How they hang together (each is tested): `bpr_loss` is `info_nce` with one negative. Many negatives
+drawn evenly make `info_nce` an estimate of cross-entropy over the catalogue, and
+`sampled_softmax_loss` is `info_nce` with `negative_log_q` = log(n q) and `log_q` = 0. temperature *
+`info_nce` with one negative tends to `triplet_loss` with margin 0 as the temperature tends to 0.
+`multi_positive_nce` with one positive each is `info_nce`; with `decoupled`, the gradient of
+`info_nce` loses its factor 1 - p(positive).
+
+`temperature` divides the scores; where other libraries multiply by a `scale` (CLIP's
+`logit_scale.exp()`, the `scale=20` of sentence-transformers' MultipleNegativesRankingLoss), it is
+1 / temperature: a scale of 20 is a temperature of 0.05.
+"""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
+
+import torch
+
+from recsys_tutorial._loss_checks import (
+    LEFT_OUT,
+    bool_mask,
+    check_finite,
+    check_info_nce,
+    check_temperature,
+    log_probability,
+    softmax_loss,
+)
+from recsys_tutorial._score_losses import (
+    bce_loss,
+    bpr_loss,
+    multinomial_loss,
+    sampled_softmax_loss,
+    triplet_loss,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-
-def bpr_loss(positive_scores: Tensor, negative_scores: Tensor) -> Tensor:
-    """Bayesian personalised ranking: mean of -log sigmoid(positive - negative).
-
-    It asks only that an item the user liked scores above one that they did not; the size of the
-    scores themselves is free (Rendle et al. 2009, arXiv:1205.2618, section 4.1, without the
-    regularisation).
-
-    Parameters
-    ----------
-    positive_scores : Tensor (batch,) or any shape that broadcasts against
-    negative_scores : Tensor, for example (batch, n_negatives) against (batch, 1)
-
-    Returns
-    -------
-    scalar Tensor; log 2 when scores are equal. Stable: -log sigmoid(x) = softplus(-x) neither
-    overflows nor loses its gradient for large negative x.
-
-    Examples
-    --------
-    >>> import torch
-    >>> round(bpr_loss(torch.tensor([2.0, 0.0]), torch.tensor([0.0, 0.0])).item(), 4)
-    0.41
-    """
-    import torch
-
-    positive_scores, negative_scores = map(torch.as_tensor, (positive_scores, negative_scores))
-    return torch.nn.functional.softplus(negative_scores - positive_scores).mean()
+__all__ = [
+    "bce_loss",
+    "bpr_loss",
+    "info_nce",
+    "multi_positive_nce",
+    "multinomial_loss",
+    "sampled_softmax_loss",
+    "triplet_loss",
+]
 
 
 def info_nce(
@@ -50,6 +79,8 @@ def info_nce(
     negative_log_q: Tensor | None = None,
     positive_ids: Tensor | None = None,
     mask: Tensor | None = None,
+    hardness: float = 0.0,
+    decoupled: bool = False,
 ) -> Tensor:
     """InfoNCE: tell each anchor's positive from negatives, by a softmax over all of them.
 
@@ -81,6 +112,11 @@ def info_nce(
     mask : bool Tensor (batch, n_candidates), True leaves a candidate out. The candidates are the
         batch's positives (only the row's own one without `in_batch`), then the negatives. A row's
         own positive cannot be left out.
+    hardness : float >= 0: a negative counts e^(hardness * anchor . negative) times, so that those
+        near the anchor count for more (Robinson et al. 2021, arXiv:2010.04592; in this form, with
+        no gradient through the weight, Lan et al. 2025, arXiv:2503.04812, equation 5)
+    decoupled : leave the positive out of the denominator (Yeh et al. 2022, arXiv:2110.06848,
+        equation 6); the loss may then be negative
 
     Returns
     -------
@@ -102,9 +138,9 @@ def info_nce(
     >>> round(info_nce(users, users, temperature=0.1).item(), 4)
     0.0
     """
-    import torch
-
-    _check_info_nce(anchors, positives, negatives, temperature)
+    check_info_nce(anchors, positives, negatives, temperature)
+    if not 0 <= hardness < float("inf"):
+        raise ValueError(f"hardness must be at least 0 and finite, got {hardness}")
     n, in_batch = len(anchors), negatives is None if in_batch is None else in_batch
     if negatives is None and (n < 2 or not in_batch):
         raise ValueError(
@@ -115,138 +151,112 @@ def info_nce(
         anchors, positives = anchors.float(), positives.float()
         negatives = None if negatives is None else negatives.float()
 
+    rows = torch.arange(n, device=anchors.device)
     if in_batch:
-        pairs = anchors @ positives.T / temperature  # (batch, batch)
-        place = torch.arange(n, device=anchors.device)  # where each row's positive stands
+        pairs = anchors @ positives.T  # (batch, batch)
+        place = rows  # where each row's positive stands
     else:
-        pairs = (anchors * positives).sum(1, keepdim=True) / temperature  # (batch, 1)
-        place = torch.zeros(n, dtype=torch.long, device=anchors.device)
-    logits = pairs
+        pairs = (anchors * positives).sum(1, keepdim=True)  # (batch, 1)
+        place = torch.zeros_like(rows)
+    similarity, correction = pairs, torch.zeros_like(pairs)
     if log_q is not None:
-        log_q = _log_probability("log_q", log_q, anchors, [(n,)])
-        logits = pairs - (log_q if in_batch else log_q[:, None])
+        log_q = log_probability("log_q", log_q, anchors, [(n,)])
+        correction = (log_q if in_batch else log_q[:, None]).expand_as(pairs)
     if negatives is not None:
-        many = torch.einsum("bd,bnd->bn", anchors, negatives) if negatives.ndim == 3 else None
-        many = (anchors @ negatives.T if many is None else many) / temperature  # (batch, n_neg)
+        shared = negatives.ndim == 2
+        many = anchors @ negatives.T if shared else torch.einsum("bd,bnd->bn", anchors, negatives)
+        more = torch.zeros_like(many)  # (batch, n_neg)
         if negative_log_q is not None:
             shapes = [(many.shape[1],), tuple(many.shape)]
-            many = many - _log_probability("negative_log_q", negative_log_q, anchors, shapes)
-        logits = torch.cat([logits, many], dim=1)  # (batch, n_candidates)
+            more = log_probability("negative_log_q", negative_log_q, anchors, shapes).expand_as(
+                many
+            )
+        similarity = torch.cat([pairs, many], dim=1)  # (batch, n_candidates)
+        correction = torch.cat([correction, more], dim=1)
     elif negative_log_q is not None:
         raise ValueError("negative_log_q is given, but no negatives")
 
-    left_out = torch.zeros_like(logits, dtype=torch.bool)
+    left_out = torch.zeros_like(similarity, dtype=torch.bool)
     if positive_ids is not None and in_batch:
         ids = torch.as_tensor(positive_ids, device=anchors.device)
         if ids.shape != (n,):
             raise ValueError(f"positive_ids must be ({n},), got {tuple(ids.shape)}")
         left_out[:, :n] = ids[:, None] == ids
     if mask is not None:
-        mask = torch.as_tensor(mask, device=anchors.device)
-        if mask.dtype != torch.bool or mask.shape != logits.shape:
-            raise ValueError(
-                f"mask must be bool {tuple(logits.shape)}, got {mask.dtype} {tuple(mask.shape)}"
-            )
-        left_out |= mask
-    rows = torch.arange(n, device=anchors.device)
+        left_out |= bool_mask("mask", mask, similarity)
     left_out[rows, place] = False
 
-    loss = _softmax_loss(logits, place, left_out)
+    weight = hardness * similarity.detach()  # log of how much a negative counts
+    weight[rows, place] = 0.0
+    logits = similarity / temperature - correction + weight
+    loss = softmax_loss(logits, place, left_out, decoupled=decoupled)
     if symmetric:
         if not in_batch:
             raise ValueError("symmetric needs in_batch: the other anchors are what to tell apart")
-        loss = 0.5 * (loss + _softmax_loss(pairs.T, place, left_out[:, :n].T))
-    if not torch.isfinite(loss):
-        raise ValueError(
-            "the loss is not finite: " + (_first_bad(anchors, positives, negatives) or "overflow")
-        )
-    return loss
+        back = (pairs / temperature + weight[:, :n]).T
+        loss = 0.5 * (loss + softmax_loss(back, place, left_out[:, :n].T, decoupled=decoupled))
+    return check_finite(loss, anchors=anchors, positives=positives, negatives=negatives)
 
 
-def multinomial_loss(scores: Tensor, targets: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Softmax over the whole catalogue against everything a user likes: no negatives are drawn.
+def multi_positive_nce(
+    anchors: Tensor,
+    candidates: Tensor,
+    is_positive: Tensor,
+    *,
+    temperature: float | Tensor,
+    log_q: Tensor | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """InfoNCE where an anchor may have several positives among the candidates.
 
-        loss = - sum over users and items of t_ui log softmax(s_u)_i  /  sum of t_ui
+        loss = mean over anchors a with a positive of
+               mean over its positives p of  -log( e^{s_ap} / sum over candidates c of e^{s_ac} ),
+        s = anchor . candidate / temperature  [- log q(candidate)]
 
-    (the multinomial likelihood of Liang et al. 2018, doi:10.1145/3178876.3186150, equation 2.)
+    (supervised contrastive learning, Khosla et al. 2020, arXiv:2004.11362, equation 2.) Each anchor
+    counts the same, however many positives it has; `multinomial_loss` counts each positive.
 
     Parameters
     ----------
-    scores : Tensor (batch, n_items)
-    targets : Tensor (batch, n_items) >= 0: how often, or whether, a user likes an item
-    mask : bool Tensor (batch, n_items), True leaves an item out of the softmax
+    anchors : Tensor (batch, dim)
+    candidates : Tensor (n_candidates, dim)
+    is_positive : bool Tensor (batch, n_candidates)
+    temperature : as in `info_nce`
+    log_q : Tensor (n_candidates,), log probability with which each candidate is drawn
+    mask : bool Tensor (batch, n_candidates), True leaves a candidate out, for example the anchor
+        itself; no positive may be left out
 
     Returns
     -------
-    scalar Tensor, the mean over likes, in nats; 0 when there are no targets
+    scalar Tensor, in nats. With k positives it cannot be below log k: they share the softmax. 0 if
+    no anchor has a positive.
 
     Examples
     --------
     >>> import torch
-    >>> scores = torch.tensor([[0.0, 0.0, 5.0]])
-    >>> left_out = torch.tensor([[False, False, True]])
-    >>> round(multinomial_loss(scores, torch.tensor([[1.0, 0, 0]]), left_out).item(), 4)  # log 2
-    0.6931
+    >>> vectors, kind = torch.eye(3)[[0, 0, 1]], torch.tensor([0, 0, 1])
+    >>> same = kind[:, None] == kind
+    >>> round(multi_positive_nce(vectors, vectors, same, temperature=0.1).item(), 4)  # 2/3 log 2
+    0.4621
     """
-    if scores.shape != targets.shape:
-        raise ValueError(f"scores {tuple(scores.shape)} and targets {tuple(targets.shape)} differ")
-    if scores.itemsize < 4:  # half precision
-        scores = scores.float()
-    if mask is not None:
-        if bool((mask & (targets > 0)).any()):
-            raise ValueError("mask leaves a target out")
-        scores = scores.masked_fill(mask, _LEFT_OUT)
-    return -(targets * scores.log_softmax(1)).sum() / targets.sum().clamp(min=1)
-
-
-_LEFT_OUT = -1e30  # e^-1e30 is 0 in every precision, but unlike -inf it makes no nan of 0 * log 0
-
-
-def _softmax_loss(logits: Tensor, place: Tensor, left_out: Tensor) -> Tensor:
-    """Mean -log softmax at `place` over the rows that have a negative."""
-    import torch
-
-    losses = torch.nn.functional.cross_entropy(
-        logits.masked_fill(left_out, _LEFT_OUT), place, reduction="none"
-    )
-    counts = (~left_out).sum(1) > 1
-    return (losses * counts).sum() / counts.sum().clamp(min=1)
-
-
-def _check_info_nce(anchors, positives, negatives, temperature) -> None:
-    if anchors.ndim != 2 or anchors.shape != positives.shape:
+    if anchors.ndim != 2 or candidates.ndim != 2 or anchors.shape[1] != candidates.shape[1]:
         raise ValueError(
-            "anchors and positives must both be (batch, dim), got "
-            f"{tuple(anchors.shape)} and {tuple(positives.shape)}"
+            "anchors must be (batch, dim) and candidates (n_candidates, dim), got "
+            f"{tuple(anchors.shape)} and {tuple(candidates.shape)}"
         )
-    n, dim = anchors.shape
-    if negatives is not None:
-        shape = tuple(negatives.shape)
-        own = len(shape) == 3 and shape[0] == n
-        if not (own or len(shape) == 2) or shape[-1] != dim or 0 in shape:
-            raise ValueError(
-                f"negatives must be (n_neg, {dim}) or ({n}, n_neg, {dim}), got {shape}"
-            )
-    value = float(temperature.detach() if hasattr(temperature, "detach") else temperature)
-    if not 0 < value < math.inf:
-        raise ValueError(f"temperature must be positive and finite, got {value}")
-
-
-def _log_probability(name: str, values, like: Tensor, shapes: list[tuple]) -> Tensor:
-    import torch
-
-    values = torch.as_tensor(values, dtype=like.dtype, device=like.device)
-    if tuple(values.shape) not in shapes:
-        expected = " or ".join(map(str, shapes))
-        raise ValueError(f"{name} must be {expected}, got {tuple(values.shape)}")
-    if not torch.isfinite(values).all():
-        raise ValueError(f"{name} holds a value that is not finite: no probability may be 0")
-    return values
-
-
-def _first_bad(anchors, positives, negatives) -> str | None:
-    for name, values in (("anchors", anchors), ("positives", positives), ("negatives", negatives)):
-        if values is not None and not values.isfinite().all():
-            row = int((~values.isfinite()).nonzero()[0, 0])
-            return f"row {row} of {name} holds nan or infinity"
-    return None
+    check_temperature(temperature)
+    if anchors.itemsize < 4:
+        anchors, candidates = anchors.float(), candidates.float()
+    logits = anchors @ candidates.T / temperature  # (batch, n_candidates)
+    if log_q is not None:
+        logits = logits - log_probability("log_q", log_q, anchors, [(len(candidates),)])
+    is_positive = bool_mask("is_positive", is_positive, logits)
+    if mask is not None:
+        mask = bool_mask("mask", mask, logits)
+        if bool((mask & is_positive).any()):
+            raise ValueError("mask leaves a positive out")
+        logits = logits.masked_fill(mask, LEFT_OUT)
+    counts = is_positive.sum(1)
+    total = (logits.log_softmax(1) * is_positive).sum(1) / counts.clamp(min=1)
+    loss = -total.sum() / (counts > 0).sum().clamp(min=1)
+    return check_finite(loss, anchors=anchors, candidates=candidates)

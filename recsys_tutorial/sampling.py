@@ -1,9 +1,20 @@
-"""Negatives: items that a user did not like, to hold against those they did."""
+"""Negatives: items that a user did not like, to hold against those they did; and batches.
+
+    UniformNegatives       every other item alike
+    PopularityNegatives    by popularity ** alpha: 0 uniform, 1 as in a batch of likes
+
+and in `hard_negatives` those that the present model finds hard, and mixtures. Each has
+`draw(users, rng, n_negatives)`; those with a known distribution have `log_q(users, items)` for the
+correction that `losses.info_nce` describes. In-batch negatives need no sampler, but batches in
+which no item is the positive of two examples: `distinct_batches`.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import sparse
+
+__all__ = ["PopularityNegatives", "UniformNegatives", "distinct_batches"]
 
 
 class UniformNegatives:
@@ -24,10 +35,7 @@ class UniformNegatives:
     """
 
     def __init__(self, train: sparse.csr_matrix):
-        train = sparse.csr_matrix(train)
-        if not train.has_canonical_format:
-            train = train.copy()
-            train.sum_duplicates()  # also sorts the columns of each row
+        train = canonical(train)
         n_liked = np.diff(train.indptr)
         self.n_items = train.shape[1]
         self.n_left_ = self.n_items - n_liked
@@ -51,14 +59,114 @@ class UniformNegatives:
         n_negatives : None for one each, result (batch,); or int, result (batch, n_negatives),
             drawn with replacement
         """
-        users = np.asarray(users, dtype=np.int64)
-        if users.size and not 0 <= users.min() <= users.max() < len(self.n_left_):
-            raise ValueError(f"users must be rows 0..{len(self.n_left_) - 1}")
-        if n_negatives is not None:
-            users = np.repeat(users[:, None], n_negatives, axis=1)
+        users = repeated(users, n_negatives, len(self.n_left_))
         return self.pick(users, rng.integers(self.n_left_[users]))
+
+    def log_q(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Log probability with which one draw for `users` (batch,) gives `items` (batch, n)."""
+        return np.broadcast_to(-np.log(self.n_left_[users])[:, None], np.shape(items))
 
     def pick(self, users: np.ndarray, r: np.ndarray) -> np.ndarray:
         """The r-th item, from 0, that each user has not liked; arrays that broadcast."""
         liked_before = np.searchsorted(self._keys, users * self.n_items + r, side="right")
         return r + liked_before - self._start[users]
+
+
+class PopularityNegatives:
+    """Draws items in proportion to (likes + smoothing) ** alpha, never one that the user liked.
+
+    As for `UniformNegatives`, but each item fills a stretch of whole numbers as long as its weight.
+    Weights are rounded to one part in 2^20 of the smallest, so that sums are exact.
+
+    Parameters
+    ----------
+    train : csr_matrix (n_users, n_items); stored entries are the liked items
+    alpha : float; 0 is uniform, 1 in proportion to the likes, 0.75 what word2vec uses
+        (Mikolov et al. 2013, arXiv:1310.4546, section 2.2)
+    smoothing : float > 0, likes that every item is given, so that all can be drawn
+    """
+
+    def __init__(self, train: sparse.csr_matrix, alpha: float = 0.75, smoothing: float = 1.0):
+        if not (np.isfinite(alpha) and np.isfinite(smoothing) and smoothing > 0):
+            raise ValueError(
+                f"alpha must be finite and smoothing positive, got {alpha} and {smoothing}"
+            )
+        train = canonical(train)
+        weight = (np.bincount(train.indices, minlength=train.shape[1]) + smoothing) ** alpha
+        weight = np.rint(2**20 * weight / weight.min())
+        n_users = train.shape[0]
+        if not weight.sum() * (n_users + 1) < 2**62:
+            raise ValueError(f"alpha={alpha} spreads the weights too far: make it smaller")
+        self._weight = weight.astype(np.int64)
+        self._ends = np.cumsum(self._weight)  # item i fills ends[i - 1] ... ends[i] - 1
+        users = np.repeat(np.arange(n_users), np.diff(train.indptr))
+        liked = self._weight[train.indices]
+        before = np.concatenate([[0], np.cumsum(liked)])  # of liked items, over all users
+        within = before[:-1] - before[train.indptr[users]]  # of the same user's liked items
+        self._left = self._ends[-1] - (before[train.indptr[1:]] - before[train.indptr[:-1]])
+        if n_users and self._left.min() == 0:
+            raise ValueError(f"user row {int(self._left.argmin())} likes all items: none is left")
+        self._start, self._before = train.indptr, before
+        starts = self._ends[train.indices] - liked  # where each liked item's stretch starts
+        self._keys = users * self._ends[-1] + starts - within
+
+    def draw(
+        self, users: np.ndarray, rng: np.random.Generator, n_negatives: int | None = None
+    ) -> np.ndarray:
+        """Item columns, int64; see `UniformNegatives.draw`."""
+        users = repeated(users, n_negatives, len(self._left))
+        r = rng.integers(self._left[users])
+        place = np.searchsorted(self._keys, users * self._ends[-1] + r, side="right")
+        r = r + self._before[place] - self._before[self._start[users]]  # steps over liked items
+        return np.searchsorted(self._ends, r, side="right")
+
+    def log_q(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Log probability with which one draw for `users` (batch,) gives `items` (batch, n)."""
+        return np.log(self._weight[items]) - np.log(self._left[users])[:, None]
+
+
+def distinct_batches(
+    items: np.ndarray, batch_size: int, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Batches of examples in which no item occurs twice; for the `batches` of `training.train`.
+
+    Examples are sorted by item, the items in random order, and dealt out like cards to the
+    batches: examples of one item stand side by side, so they go to different ones.
+
+    Parameters
+    ----------
+    items : int ndarray (n_examples,), the positive of each example
+    batch_size : int, at most; smaller where an item has more examples than there would be batches
+    rng : numpy Generator
+
+    Returns
+    -------
+    list of int64 ndarray, the numbers of the examples: each once, sizes that differ by at most 1.
+    An item with c examples is in c of the batches: its chance to be met is c / len(batches).
+    """
+    items = np.asarray(items)
+    if items.ndim != 1 or not len(items) or batch_size < 1:
+        raise ValueError(
+            f"items must be (n_examples,), batch_size at least 1; got {items.shape}, {batch_size}"
+        )
+    _, kind, counts = np.unique(items, return_inverse=True, return_counts=True)
+    n_batches = max(-(-len(items) // batch_size), counts.max())
+    order = np.lexsort([rng.random(len(items)), rng.permutation(len(counts))[kind]])
+    return [order[b::n_batches] for b in rng.permutation(n_batches)]
+
+
+def canonical(train: sparse.csr_matrix) -> sparse.csr_matrix:
+    """The same matrix with each stored entry once and the columns of each row sorted."""
+    train = sparse.csr_matrix(train)
+    if not train.has_canonical_format:
+        train = train.copy()
+        train.sum_duplicates()
+    return train
+
+
+def repeated(users: np.ndarray, n_negatives: int | None, n_users: int) -> np.ndarray:
+    """Checked rows of users, once per negative to be drawn."""
+    users = np.asarray(users, dtype=np.int64)
+    if users.size and not 0 <= users.min() <= users.max() < n_users:
+        raise ValueError(f"users must be rows 0..{n_users - 1}")
+    return users if n_negatives is None else np.repeat(users[:, None], n_negatives, axis=1)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import numpy as np
 from scipy import sparse
 
-from recsys_tutorial.losses import bpr_loss
 from recsys_tutorial.models.baselines import check_history
 from recsys_tutorial.models.implicit_als import check_likes, check_same, check_sizes, without_zeros
 from recsys_tutorial.models.ridge import BatchedRidge
@@ -88,6 +87,8 @@ class BPR:
         """
         import torch
         from torch.nn.functional import embedding
+
+        from recsys_tutorial.losses import bpr_loss  # here, so that the models import without torch
 
         train = check_likes(train)
         negatives = UniformNegatives(train)

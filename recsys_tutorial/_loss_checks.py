@@ -1,0 +1,90 @@
+"""What the losses share: checks of their arguments, and a softmax that can leave candidates out."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LEFT_OUT = -1e30  # e^-1e30 is 0 in every precision, but unlike -inf it makes no nan of 0 * log 0
+
+
+def softmax_loss(
+    logits: Tensor, place: Tensor, left_out: Tensor, *, decoupled: bool = False
+) -> Tensor:
+    """Mean -log softmax at `place` over the rows that have a negative.
+
+    logits, left_out : (batch, n_candidates); place : (batch,), where the positive stands;
+    decoupled : without the positive in the denominator
+    """
+    rows = torch.arange(len(logits), device=logits.device)
+    counts = (~left_out).sum(1) > 1
+    if decoupled:
+        left_out = left_out.clone()
+        left_out[rows, place] = True
+        losses = logits.masked_fill(left_out, LEFT_OUT).logsumexp(1) - logits[rows, place]
+    else:
+        masked = logits.masked_fill(left_out, LEFT_OUT)
+        losses = torch.nn.functional.cross_entropy(masked, place, reduction="none")
+    return (losses * counts).sum() / counts.sum().clamp(min=1)
+
+
+def check_info_nce(anchors, positives, negatives, temperature) -> None:
+    """Raise ValueError for shapes that do not fit each other, and for a bad temperature."""
+    if anchors.ndim != 2 or anchors.shape != positives.shape:
+        raise ValueError(
+            "anchors and positives must both be (batch, dim), got "
+            f"{tuple(anchors.shape)} and {tuple(positives.shape)}"
+        )
+    n, dim = anchors.shape
+    if negatives is not None:
+        shape = tuple(negatives.shape)
+        own = len(shape) == 3 and shape[0] == n
+        if not (own or len(shape) == 2) or shape[-1] != dim or 0 in shape:
+            raise ValueError(
+                f"negatives must be (n_neg, {dim}) or ({n}, n_neg, {dim}), got {shape}"
+            )
+    check_temperature(temperature)
+
+
+def check_temperature(temperature: float | Tensor) -> None:
+    """Raise ValueError unless it is positive and finite."""
+    value = float(temperature.detach() if hasattr(temperature, "detach") else temperature)
+    if not 0 < value < math.inf:
+        raise ValueError(f"temperature must be positive and finite, got {value}")
+
+
+def log_probability(name: str, values, like: Tensor, shapes: list[tuple]) -> Tensor:
+    """`values` as a tensor like `like`, if it is finite and has one of the shapes."""
+    values = torch.as_tensor(values, dtype=like.dtype, device=like.device)
+    if tuple(values.shape) not in shapes:
+        expected = " or ".join(map(str, shapes))
+        raise ValueError(f"{name} must be {expected}, got {tuple(values.shape)}")
+    if not torch.isfinite(values).all():
+        raise ValueError(f"{name} holds a value that is not finite: no probability may be 0")
+    return values
+
+
+def bool_mask(name: str, mask, like: Tensor) -> Tensor:
+    """`mask` as a bool tensor of the shape of `like`."""
+    mask = torch.as_tensor(mask, device=like.device)
+    if mask.dtype != torch.bool or mask.shape != like.shape:
+        raise ValueError(
+            f"{name} must be bool {tuple(like.shape)}, got {mask.dtype} {tuple(mask.shape)}"
+        )
+    return mask
+
+
+def check_finite(loss: Tensor, **tensors: Tensor | None) -> Tensor:
+    """`loss`, or a ValueError that names the tensor and the row that spoiled it."""
+    if torch.isfinite(loss):
+        return loss
+    for name, values in tensors.items():
+        if values is not None and not values.isfinite().all():
+            row = int((~values.isfinite()).nonzero()[0, 0])
+            raise ValueError(f"the loss is not finite: row {row} of {name} holds nan or infinity")
+    raise ValueError("the loss is not finite: overflow")

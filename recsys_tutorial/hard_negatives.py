@@ -1,0 +1,124 @@
+"""Negatives from the model itself, and mixtures; the plain samplers are in `sampling`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import sparse
+
+from recsys_tutorial.retrieval import top_k
+from recsys_tutorial.sampling import UniformNegatives, canonical
+
+__all__ = ["HardNegatives", "MixedNegatives"]
+
+
+class HardNegatives:
+    """Draws from the items that the present model scores highest for a user, liked ones left out.
+
+    Call `refresh` now and then while the model learns: what is hard changes. An item that scores
+    close to the positive, or above it, may well be one that the user would like: with `margin`
+    only items are drawn that score at least that much below the positive (Moreira et al. 2024,
+    arXiv:2407.15831, section 3.1.1: TopK-MarginPos). Where none is left, the draw is uniform.
+
+    Parameters
+    ----------
+    train : csr_matrix (n_users, n_items); stored entries are the liked items
+    depth : int, from how many of the best items to draw
+    margin : float or None, in units of the score
+    skip : int, the best items that are never drawn: another guard against false negatives
+    """
+
+    def __init__(
+        self,
+        train: sparse.csr_matrix,
+        depth: int = 50,
+        margin: float | None = None,
+        skip: int = 0,
+    ):
+        if depth < 1 or skip < 0:
+            raise ValueError(f"depth must be at least 1 and skip 0, got {depth} and {skip}")
+        self.train, self.depth, self.margin, self.skip = canonical(train), depth, margin, skip
+        self._uniform = UniformNegatives(self.train)
+        self.items_: np.ndarray | None = None
+
+    def refresh(self, user_vectors: np.ndarray, item_vectors: np.ndarray) -> HardNegatives:
+        """Search again; rows of (n_users, dim) and (n_items, dim), a score is their dot product."""
+        k = min(self.skip + self.depth, self.train.shape[1])
+        items, scores = top_k(user_vectors, item_vectors, k, seen=self.train)
+        self.items_, self.scores_ = items[:, self.skip :], scores[:, self.skip :]
+        self._vectors = np.asarray(user_vectors), np.asarray(item_vectors)
+        return self
+
+    def draw(
+        self,
+        users: np.ndarray,
+        rng: np.random.Generator,
+        n_negatives: int | None = None,
+        *,
+        positives: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Item columns, int64; see `UniformNegatives.draw`. `positives` (batch,) for the margin."""
+        if self.items_ is None:
+            raise ValueError("there is no index yet: call refresh(user_vectors, item_vectors)")
+        if self.margin is not None and positives is None:
+            raise ValueError("a margin needs the positives whose score it is measured from")
+        wide = self._uniform.draw(users, rng, n_negatives or 1)  # (batch, n), where none is left
+        users = np.asarray(users, dtype=np.int64)
+        able = self.items_[users] >= 0  # (batch, depth)
+        if self.margin is not None:
+            u, v = self._vectors[0][users], self._vectors[1][positives]
+            able &= self.scores_[users] <= (u * v).sum(1, keepdims=True) - self.margin
+        n_able = able.sum(1, keepdims=True)
+        # the r-th able one of each row, for r uniform: able ones to the front, in their order
+        order = np.argsort(~able, axis=1, kind="stable")
+        r = rng.integers(np.maximum(n_able, 1), size=wide.shape)
+        hard = np.take_along_axis(self.items_[users], np.take_along_axis(order, r, 1), 1)
+        drawn = np.where(n_able > 0, hard, wide)
+        return drawn[:, 0] if n_negatives is None else drawn
+
+
+class MixedNegatives:
+    """Draws each negative from one of several samplers.
+
+    Popular negatives teach what is popular, uniform ones reach every item, hard ones the border
+    (mixed negative sampling, Yang et al. 2020, doi:10.1145/3366424.3386195, of the first two).
+
+    Parameters
+    ----------
+    samplers : sequence of samplers
+    shares : sequence of float >= 0, one each, that sum to 1
+    """
+
+    def __init__(self, samplers: Sequence, shares: Sequence[float]):
+        self.samplers, self.shares = list(samplers), np.asarray(shares, dtype=np.float64)
+        if len(self.samplers) != len(self.shares) or not len(self.shares):
+            raise ValueError(f"{len(self.samplers)} samplers need as many shares, got {shares}")
+        if (self.shares < 0).any() or not np.isclose(self.shares.sum(), 1):
+            raise ValueError(f"shares must not be negative and sum to 1, got {shares}")
+
+    def draw(
+        self,
+        users: np.ndarray,
+        rng: np.random.Generator,
+        n_negatives: int | None = None,
+        *,
+        positives: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Item columns, int64; see `UniformNegatives.draw` and `HardNegatives.draw`."""
+        extra = {"positives": positives}
+        drawn = [
+            s.draw(users, rng, n_negatives, **(extra if isinstance(s, HardNegatives) else {}))
+            for s in self.samplers
+        ]
+        which = rng.choice(len(drawn), p=self.shares, size=drawn[0].shape)
+        return np.choose(which, drawn)
+
+    def log_q(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Log probability of one draw; ValueError if a sampler, such as hard ones, has none."""
+        if not all(hasattr(s, "log_q") for s in self.samplers):
+            raise ValueError("hard negatives have no known probability: there is no log_q")
+        parts = [s.log_q(users, items) for s in self.samplers]
+        return np.logaddexp.reduce(
+            [np.log(w) + p for w, p in zip(self.shares, parts, strict=True) if w > 0]
+        )
