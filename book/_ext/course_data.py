@@ -1,0 +1,271 @@
+"""Numbers, tables, figures and cards of the prose pages, from the chapters' own results.
+
+    {measured}`EASE ndcg@10`            a value of data/leaderboard.csv
+    {measured}`cold targets`            a value of a stored output, found as STORED says
+    {chapter}`6`                        a link once there is one; or {chapter}`Chapter 6`
+    ```{leaderboard}
+    ```                                 the whole table
+    ```{course-figure} funnel
+    :alt: what it shows
+    caption
+    ```                                 a figure that course_figures.py draws
+    ```{chapter-cards}
+    ```                                 a card per chapter that is in the table of contents
+    ```{practice}
+    ```                                 the exercises that exist, with their links
+
+What is missing or does not match is a warning, and so fails the build.
+"""
+
+import functools
+import json
+import os
+import re
+from pathlib import Path
+from typing import ClassVar
+
+import course_figures
+from docutils import nodes
+from docutils.parsers.rst import directives
+from docutils.statemachine import StringList
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective, SphinxRole
+
+from recsys_tutorial import leaderboard
+
+LOGGER = logging.getLogger(__name__)
+# name: (start of the notebook's file name, pattern whose group is the value in a stored output)
+STORED = {
+    "ratings": ("01_", r"([\d,]+) ratings by"),
+    "rated share": ("01_", r"([\d.]+)% of all user-film pairs have a rating"),
+    "top tenth share": ("01_", r"the most rated tenth of the films has (\d+)% of the ratings"),
+    "few ratings share": ("01_", r"(\d+)% of the films have one or two ratings"),
+    "cold targets": ("01_", r"cold targets[^$]*?\nnew users in time +[\d.]+ +(0\.\d+)"),
+    "EASE future gain": ("01_", r"with the future minus without: ndcg@10: \+(0\.\d{3})"),
+    "one day users": ("01_", r"(\d+)% of the users gave all their ratings within one day"),
+    "RMSE mean": ("02_", r"test RMSE of the mean: ([\d.]+)"),
+    "RMSE biases": ("02_", r"test RMSE of the biases: ([\d.]+)"),
+    "pictures random split": ("05_", r"random split\s+([\d.]+)"),
+    "pictures unseen creators": ("05_", r"unseen creators\s+([\d.]+)"),
+}
+MINUTES = r"(?:[Aa]bout|[Ll]ess than)\s+([\w-]+(?:\s+to\s+\w+)?)\s+(minutes?|hours?)"
+LEVELS = {1: "introductory", 2: "introductory", 3: "introductory", 10: "introductory",
+          8: "advanced", 9: "advanced", 11: "advanced"}  # fmt: skip
+
+
+@functools.cache
+def output_text(path, mtime):
+    """All texts of a notebook's stored outputs."""
+    texts = []
+    for cell in json.loads(Path(path).read_text("utf-8"))["cells"]:
+        for output in cell.get("outputs", []):
+            texts.append("".join(output.get("text", [])))
+            texts.append("".join(output.get("data", {}).get("text/plain", [])))
+    return "\n".join(texts)
+
+
+def stored_value(root, name):
+    """The value of a stored output; LookupError says what was not found."""
+    start, pattern = STORED[name]
+    paths = sorted((root / "notebooks").glob(f"{start}*.ipynb"))
+    if not paths:
+        raise LookupError(f"no notebook {start}*")
+    found = re.search(pattern, output_text(str(paths[0]), paths[0].stat().st_mtime))
+    if not found:
+        raise LookupError(f"{paths[0].name} has no output that matches {pattern!r}")
+    return found[1]
+
+
+def leaderboard_value(rows, name):
+    """The value of "model column", written as the table writes it."""
+    model, _, column = name.rpartition(" ")
+    found = rows[rows["model"] == model]
+    if found.empty or column not in rows:
+        raise LookupError(f"the leaderboard has no {name!r}")
+    return write(found.iloc[0][column], column)
+
+
+def write(value, column):
+    """One value of the leaderboard as text.
+
+    >>> write(0.146026, "ndcg@10"), write(9066.0, "parameters"), write(float("nan"), "peak_mb")
+    ('0.146', '9,066', '–')
+    >>> [write(x, "train_seconds") for x in (0.0002, 0.231, 7.46, 123.4)]
+    ['<0.01', '0.23', '7.5', '123']
+    """
+    if value != value:
+        return "–"
+    if "@" in column:
+        return f"{value:.3f}"
+    if column == "parameters":
+        return f"{value:,.0f}"
+    if value < 0.01:
+        return "<0.01"
+    return f"{value:.2g}" if value < 1 else f"{value:.1f}" if value < 10 else f"{value:,.0f}"
+
+
+def leaderboard_markdown(rows):
+    """The leaderboard as a Markdown table, best first."""
+    lines = [
+        "| # | model | chapter | NDCG@10 | 95 % interval | recall@20 | parameters | training, s |"
+        " ms per user | memory, MB |",
+        "|--:|---|--:|--:|---|--:|--:|--:|--:|--:|",
+    ]
+    for _, row in rows.iterrows():
+        cells = [str(row["place"]), row["model"], str(row["chapter"]),
+                 write(row["ndcg@10"], "ndcg@10"),
+                 f"{row['ndcg@10_low']:.3f} to {row['ndcg@10_high']:.3f}"]  # fmt: skip
+        columns = ("recall@20", "parameters", "train_seconds", "ms_per_user", "peak_mb")
+        cells += [write(row[column], column) for column in columns]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+class Measured(SphinxRole):
+    """A number that a chapter measured."""
+
+    def run(self):
+        try:
+            if self.text in STORED:
+                value = stored_value(Path(self.env.srcdir), self.text)
+            else:
+                value = leaderboard_value(leaderboard.load(), self.text)
+        except LookupError as error:
+            LOGGER.warning("measured: %s", error, location=self.get_location())
+            value = "?"
+        return [nodes.inline("", value, classes=["measured"])], []
+
+
+class Chapter(SphinxRole):
+    """The words "chapter 6", leading there if that chapter is in the table of contents."""
+
+    def run(self):
+        number = int(re.search(r"\d+", self.text)[0])
+        words = f"chapter {number}" if self.text.isdigit() else self.text
+        for chapter in chapters(Path(self.env.srcdir)):
+            if chapter["number"] == number:
+                uri = self.env.app.builder.get_relative_uri(
+                    self.env.docname, f"notebooks/{chapter['file']}"
+                )
+                return [nodes.reference("", words, refuri=uri, internal=True)], []
+        return [nodes.Text(words)], []
+
+
+class Markdown(SphinxDirective):
+    """A directive that writes Markdown, which is then read as if it stood on the page."""
+
+    def parsed(self, lines):
+        holder = nodes.container(classes=[self.name])
+        self.state.nested_parse(StringList(lines, source=self.name), self.content_offset, holder)
+        return [holder]
+
+
+class Leaderboard(Markdown):
+    """The whole leaderboard as a table."""
+
+    def run(self):
+        return self.parsed(leaderboard_markdown(course_figures.ranked_rows()))
+
+
+class CourseFigure(SphinxDirective):
+    """A figure that course_figures.py draws; its content is the caption."""
+
+    required_arguments = 1
+    option_spec: ClassVar = {"alt": directives.unchanged_required}
+    has_content = True
+
+    def run(self):
+        (name,) = self.arguments
+        if len(self.options.get("alt", "")) < 15:
+            raise self.error(f"figure {name}: say in :alt: what it shows")
+        folder = Path(self.env.srcdir) / "_build" / "figures"
+        folder.mkdir(parents=True, exist_ok=True)
+        course_figures.draw(name, folder / f"{name}.png")
+        image = nodes.image(uri=f"/_build/figures/{name}.png", alt=self.options["alt"])
+        figure = nodes.figure("", image)
+        if self.content:
+            caption = nodes.container()
+            self.state.nested_parse(self.content, self.content_offset, caption)
+            figure += nodes.caption("", "", *caption[0].children)
+        return [figure]
+
+
+def chapters(root):
+    """Of each chapter in the table of contents: file name without suffix, title, minutes, goal."""
+    toc = (root / "_toc.yml").read_text("utf-8")
+    for name in re.findall(r"file: notebooks/(\w+)$", toc, re.M):
+        cells = json.loads((root / "notebooks" / f"{name}.ipynb").read_text("utf-8"))["cells"]
+        text = "".join(cells[0]["source"])
+        title = text.split("\n")[0].lstrip("# ").strip()
+        minutes = re.search(MINUTES, text.replace("\n", " "))
+        goals = re.findall(r"^- (.+?)[;.]$", text, re.M | re.S)
+        yield {
+            "file": name,
+            "number": int(name[:2]),
+            "title": title,
+            "minutes": " ".join(minutes.groups()) if minutes else "some minutes",
+            "goal": " ".join(goals[0].split()) if goals else "",
+        }
+
+
+class ChapterCards(Markdown):
+    """A card for each chapter."""
+
+    def run(self):
+        lines = ["::::{grid} 1 1 2 2", ":gutter: 3", ""]
+        for chapter in chapters(Path(self.env.srcdir)):
+            level = LEVELS.get(chapter["number"], "intermediate")
+            lines += [
+                f":::{{grid-item-card}} {chapter['title']}",
+                f":link: /notebooks/{chapter['file']}",
+                ":link-type: doc",
+                "",
+                f"You will {chapter['goal']}." if chapter["goal"] else "",
+                "",
+                "+++",
+                f"{level} · runs {chapter['minutes']}",
+                ":::",
+                "",
+            ]
+        return self.parsed([*lines, "::::"])
+
+
+class Practice(Markdown):
+    """The exercise notebooks that exist: read, open in Colab, solutions."""
+
+    def run(self):
+        root = Path(self.env.srcdir)
+        repository = self.config.html_theme_options["repository_url"]
+        lines = ["| exercises | | solutions |", "|---|---|---|"]
+        for path in sorted((root / "notebooks" / "solutions").glob("[0-9][0-9]_*.ipynb")):
+            cell = json.loads(path.read_text("utf-8"))["cells"][0]
+            title = "".join(cell["source"]).split("\n")[0].lstrip("# ").strip()
+            links = []
+            for folder in ("exercises", "solutions"):
+                place = f"{repository.removeprefix('https://github.com/')}/blob/main/notebooks"
+                place += f"/{folder}/{path.name}"
+                links.append(
+                    f"[open in Colab](https://colab.research.google.com/github/{place})"
+                    f" · [look at it](https://github.com/{place})"
+                )
+            lines.append(f"| {title} | {links[0]} | {links[1]} |")
+        if len(lines) == 2:
+            return []
+        return self.parsed(lines)
+
+
+def needs_new_reading(app, env, added, changed, removed):
+    """The pages that show data depend on more than their own text."""
+    return [name for name in env.found_docs if name.startswith("book/")]
+
+
+def setup(app):
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    app.add_role("measured", Measured())
+    app.add_role("chapter", Chapter())
+    app.add_directive("leaderboard", Leaderboard)
+    app.add_directive("course-figure", CourseFigure)
+    app.add_directive("chapter-cards", ChapterCards)
+    app.add_directive("practice", Practice)
+    app.connect("env-get-outdated", needs_new_reading)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

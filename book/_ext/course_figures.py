@@ -1,0 +1,197 @@
+"""The figures of the prose pages, drawn when the site is built. Each function draws one."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from recsys_tutorial import leaderboard, plotting
+
+COSTS = {
+    "ms_per_user": "scoring the catalogue for one user, ms",
+    "train_seconds": "training, seconds",
+    "peak_mb": "memory while training, MB",
+}
+
+
+def pareto(cost, quality):
+    """Which points no other point beats in both: less cost and more quality.
+
+    >>> pareto(np.array([1.0, 2.0, 3.0]), np.array([0.1, 0.3, 0.2])).tolist()
+    [True, True, False]
+    """
+    return np.array(
+        [
+            not ((cost <= c) & (quality >= q) & ((cost < c) | (quality > q))).any()
+            for c, q in zip(cost, quality, strict=True)
+        ]
+    )
+
+
+def ranked_rows():
+    """The leaderboard, best first, with its places 1, 2, ..."""
+    rows = leaderboard.load().sort_values(["ndcg@10", "model"], ascending=[False, True])
+    rows = rows.reset_index(drop=True)
+    rows.insert(0, "place", np.arange(1, len(rows) + 1))
+    return rows
+
+
+def leaderboard_intervals():
+    """Every model with its interval, and on the same line what scoring one user takes."""
+    rows = ranked_rows()
+    place = np.arange(len(rows))[::-1]
+    fig, (left, right) = plt.subplots(
+        1, 2, figsize=(8.4, 1.2 + 0.3 * len(rows)), sharey=True, width_ratios=[3, 2]
+    )
+    errors = [rows["ndcg@10"] - rows["ndcg@10_low"], rows["ndcg@10_high"] - rows["ndcg@10"]]
+    left.errorbar(rows["ndcg@10"], place, xerr=errors, fmt="o", capsize=3, color="C0")
+    names = [
+        f"{model} ({chapter})"
+        for model, chapter in zip(rows["model"], rows["chapter"], strict=True)
+    ]
+    left.set_yticks(place, names)
+    left.set_xlabel("NDCG@10 and its 95 % interval")
+    right.plot(rows["ms_per_user"].clip(lower=1e-3), place, "s", color="C1")
+    right.set_xscale("log")
+    right.set_xlabel("ms per user, two CPU cores")
+    return fig
+
+
+def quality_cost(cost="ms_per_user"):
+    """NDCG@10 against a cost: numbers are places on the leaderboard, the frontier has names."""
+    rows = ranked_rows().dropna(subset=[cost])
+    x = np.maximum(rows[cost].to_numpy(float), 1e-3)
+    y = rows["ndcg@10"].to_numpy()
+    best = pareto(x, y)
+    fig, ax = plt.subplots(figsize=(7.6, 4.4))
+    order = np.argsort(x[best])
+    ax.step(x[best][order], y[best][order], where="post", color="C1", ls="--", lw=1)
+    ax.plot(x, y, "o", color="C0", ms=13, alpha=0.85)
+    for place, here, there in zip(rows["place"], x, y, strict=True):
+        ax.text(here, there, str(place), color="white", ha="center", va="center", fontsize=8)
+    for turn, index in enumerate(np.flatnonzero(best)[order]):
+        name, here, there = rows["model"].iloc[index], x[index], y[index]
+        lift = (0, 11 + 11 * (turn % 2))
+        ax.annotate(name, (here, there), lift, textcoords="offset points", fontsize=9,
+                    ha="center")  # fmt: skip
+    ax.set(xscale="log", xlabel=COSTS[cost], ylabel="NDCG@10")
+    ax.margins(x=0.12, y=0.14)
+    return fig
+
+
+def quality_training():
+    """NDCG@10 against the seconds of one training run."""
+    return quality_cost("train_seconds")
+
+
+def similarities():
+    """Two items and a user: the dot product and the cosine rank them differently."""
+    user, items = np.array([1.0, 0.0]), {"A": np.array([1.0, 0.2]), "B": np.array([2.0, 2.0])}
+    fig, ax = plt.subplots(figsize=(5.2, 4.4))
+    for number, (name, v) in enumerate({"user": user, **items}.items()):
+        arrow = {"arrowstyle": "->", "lw": 2, "color": f"C{number}"}
+        ax.annotate("", v, (0, 0), arrowprops=arrow)
+        text = name
+        if name != "user":
+            cosine = user @ v / np.linalg.norm(user) / np.linalg.norm(v)
+            text = f"item {name}\ndot {user @ v:.1f}, cosine {cosine:.2f}"
+        ax.annotate(text, v, xytext=(6, 4 if name != "user" else -16), textcoords="offset points")
+    ax.plot([2, 2], [0, 2], ls=":", color="0.4")
+    ax.text(2.04, 0.9, "projection of B", color="0.3", fontsize=9, rotation=90, va="center")
+    ax.set(xlim=(0, 3), ylim=(-0.3, 2.6), xlabel="first coordinate", ylabel="second coordinate")
+    ax.set_aspect("equal")
+    return fig
+
+
+def softmax_temperature():
+    """The same four similarities as probabilities, at three temperatures."""
+    scores = np.array([0.9, 0.7, 0.5, 0.1])
+    fig, ax = plt.subplots(figsize=(7, 3.2))
+    for number, temperature in enumerate((1.0, 0.2, 0.05)):
+        p = np.exp(scores / temperature)
+        ax.bar(
+            np.arange(4) + 0.27 * (number - 1),
+            p / p.sum(),
+            0.25,
+            label=f"τ = {temperature}",
+            hatch=("", "//", "..")[number],
+            edgecolor="white",
+        )
+    ax.set_xticks(np.arange(4), [f"similarity {s}" for s in scores])
+    ax.set_ylabel("probability")
+    ax.legend()
+    return fig
+
+
+def attention_weights():
+    """The attention of a history over itself, for the worked example."""
+    titles, weights = attention_example()
+    fig, ax = plt.subplots(figsize=(4.6, 3.6))
+    ax.imshow(weights, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), value in np.ndenumerate(weights):
+        ax.text(column, row, f"{value:.2f}", ha="center", va="center",
+                color="white" if value > 0.5 else "black")  # fmt: skip
+    ax.set_xticks(range(len(titles)), titles, rotation=20)
+    ax.set_yticks(range(len(titles)), titles)
+    ax.set(xlabel="takes from (key)", ylabel="token (query)")
+    ax.grid(False)
+    return fig
+
+
+def attention_example():
+    """Three tokens with d = 2: their names, and softmax(Q K^T / sqrt 2) with Q = K.
+
+    >>> attention_example()[1].sum(axis=1).round(6).tolist()
+    [1.0, 1.0, 1.0]
+    """
+    x = np.array([[2.0, 0.0], [1.6, 1.2], [0.0, 2.0]])  # (T, d)
+    logits = x @ x.T / np.sqrt(2)  # (T, T)
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return ["space", "alien", "romance"], weights / weights.sum(axis=1, keepdims=True)
+
+
+def funnel():
+    """The stages of a large recommender: how many items are left, at what cost each."""
+    stages = [
+        ("catalogue", 1e6, "millions of items"),
+        ("retrieval", 1e4, "hundreds: one dot product each"),
+        ("ranking", 3e2, "dozens: one network pass each"),
+        ("reranking", 1e2, "the list that is shown"),
+    ]
+    fig, ax = plt.subplots(figsize=(7.6, 3.2))
+    for row, (name, size, what) in enumerate(stages):
+        width = np.log10(size)
+        ax.barh(-row, width, left=-width / 2, height=0.7, color=f"C{row}", alpha=0.85)
+        ax.text(0, -row, name, ha="center", va="center", color="white", weight="bold")
+        ax.text(3.3, -row, what, va="center")
+    ax.set(xlim=(-3.2, 7.6))
+    ax.axis("off")
+    return fig
+
+
+def social_card():
+    """The picture that a link to the site shows: 1200 x 630 pixels."""
+    rows = ranked_rows().head(8)
+    fig, ax = plt.subplots(figsize=(12, 6.3), dpi=100, layout="none")
+    fig.subplots_adjust(left=0.28, right=0.96, top=0.66, bottom=0.14)
+    fig.text(0.04, 0.87, "Large Pretrained Models for Recommendation", fontsize=31, weight="bold")
+    fig.text(0.04, 0.77, "A course: one question, one set of users, one leaderboard.", fontsize=21)
+    errors = [rows["ndcg@10"] - rows["ndcg@10_low"], rows["ndcg@10_high"] - rows["ndcg@10"]]
+    place = np.arange(len(rows))[::-1]
+    ax.errorbar(rows["ndcg@10"], place, xerr=errors, fmt="o", ms=9, lw=3)
+    ax.set_yticks(place, rows["model"], fontsize=15)
+    ax.set_xlabel("NDCG@10 and its 95 % interval", fontsize=15)
+    return fig
+
+
+def draw(name, path, dpi=130):
+    """Draw the figure of this name into a PNG file, whole or not at all."""
+    with plt.rc_context():
+        plotting.use_style()
+        fig = globals()[name]()
+        temporary = path.with_suffix(".tmp.png")
+        fig.savefig(temporary, dpi=dpi, metadata={"Software": None})
+        plt.close(fig)
+        temporary.replace(path)

@@ -1,0 +1,97 @@
+"""The prose pages: their numbers come from the chapters, their examples run, their figures draw."""
+
+import doctest
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from recsys_tutorial import leaderboard
+
+ROOT = Path(__file__).resolve().parents[1]
+EXTENSIONS = ROOT / "book" / "_ext"
+sys.path.insert(0, str(EXTENSIONS))
+
+import course_data  # noqa: E402
+import course_figures  # noqa: E402
+
+PAGES = sorted((ROOT / "book").glob("*.md"))
+FIGURES = sorted(
+    {
+        name
+        for page in PAGES
+        for name in re.findall(r"\{course-figure\} (\w+)", page.read_text("utf-8"))
+    }
+)
+
+
+def test_worked_examples_of_the_toolbox_run():
+    text = (ROOT / "book" / "math_toolbox.md").read_text("utf-8")
+    code = "\n".join(re.findall(r"```python\n(>>>.*?)```", text, re.S))
+    example = doctest.DocTestParser().get_doctest(code, {}, "math_toolbox.md", None, 0)
+    assert len(example.examples) > 15
+    runner = doctest.DocTestRunner()
+    runner.run(example)
+    assert runner.failures == 0
+
+
+@pytest.mark.parametrize("name", course_data.STORED)
+def test_every_measured_number_is_in_its_chapter(name):
+    value = course_data.stored_value(ROOT, name)
+    assert float(value.replace(",", "")) > 0
+
+
+def test_a_number_that_is_gone_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    with pytest.raises(LookupError, match="no notebook 01_"):
+        course_data.stored_value(tmp_path, "cold targets")
+    (tmp_path / "notebooks" / "01_x.ipynb").write_text('{"cells": [{"outputs": []}]}')
+    with pytest.raises(LookupError, match="no output that matches"):
+        course_data.stored_value(tmp_path, "cold targets")
+    with pytest.raises(LookupError, match="no 'nobody"):
+        course_data.leaderboard_value(leaderboard.load(), "nobody ndcg@10")
+
+
+def test_the_table_shows_every_row_of_the_leaderboard_best_first():
+    lines = course_data.leaderboard_markdown(course_figures.ranked_rows())[2:]
+    rows = leaderboard.load()
+    assert len(lines) == len(rows)
+    models = [line.split(" | ")[1] for line in lines]
+    assert set(models) == set(rows["model"])
+    quality = [float(line.split(" | ")[3]) for line in lines]
+    assert quality == sorted(quality, reverse=True)
+    expected = rows.set_index("model")["ndcg@10"].round(3)
+    assert quality == pytest.approx([expected[model] for model in models], abs=1e-9)
+
+
+def test_the_frontier_is_what_no_other_model_beats():
+    cost, quality = pd.Series([1.0, 1.0, 5.0, 9.0]), pd.Series([0.1, 0.2, 0.15, 0.3])
+    assert course_figures.pareto(cost.to_numpy(), quality.to_numpy()).tolist() == [
+        False, True, False, True,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_draw(name, tmp_path):
+    course_figures.draw(name, tmp_path / "figure.png", dpi=40)
+    assert (tmp_path / "figure.png").stat().st_size > 1000
+    assert [path.name for path in tmp_path.iterdir()] == ["figure.png"]
+
+
+def test_cards_name_goal_and_time_of_every_chapter():
+    chapters = list(course_data.chapters(ROOT))
+    assert len(chapters) >= 3
+    for chapter in chapters:
+        assert chapter["goal"], chapter["file"]
+        assert chapter["minutes"] != "some minutes", f"{chapter['file']}: how long does it run?"
+
+
+def test_no_page_types_a_number_of_the_leaderboard():
+    """A quality typed by hand would stay behind when the chapter is run again."""
+    values = {f"{value:.4f}"[:-1] for value in leaderboard.load()["ndcg@10"]}
+    values |= {f"{value:.3f}" for value in leaderboard.load()["ndcg@10"]}
+    for page in PAGES:
+        text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.S)
+        assert not {v for v in values if v in text}, page.name
