@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from recsys_tutorial import leaderboard
 
@@ -95,3 +96,25 @@ def test_no_page_types_a_number_of_the_leaderboard():
     for page in PAGES:
         text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.S)
         assert not {v for v in values if v in text}, page.name
+
+
+QUIZZES = sorted((ROOT / "book" / "_quizzes").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", QUIZZES, ids=lambda path: path.stem)
+def test_a_quiz_explains_every_answer_right_and_wrong(path):
+    assert list((ROOT / "notebooks").glob(f"{path.stem}_*.ipynb"))
+    assert f"{{quiz}} {path.stem}" in (ROOT / "book" / "quizzes.md").read_text("utf-8")
+    questions = yaml.safe_load(path.read_text("utf-8"))
+    assert 8 <= len(questions) <= 10
+    for question in questions:
+        verdicts = [option[0] for option in question["options"]]
+        assert sorted(verdicts) == ["right"] + ["wrong"] * (len(verdicts) - 1)
+        assert len(verdicts) >= 3
+        for _, text, reason in question["options"]:
+            assert text and len(reason) > 10, question["question"]
+            # A name that a screen reader can say: more than a formula.
+            assert text.strip() and not re.fullmatch(r"\$[^$]*\$\.?", text), text
+    # The right answer is not always at the same place.
+    places = {[o[0] for o in question["options"]].index("right") for question in questions}
+    assert len(places) > 1

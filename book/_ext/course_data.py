@@ -13,6 +13,8 @@
     ```                                 a card per chapter that is in the table of contents
     ```{practice}
     ```                                 the exercises that exist, with their links
+    ```{quiz} 01
+    ```                                 the questions of book/_quizzes/01.yml
 
 What is missing or does not match is a warning, and so fails the build.
 """
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import course_figures
+import yaml
 from docutils import nodes
 from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
@@ -230,13 +233,54 @@ class ChapterCards(Markdown):
         return self.parsed([*lines, "::::"])
 
 
+class Quiz(SphinxDirective):
+    """The questions of a chapter: each option unfolds to say whether it is right, and why.
+
+    Plain HTML: without a script, with keyboard and screen reader.
+    """
+
+    required_arguments = 1
+
+    def run(self):
+        (chapter,) = self.arguments
+        path = Path(self.env.srcdir) / "book" / "_quizzes" / f"{chapter}.yml"
+        self.env.note_dependency(str(path))
+        questions = yaml.safe_load(path.read_text("utf-8"))
+        quiz = nodes.container(classes=["quiz"])
+        for number, question in enumerate(questions, start=1):
+            name = f"quiz-{chapter}-{number}"
+            quiz += raw(f'<div class="quiz-question" role="group" aria-labelledby="{name}">')
+            quiz += raw(f'<p id="{name}"><strong>{number}.</strong> ')
+            quiz += self.inline(question["question"])
+            quiz += raw("</p>")
+            for verdict, text, reason in question["options"]:
+                quiz += raw(f'<details class="quiz-{verdict}"><summary>')
+                quiz += self.inline(text)
+                quiz += raw(f"</summary><p><strong>{verdict.capitalize()}.</strong> ")
+                quiz += self.inline(reason)
+                quiz += raw("</p></details>")
+            quiz += raw("</div>")
+        return [quiz]
+
+    def inline(self, text):
+        """The text read as Markdown, without a paragraph around it."""
+        holder = nodes.container()
+        self.state.nested_parse(StringList([text], source="quiz"), self.content_offset, holder)
+        return nodes.inline("", "", *holder[0].children)
+
+
+def raw(html):
+    """HTML as it stands."""
+    return nodes.raw("", html, format="html")
+
+
 class Practice(Markdown):
     """The exercise notebooks that exist: read, open in Colab, solutions."""
 
     def run(self):
         root = Path(self.env.srcdir)
         repository = self.config.html_theme_options["repository_url"]
-        lines = ["| exercises | | solutions |", "|---|---|---|"]
+        lines = ["| chapter | exercises | solutions |", "|---|---|---|"]
         for path in sorted((root / "notebooks" / "solutions").glob("[0-9][0-9]_*.ipynb")):
             cell = json.loads(path.read_text("utf-8"))["cells"][0]
             title = "".join(cell["source"]).split("\n")[0].lstrip("# ").strip()
@@ -267,5 +311,6 @@ def setup(app):
     app.add_directive("course-figure", CourseFigure)
     app.add_directive("chapter-cards", ChapterCards)
     app.add_directive("practice", Practice)
+    app.add_directive("quiz", Quiz)
     app.connect("env-get-outdated", needs_new_reading)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
