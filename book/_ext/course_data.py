@@ -51,7 +51,7 @@ STORED = {
     "pictures random split": ("05_", r"random split\s+([\d.]+)"),
     "pictures unseen creators": ("05_", r"unseen creators\s+([\d.]+)"),
 }
-MINUTES = r"(?:[Aa]bout|[Ll]ess than)\s+([\w-]+(?:\s+to\s+\w+)?)\s+(minutes?|hours?)"
+MINUTES = r"((?:[Hh]alf a|[\w-]+)(?: to [\w-]+)?) (minutes?|hours?) and [\d.]+ GB"
 LEVELS = {1: "introductory", 2: "introductory", 3: "introductory", 10: "introductory",
           8: "advanced", 9: "advanced", 11: "advanced"}  # fmt: skip
 
@@ -206,7 +206,7 @@ def chapters(root):
             "file": name,
             "number": int(name[:2]),
             "title": title,
-            "minutes": " ".join(minutes.groups()) if minutes else "some minutes",
+            "minutes": " ".join(minutes.groups()).lower() if minutes else "some minutes",
             "goal": " ".join(goals[0].split()) if goals else "",
         }
 
@@ -225,8 +225,7 @@ class ChapterCards(Markdown):
                 "",
                 f"You will {chapter['goal']}." if chapter["goal"] else "",
                 "",
-                "+++",
-                f"{level} · runs {chapter['minutes']}",
+                f"*{level}, runs {chapter['minutes']}*",
                 ":::",
                 "",
             ]
