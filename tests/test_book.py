@@ -4,6 +4,7 @@ import doctest
 import importlib.util
 import re
 import shutil
+import sys
 
 import pytest
 from pybtex.database import parse_file
@@ -12,6 +13,7 @@ from tests import book_site
 from tests.book_site import ROOT
 
 EXTENSIONS = ROOT / "book" / "_ext"
+sys.path.append(str(EXTENSIONS))  # one extension may import another, as under Sphinx
 
 
 @pytest.fixture(scope="session")
