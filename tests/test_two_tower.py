@@ -681,3 +681,13 @@ def test_towers_learn_what_ease_knows():
     ):
         hits[name] = np.take_along_axis(target, rank(scores, history, 5), axis=1).mean()
     assert hits["towers"] > 0.95 * hits["EASE"] > 0.2, hits
+
+
+def test_the_prior_can_count_something_else_than_likes():
+    model = TwoTower(HistoryTower(IdTower(12, 8)), IdTower(12, 8), popularity_prior=True)
+    popularity = np.linspace(0.0, 3.0, 12)
+    model.fit(LIKES, popularity=popularity, epochs=1)
+    np.testing.assert_allclose(model.encode_items()[:, -1], np.log1p(popularity))
+    for bad in (popularity[:5], -popularity, np.full(12, np.nan)):
+        with pytest.raises(ValueError, match="popularity must be 12 finite numbers, none below 0"):
+            model.fit(LIKES, popularity=bad, epochs=1)

@@ -172,6 +172,7 @@ class TwoTower(nn.Module):
         negatives: str = "all",
         log_q: bool = False,
         history_share: tuple[float, float] = (0.0, 0.9),
+        popularity: np.ndarray | None = None,
         validation: Callable[[TwoTower], float] | None = None,
         epochs: int = 15,
         learning_rate=3e-3,
@@ -195,6 +196,8 @@ class TwoTower(nn.Module):
             except what the user liked.
         log_q : bool, correct in-batch negatives for being drawn by popularity, see `info_nce`
         history_share : (low, high); the share shown is drawn evenly from this range
+        popularity : ndarray (n_items,) >= 0, optional: what the prior takes for n_item instead of
+            the likes in `train`, for example likes that weigh less with age
         validation, epochs, learning_rate, **options : see `training.train`; validation is for
             example ``lambda model: evaluate(model, split.validation)["ndcg@10"]``
         """
@@ -214,7 +217,8 @@ class TwoTower(nn.Module):
             raise ValueError(f"train {train.shape} holds no interaction")
         counts = np.bincount(train.indices, minlength=self.n_items)
         if self.popularity_prior:
-            self.log_popularity.copy_(torch.from_numpy(np.log1p(counts)))
+            popularity = _popularity(counts if popularity is None else popularity, self.n_items)
+            self.log_popularity.copy_(torch.from_numpy(np.log1p(popularity)))
         share = (low, high)
         if negatives in ("all", "liked"):
             examples = np.flatnonzero(np.diff(train.indptr))  # users with a like
@@ -337,6 +341,13 @@ class TwoTower(nn.Module):
                 return encode(what).double().cpu().numpy()
         finally:
             self.train(training)
+
+
+def _popularity(values: np.ndarray, n_items: int) -> np.ndarray:
+    values = np.asarray(values, dtype=np.float64)
+    if values.shape != (n_items,) or not (np.isfinite(values) & (values >= 0)).all():
+        raise ValueError(f"popularity must be {n_items} finite numbers, none below 0")
+    return values
 
 
 def _softmax_over(model, train, users, items, share, rng) -> Tensor:
