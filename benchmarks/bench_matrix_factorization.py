@@ -43,10 +43,9 @@ IMPLICIT_GRID = [
     {"factors": f, "reg": r, "alpha": a}
     for f, r, a in itertools.product((32, 64), (3.0, 10.0, 30.0, 100.0), (1.0, 3.0, 10.0))
 ]
-# Each side takes its default number of iterations. Ours starts from singular directions, implicit
-# at random; the objective that both minimise is compared below, so that fewer iterations are not
-# bought with a model that has converged less.
-OUR_ITERATIONS, THEIR_ITERATIONS = 8, 15
+# implicit takes its default number of iterations, ours as many as reach its objective. Both
+# minimise the same one, and it is compared below: fewer iterations are not less converged.
+OUR_ITERATIONS, THEIR_ITERATIONS = 13, 15
 
 
 def run() -> list[Row]:
@@ -209,7 +208,7 @@ def ranking(ml) -> list[Row]:
     text = "{:.0f} after {} iterations, implicit {:.0f} after {}"
     text = text.format(reached[0], OUR_ITERATIONS, reached[1], THEIR_ITERATIONS)
     print(f"  objective: ImplicitALS {text}", file=sys.stderr)
-    assert reached[0] <= 1.001 * reached[1], "ImplicitALS has converged less than implicit"
+    assert reached[0] <= reached[1], "ImplicitALS has converged less than implicit"
     return compare_speed(
         f"implicit feedback, fit on {final.train.nnz:,} likes: ImplicitALS tuned "
         f"({ours['factors']} factors; implicit {best['theirs']['factors']})",
