@@ -55,7 +55,7 @@ def leaderboard_intervals():
     left.set_xlabel("NDCG@10 and its 95 % interval")
     right.plot(rows["ms_per_user"].clip(lower=1e-3), place, "s", color="C1")
     right.set_xscale("log")
-    right.set_xlabel("ms per user, two CPU cores")
+    right.set_xlabel("ms per user")
     return fig
 
 
