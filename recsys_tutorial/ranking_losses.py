@@ -9,6 +9,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
+from recsys_tutorial.losses import multinomial_loss
+
 
 def pointwise_loss(scores: Tensor, labels: Tensor) -> Tensor:
     """Each pair is a question of its own, answered yes or no: binary cross-entropy.
@@ -61,8 +63,7 @@ def listwise_loss(scores: Tensor, labels: Tensor) -> Tensor:
     1.3863
     """
     _check(scores, labels)
-    labels = labels.to(scores)
-    return -(labels * scores.log_softmax(1)).sum() / labels.sum().clamp(min=1)
+    return multinomial_loss(scores, labels.to(scores))
 
 
 def distillation_loss(scores: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:

@@ -139,6 +139,12 @@ def source_of(cell: dict) -> str:
     return cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
 
 
+def title_of(notebook: dict) -> str | None:
+    """Return a notebook's title: the first line of its first cell, if that is Markdown."""
+    cell = first_markdown(notebook)
+    return source_of(cell).split("\n")[0].lstrip("# ").strip() if cell else None
+
+
 def with_links_line(source: str, line: str) -> str:
     """Return a first cell's source with this line of links under its title."""
     lines = source.split("\n")
@@ -167,8 +173,7 @@ def chapter_table(root: Path, repository: Repository) -> str:
     """Return README.md's table of chapters, from the notebooks that exist."""
     rows = ["| chapter | |", "|---|---|"]
     for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        cell = first_markdown(json.loads(path.read_text(encoding="utf-8")))
-        title = source_of(cell).split("\n")[0].lstrip("# ").strip() if cell else path.stem
+        title = title_of(json.loads(path.read_text(encoding="utf-8"))) or path.stem
         name = path.relative_to(root).as_posix()
         rows.append(f"| [{title}]({name}) | [open in Colab]({repository.colab(name)}) |")
     return "\n".join(rows)

@@ -26,12 +26,7 @@ WORDS, PICTURE = RNG.normal(size=(9, 5)), RNG.normal(size=(9, 7))
 LACKS = np.arange(9) % 3 == 0  # these have no picture
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def build(how, *, words=WORDS, picture=PICTURE, present=None, seed=0, **options):

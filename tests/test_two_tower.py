@@ -31,13 +31,7 @@ FEATURES = RNG.normal(size=(12, 6))
 LIKES = sparse.csr_matrix((RNG.random((20, 12)) < 0.4).astype(float))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """These models are so small that threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -691,3 +685,18 @@ def test_the_prior_can_count_something_else_than_likes():
     for bad in (popularity[:5], -popularity, np.full(12, np.nan)):
         with pytest.raises(ValueError, match="popularity must be 12 finite numbers, none below 0"):
             model.fit(LIKES, popularity=bad, epochs=1)
+
+
+def test_what_nobody_liked_is_pushed_away_by_all_and_left_alone_by_liked():
+    likes = LIKES.toarray()
+    likes[:, 0] = 0.0
+    moved = {}
+    for negatives in ("all", "liked"):
+        torch.manual_seed(0)
+        model = TwoTower(HistoryTower(IdTower(12, 8)), IdTower(12, 8), popularity_prior=True)
+        before = model.encode_items()[:, :-1].copy()
+        model.fit(sparse.csr_matrix(likes), negatives=negatives, epochs=2, weight_decay=0.0)
+        moved[negatives] = np.abs(model.encode_items()[:, :-1] - before).max(axis=1)
+    assert moved["all"][0] > 1e-3
+    assert moved["liked"][0] == 0.0
+    assert (moved["liked"][1:] > 1e-3).all()

@@ -23,6 +23,7 @@ import functools
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import ClassVar
 
@@ -35,6 +36,10 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from recsys_tutorial import leaderboard
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # Sphinx adds this folder alone
+
+from scripts.set_repository import BRANCH, current, source_of, title_of
 
 LOGGER = logging.getLogger(__name__)
 # name: (start of the notebook's file name, pattern whose group is the value in a stored output)
@@ -52,7 +57,7 @@ STORED = {
     "pictures unseen creators": ("05_", r"unseen creators\s+([\d.]+)"),
 }
 MINUTES = r"((?:[Hh]alf a|[\w-]+)(?: to [\w-]+)?) (minutes?|hours?) and [\d.]+ GB"
-LEVELS = {1: "introductory", 2: "introductory", 3: "introductory", 10: "introductory",
+LEVELS = {1: "introductory", 2: "introductory", 3: "introductory",
           8: "advanced", 9: "advanced", 11: "advanced"}  # fmt: skip
 
 
@@ -145,11 +150,9 @@ class Chapter(SphinxRole):
     def run(self):
         number = int(re.search(r"\d+", self.text)[0])
         words = f"chapter {number}" if self.text.isdigit() else self.text
-        for chapter in chapters(Path(self.env.srcdir)):
-            if chapter["number"] == number:
-                uri = self.env.app.builder.get_relative_uri(
-                    self.env.docname, f"notebooks/{chapter['file']}"
-                )
+        for name in chapter_files(Path(self.env.srcdir)):
+            if int(name[:2]) == number:
+                uri = self.env.app.builder.get_relative_uri(self.env.docname, f"notebooks/{name}")
                 return [nodes.reference("", words, refuri=uri, internal=True)], []
         return [nodes.Text(words)], []
 
@@ -193,19 +196,22 @@ class CourseFigure(SphinxDirective):
         return [figure]
 
 
+def chapter_files(root):
+    """The chapters in the table of contents: file names without suffix, in order."""
+    return re.findall(r"file: notebooks/(\w+)$", (root / "_toc.yml").read_text("utf-8"), re.M)
+
+
 def chapters(root):
     """Of each chapter in the table of contents: file name without suffix, title, minutes, goal."""
-    toc = (root / "_toc.yml").read_text("utf-8")
-    for name in re.findall(r"file: notebooks/(\w+)$", toc, re.M):
-        cells = json.loads((root / "notebooks" / f"{name}.ipynb").read_text("utf-8"))["cells"]
-        text = "".join(cells[0]["source"])
-        title = text.split("\n")[0].lstrip("# ").strip()
+    for name in chapter_files(root):
+        notebook = json.loads((root / "notebooks" / f"{name}.ipynb").read_text("utf-8"))
+        text = source_of(notebook["cells"][0])
         minutes = re.search(MINUTES, text.replace("\n", " "))
         goals = re.findall(r"^- (.+?)[;.]$", text, re.M | re.S)
         yield {
             "file": name,
             "number": int(name[:2]),
-            "title": title,
+            "title": title_of(notebook),
             "minutes": " ".join(minutes.groups()).lower() if minutes else "some minutes",
             "goal": " ".join(goals[0].split()) if goals else "",
         }
@@ -278,19 +284,16 @@ class Practice(Markdown):
 
     def run(self):
         root = Path(self.env.srcdir)
-        repository = self.config.html_theme_options["repository_url"]
+        repository = current(root)
         lines = ["| chapter | exercises | solutions |", "|---|---|---|"]
         for path in sorted((root / "notebooks" / "solutions").glob("[0-9][0-9]_*.ipynb")):
-            cell = json.loads(path.read_text("utf-8"))["cells"][0]
-            title = "".join(cell["source"]).split("\n")[0].lstrip("# ").strip()
-            links = []
-            for folder in ("exercises", "solutions"):
-                place = f"{repository.removeprefix('https://github.com/')}/blob/main/notebooks"
-                place += f"/{folder}/{path.name}"
-                links.append(
-                    f"[open in Colab](https://colab.research.google.com/github/{place})"
-                    f" · [look at it](https://github.com/{place})"
-                )
+            title = title_of(json.loads(path.read_text("utf-8")))
+            names = [f"notebooks/{folder}/{path.name}" for folder in ("exercises", "solutions")]
+            links = [
+                f"[open in Colab]({repository.colab(name)}) · "
+                f"[look at it]({repository.url}/blob/{BRANCH}/{name})"
+                for name in names
+            ]
             lines.append(f"| {title} | {links[0]} | {links[1]} |")
         if len(lines) == 2:
             return []

@@ -177,7 +177,7 @@ class CrossEncoder(nn.Module):
         batch = self.layout.prefixes(users)
         ids, real = batch["input_ids"].to(self.device), batch["attention_mask"].to(self.device) > 0
         x, kept = self.bert.embeddings(input_ids=ids), []  # (n_users, n_tokens, dim)
-        for block in self.bert.encoder.layer:
+        for block in self.blocks:
             x, own = run_block(block, x, real[:, None, None])
             kept.append(own)
         return kept, real
@@ -293,8 +293,8 @@ class CrossEncoder(nn.Module):
                     f"{path} belongs to another model: its {name} is "
                     f"{info['model'].get(name)!r}, this model's {value!r}"
                 )
-        own, theirs = model_state(self), tensors
-        if {n: v.shape for n, v in own.items()} != {n: v.shape for n, v in theirs.items()}:
+        own = model_state(self)
+        if {n: v.shape for n, v in own.items()} != {n: v.shape for n, v in tensors.items()}:
             raise ValueError(f"{path} holds other tensors than this model trains")
         restore_state(self, tensors)
         self.train_users_ = info["train_users"]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys_tutorial.encoders import TextEncoder
-from recsys_tutorial.models.towers import ProjectionHead
+from recsys_tutorial.models.towers import ProjectionHead, train_with_encoder
 
 _BLOCK = 256  # texts that are read at a time where no gradient is needed
 
@@ -64,9 +64,7 @@ class LastBlocksTower(nn.Module):
 
     def train(self, mode: bool = True) -> LastBlocksTower:
         """Training mode; as in `EncoderTower`, frozen blocks stay without dropout."""
-        super().train(mode)
-        self.encoder.train(mode and self.encoder.n_trainable > 0)
-        return self
+        return train_with_encoder(self, super().train, mode)
 
     def vectors(self, rows: Tensor | None = None) -> Tensor:
         """What the encoder says of these rows (n, width), before the head."""

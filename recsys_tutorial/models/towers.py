@@ -154,7 +154,7 @@ class EncoderTower(nn.Module):
 
     def train(self, mode: bool = True) -> EncoderTower:
         """Training mode; a frozen encoder stays in evaluation mode, without dropout."""
-        return _train(self, super().train, mode)
+        return train_with_encoder(self, super().train, mode)
 
     def forward(self, rows: Tensor | None = None) -> Tensor:
         """Of these rows (int64 Tensor), or of all of them for None."""
@@ -315,7 +315,7 @@ class TextHistoryTower(nn.Module):
 
     def train(self, mode: bool = True) -> TextHistoryTower:
         """Training mode; a frozen encoder stays in evaluation mode, without dropout."""
-        return _train(self, super().train, mode)
+        return train_with_encoder(self, super().train, mode)
 
     def texts(self, history: sparse.csr_matrix) -> list[str]:
         """What BERT reads of each user."""
@@ -346,7 +346,8 @@ class TextHistoryTower(nn.Module):
         return {"titles": digest, "max_titles": self.max_titles, **self.encoder.settings}
 
 
-def _train(tower: nn.Module, train: Callable, mode: bool) -> nn.Module:
+def train_with_encoder(tower: nn.Module, train: Callable, mode: bool) -> nn.Module:
+    """Set `tower`, by its base class's `train`, and leave frozen encoders without dropout."""
     train(mode)
     tower.encoder.train(mode and tower.encoder.n_trainable > 0)
     return tower

@@ -190,8 +190,9 @@ class TwoTower(nn.Module):
         negatives : "all", "liked" or "in_batch"
             "all": a softmax over the whole catalogue; an example is a user. Affordable where item
             vectors are cheap, that is with frozen features. "liked": the same over the items that
-            somebody liked. What nobody liked may not have been there yet; it is not pushed away,
-            which helps new items, but needs the popularity prior, or they fill the lists.
+            somebody liked, so that what may not have been there yet is not pushed away. With the
+            popularity prior the two were measured to do alike; without it, new items fill the
+            lists: better for them, worse for the lists (chapter 4).
             "in_batch": an example is one like, and the other items of the batch are the negatives,
             except what the user liked.
         log_q : bool, correct in-batch negatives for being drawn by popularity, see `info_nce`
