@@ -9,6 +9,7 @@ and megabytes belong to a machine, so they go to the file with its name and are 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import platform
 import sys
@@ -54,6 +55,7 @@ def cost() -> Iterator[Cost]:
     elsewhere). `seconds` is wall-clock time.
     """
     measured = Cost()
+    gc.collect()  # else what earlier work left is freed within the block and hides its growth
     before = _resident_mb(reset_peak=True)
     began = time.perf_counter()
     try:
@@ -170,9 +172,8 @@ def table(chapter: int | None = None, path: Path | None = None) -> pd.DataFrame:
 def _write(row: dict, path: Path) -> None:
     table = load(path)
     table = table[table["model"] != row["model"]]
-    new = pd.DataFrame([row], columns=COLUMNS)
-    table = new if table.empty else pd.concat([table, new])
-    table = table.sort_values(["chapter", "model"])
+    rows = [*table.to_dict("records"), row]
+    table = pd.DataFrame(rows, columns=COLUMNS).sort_values(["chapter", "model"])
     for column in COLUMNS:
         if column.partition("_")[0] in METRICS:
             table[column] = table[column].astype(float).round(6)
