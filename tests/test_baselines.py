@@ -164,6 +164,34 @@ def test_ease_equals_the_dense_solution(shape, method, reg):
     np.testing.assert_allclose(np.diag(weights), 0, rtol=0, atol=1e-13 * scale)
 
 
+@pytest.mark.parametrize("shape, method", [((30, 70), "users"), ((90, 40), "items")])
+def test_ease_counts_a_user_as_often_as_the_weight_says(shape, method):
+    train, history = likes(*shape), histories(shape[1])
+    counts = np.arange(shape[0]) % 3  # the first user, and every third after, not at all
+    repeated = train[np.repeat(np.arange(shape[0]), counts)]
+    model = EASE(5.0).fit(train, user_weights=counts)
+    expected = history.toarray() @ textbook_weights(repeated, 5.0)
+    np.testing.assert_allclose(model.score(history), expected, rtol=0, atol=1e-10)
+    assert model.method_ == method
+    even = EASE(5.0).fit(train, user_weights=np.ones(shape[0])).score(history)
+    np.testing.assert_allclose(even, EASE(5.0).fit(train).score(history), rtol=0, atol=1e-12)
+    assert np.abs(even - expected).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "weights, message",
+    [
+        ([1.0], "30 users need as many weights"),
+        ([-1.0] + [1.0] * 29, "finite and not negative"),
+        ([np.nan] + [1.0] * 29, "finite and not negative"),
+        ([0.0] * 30, "holds no interaction"),
+    ],
+)
+def test_bad_user_weights(weights, message):
+    with pytest.raises(ValueError, match=message):
+        EASE().fit(likes(30, 70), user_weights=np.array(weights))
+
+
 @pytest.mark.parametrize("n_items", [1100, 515])
 def test_ease_larger_than_a_block_of_the_mirrored_inverse(n_items):
     train = likes(1500, n_items, density=0.02)

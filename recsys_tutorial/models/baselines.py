@@ -115,6 +115,9 @@ class EASE:
       d_j = x_j' M x_j for item j's column x_j, history h scores (h X' M x_j - h_j d_j) / (1 - d_j).
       (1 - d_j loses digits where reg is tiny: scores are good to 1e-10 for reg >= 1e-4.)
 
+    With `user_weights` w_u the squared error of user u counts w_u times: the rows of X are scaled
+    by sqrt(w_u). Weights that fade with a user's age let recent tastes decide.
+
     Parameters
     ----------
     reg : float > 0, the L2 penalty; larger means smoother and closer to co-counting
@@ -129,10 +132,17 @@ class EASE:
             raise ValueError(f"reg must be positive, got {reg}: without it X'X is singular")
         self.reg = reg
 
-    def fit(self, train: sparse.csr_matrix) -> EASE:
-        """Solve. train : csr_matrix (n_users, n_items) of ones."""
+    def fit(self, train: sparse.csr_matrix, user_weights: np.ndarray | None = None) -> EASE:
+        """Solve. train : csr_matrix (n_users, n_items) of ones; user_weights : (n_users,) >= 0."""
         train = _check_train(train)
         self.n_items_ = train.shape[1]
+        if user_weights is not None:
+            w = np.asarray(user_weights, dtype=float)
+            if w.shape != train.shape[:1]:
+                raise ValueError(f"{train.shape[0]} users need as many weights, got {w.shape}")
+            if not np.all((w >= 0) & (w < np.inf)):
+                raise ValueError("user_weights must be finite and not negative")
+            train = _check_train(sparse.diags(np.sqrt(w)) @ train)
         self.active_ = np.unique(train.indices)  # columns somebody liked; all others score 0
         x = train[np.diff(train.indptr) > 0][:, self.active_]
         if x.shape[0] < x.shape[1]:
