@@ -9,7 +9,9 @@ from recsys_tutorial.models.interaction import (
     MLP,
     ConvNCF,
     FactorizationMachine,
+    FeatureCrosses,
     NeuMF,
+    PairAttention,
     TargetAttention,
     late_interaction,
 )
@@ -71,6 +73,16 @@ def test_factorization_machine_is_the_sum_over_pairs():
     assert model(U.double(), V.double()).tolist() == pytest.approx(expected)
 
 
+def test_feature_crosses():
+    model = FeatureCrosses(2)
+    assert model(U, V).tolist() == [0.0, 0.0]
+    put(model.crosses, [[1.0, 2.0], [3.0, 4.0]])
+    put(model.linear.weight, [[10.0, 0.0, 0.0, 1.0]])
+    put(model.linear.bias, [0.5])
+    # u_1 v_1 + 2 u_1 v_2 + 3 u_2 v_1 + 4 u_2 v_2, then 10 u_1 + v_2 + 0.5
+    assert model(U, V).tolist() == [3 - 2 + 18 - 8 + 10 - 1 + 0.5, -6 - 16 + 4 + 0.5]
+
+
 HISTORY = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]]])
 MASK = torch.tensor([[True, True, False]])
 
@@ -91,6 +103,27 @@ def test_target_attention(softmax):
     twice = model(HISTORY.repeat(1, 2, 1), MASK.repeat(1, 2), item)
     assert twice.item() == pytest.approx((1 if softmax else 2) * (a[0] * 2 + a[1] * 3))
     assert model(HISTORY, ~MASK & False, item).item() == 0.0  # who liked nothing
+
+
+def test_pair_attention():
+    model = PairAttention(2, 1)
+    put(model.net[0].weight, [[1.0, 0, 0, 2.0]])  # relu(u_1 + 2 v_2 + 1)
+    put(model.net[0].bias, [1.0])
+    put(model.net[2].weight, [[0.5]])
+    items = torch.tensor([[[2.0, 3.0], [4.0, -1.0], [50.0, 50.0]]])
+    item_mask = torch.tensor([[True, True, False]])
+    dots = np.array([[2.0, 4.0], [3.0, -1.0]])  # of real tokens
+    weights = np.exp(0.5 * np.array([[1 + 6 + 1, 0.0], [0 + 6 + 1, 0.0]]))
+    expected = (weights / weights.sum() * dots).sum()
+    assert model(HISTORY, MASK, items, item_mask).item() == pytest.approx(expected)
+    # One vector for the item: target attention with a softmax, its net blind to the product.
+    din = TargetAttention(2, 1, softmax=True)
+    put(din.net[0].weight, [[1.0, 0, 0, 2.0, 0, 0]])
+    put(din.net[0].bias, [1.0])
+    put(din.net[2].weight, [[0.5]])
+    item = items[:, 0]
+    assert model(HISTORY, MASK, item).item() == pytest.approx(din(HISTORY, MASK, item).item())
+    assert model(HISTORY, MASK & False, item).item() == 0.0
 
 
 def test_late_interaction():
@@ -138,6 +171,8 @@ def test_an_mlp_learns_a_distance_that_a_weighted_dot_product_cannot():
         (lambda: ConvNCF(12), "power of two"),
         (lambda: FactorizationMachine(3, 1)(U, V), r"\(batch, 3\)"),
         (lambda: TargetAttention(2, 1)(HISTORY, MASK.float(), U[:1]), "mask bool"),
+        (lambda: FeatureCrosses(3)(U, V), r"\(batch, 3\)"),
+        (lambda: PairAttention(2, 1)(HISTORY, MASK[:, :2], U[:1]), "one flag"),
         (lambda: late_interaction(HISTORY, HISTORY, MASK, MASK[:, :2]), "one flag"),
         (lambda: late_interaction(HISTORY, HISTORY, MASK, MASK & False), "at least one token"),
     ],

@@ -21,8 +21,8 @@ from recsys_tutorial.models.two_tower import (
     IdTower,
     SumTower,
     TextHistoryTower,
-    _divide,
     _softmax_in_batch,
+    divide_likes,
 )
 from recsys_tutorial.retrieval import FaissIndex, top_k
 
@@ -356,21 +356,21 @@ def test_what_is_shown_and_what_is_to_be_found_never_overlap(seed, low, width):
     rng = np.random.default_rng(seed)
     likes = sparse.csr_matrix((rng.random((6, 9)) < 0.5).astype(float))
     share = (low, low + width * (1 - low))
-    shown, others = _divide(likes, share, rng)
+    shown, others = divide_likes(likes, share, rng)
     assert (shown + others != likes).nnz == 0 and shown.multiply(others).nnz == 0
     hidden = rng.integers(9, size=6)
-    shown, others = _divide(likes, share, rng, hidden)
+    shown, others = divide_likes(likes, share, rng, hidden)
     assert (shown.toarray()[np.arange(6), hidden] == 0).all()
     assert (shown + others != likes).nnz == 0
 
 
 def test_the_share_that_is_shown():
     likes = sparse.csr_matrix(np.ones((400, 50)))
-    n = np.diff(_divide(likes, (0.2, 0.6), np.random.default_rng(0))[0].indptr) / 50
+    n = np.diff(divide_likes(likes, (0.2, 0.6), np.random.default_rng(0))[0].indptr) / 50
     # the mean of 400 shares from 0.2 to 0.6, and of 50 coins each: standard error 0.007
     assert n.mean() == pytest.approx(0.4, abs=0.03) and 0.10 < n.std() < 0.17
-    assert _divide(likes, (0, 0), np.random.default_rng(0))[0].nnz == 0
-    assert _divide(likes, (1, 1), np.random.default_rng(0))[1].nnz == 0
+    assert divide_likes(likes, (0, 0), np.random.default_rng(0))[0].nnz == 0
+    assert divide_likes(likes, (1, 1), np.random.default_rng(0))[1].nnz == 0
 
 
 def test_known_likes_are_no_negatives_in_the_batch():

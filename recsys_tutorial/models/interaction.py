@@ -1,8 +1,8 @@
 """Between the dot product and BERT: functions of a user's vector and an item's vector.
 
 Each takes `users` (batch, dim) and `items` (batch, dim), row by row a pair, and returns (batch,)
-scores; `TargetAttention` and `late_interaction` read several vectors on a side. The features that
-go in are frozen; what is learned is how they meet.
+scores; `TargetAttention`, `PairAttention` and `late_interaction` read several vectors on a side.
+`InteractionRanker` trains any of them on histories.
 """
 
 from __future__ import annotations
@@ -91,6 +91,30 @@ class ConvNCF(nn.Module):
         return self.head(self.layers(outer[:, None]).flatten(1))[:, 0]  # (batch,)
 
 
+class FeatureCrosses(nn.Module):
+    """s = b + w_u . u + w_v . v + sum over a, b of W_ab u_a v_b: a weight for each crossed feature.
+
+    Logistic regression on features, and on products of a feature of the user with one of the item
+    ("liked westerns" times "is from the fifties"), which is where ranking models began; the
+    sigmoid is the loss's business. W has a number for every pair, each learned from the cases in
+    which both occur. All start at 0.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.dim = dim
+        self.linear = nn.Linear(2 * dim, 1)
+        self.crosses = nn.Parameter(torch.zeros(dim, dim))  # W
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        """Scores (batch,) of pairs: users, items (batch, dim)."""
+        _check(users, items, self.dim)
+        crossed = (users @ self.crosses * items).sum(1)  # (batch,)
+        return self.linear(torch.cat([users, items], 1))[:, 0] + crossed
+
+
 class FactorizationMachine(nn.Module):
     """s = w_0 + w . x + sum over i < j of (f_i . f_j) x_i x_j, for x = [u; v].
 
@@ -121,6 +145,8 @@ class TargetAttention(nn.Module):
     scales the weights of each history to a sum of 1.
     """
 
+    reads_history = True
+
     def __init__(self, dim: int, hidden: int, *, softmax: bool = False):
         super().__init__()
         self.dim, self.softmax = dim, softmax
@@ -146,6 +172,45 @@ class TargetAttention(nn.Module):
         return torch.einsum("bl,bld,bd->b", weights, history, items)  # (batch,)
 
 
+class PairAttention(nn.Module):
+    """s = sum_ij a_ij u_i . v_j, with a = softmax over all pairs (i, j) of net([u_i; v_j]).
+
+    The attention score as introductions write it, with a feed-forward network inside the softmax.
+    u_i may be the films of a history or the tokens of a text, v_j the tokens of an item. With one
+    v it is `TargetAttention` with a softmax, less the product among the network's inputs.
+    """
+
+    reads_history = True
+
+    def __init__(self, dim: int, hidden: int):
+        super().__init__()
+        self.dim = dim
+        self.net = nn.Sequential(nn.Linear(2 * dim, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+
+    def forward(
+        self, users: Tensor, mask: Tensor, items: Tensor, item_mask: Tensor | None = None
+    ) -> Tensor:
+        """Scores (batch,); a user without a vector gets 0.
+
+        Parameters
+        ----------
+        users : Tensor (batch, n, dim); mask : bool (batch, n), True where there is a vector
+        items : Tensor (batch, m, dim) with item_mask bool (batch, m), or (batch, dim): one vector
+        """
+        if items.ndim == 2:
+            items = items[:, None]  # (batch, 1, dim)
+        if item_mask is None:
+            item_mask = torch.ones(items.shape[:2], dtype=torch.bool, device=items.device)
+        real = _real_pairs(users, items, mask, item_mask)  # (batch, n, m)
+        # The first layer of [u_i; v_j] is a sum of a part for u_i and a part for v_j.
+        first, _, last = self.net
+        of_users = users @ first.weight[:, : self.dim].T  # (batch, n, hidden)
+        of_items = items @ first.weight[:, self.dim :].T + first.bias  # (batch, m, hidden)
+        raw = last((of_users[:, :, None] + of_items[:, None]).relu())[..., 0]  # (batch, n, m)
+        weights = raw.masked_fill(~real, -1e30).flatten(1).softmax(1).view_as(raw) * real
+        return (weights * (users @ items.transpose(1, 2))).sum((1, 2))
+
+
 def late_interaction(
     users: Tensor, items: Tensor, user_mask: Tensor, item_mask: Tensor, beta: float | None = None
 ) -> Tensor:
@@ -163,13 +228,10 @@ def late_interaction(
     -------
     Tensor (batch,)
     """
-    shapes = tuple(users.shape[:2]), tuple(items.shape[:2])
-    if (tuple(user_mask.shape), tuple(item_mask.shape)) != shapes:
-        raise ValueError(f"masks must be {shapes[0]} and {shapes[1]}, one flag for each token")
+    real = _real_pairs(users, items, user_mask, item_mask)  # (batch, n, m)
     if not (user_mask.any(1).all() and item_mask.any(1).all()):
         raise ValueError("each text needs at least one token")
     dots = users @ items.transpose(1, 2)  # (batch, n, m)
-    real = user_mask[:, :, None] & item_mask[:, None]  # (batch, n, m)
     if beta is None:
         best = dots.masked_fill(~real, -1e30).amax(2)  # (batch, n)
         return (best * user_mask).sum(1)
@@ -183,3 +245,10 @@ def _check(users: Tensor, items: Tensor, dim: int) -> None:
             f"users and items must both be (batch, {dim}), got {tuple(users.shape)} and "
             f"{tuple(items.shape)}"
         )
+
+
+def _real_pairs(users: Tensor, items: Tensor, user_mask: Tensor, item_mask: Tensor) -> Tensor:
+    shapes = tuple(users.shape[:2]), tuple(items.shape[:2])
+    if (tuple(user_mask.shape), tuple(item_mask.shape)) != shapes:
+        raise ValueError(f"masks must be {shapes[0]} and {shapes[1]}, one flag for each token")
+    return user_mask[:, :, None] & item_mask[:, None]

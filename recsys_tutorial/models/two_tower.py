@@ -354,7 +354,7 @@ def _popularity(values: np.ndarray, n_items: int) -> np.ndarray:
 def _softmax_over(model, train, users, items, share, rng) -> Tensor:
     likes = train[users]
     if model.reads_history:
-        history, targets = _divide(likes, share, rng)
+        history, targets = divide_likes(likes, share, rng)
         mask = torch.from_numpy(history[:, items].toarray() > 0).to(model.device)
         vectors = model.user_vectors(history)
     else:
@@ -368,17 +368,29 @@ def _softmax_in_batch(model, train, users, items, share, log_share, rng) -> Tens
     likes = train[users]
     known = torch.from_numpy(likes[:, items].toarray() > 0).to(model.device)  # no negatives
     if model.reads_history:
-        vectors = model.user_vectors(_divide(likes, share, rng, items)[0])
+        vectors = model.user_vectors(divide_likes(likes, share, rng, items)[0])
     else:
         vectors = model.user_vectors(users)
     log_q = None if log_share is None else torch.from_numpy(log_share[items])
     return info_nce(vectors, model.item_vectors(items), temperature=1.0, log_q=log_q, mask=known)
 
 
-def _divide(
+def divide_likes(
     likes: sparse.csr_matrix, share: tuple[float, float], rng, hidden: np.ndarray | None = None
 ) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-    """Show a random share of each row's likes, but never column `hidden`; (shown, the others)."""
+    """Show a random share of each row's likes, but never column `hidden`.
+
+    Parameters
+    ----------
+    likes : csr_matrix (n, n_items)
+    share : (low, high), within 0 to 1; each row's share is drawn evenly from it
+    rng : numpy Generator
+    hidden : int ndarray (n,), optional: a column for each row
+
+    Returns
+    -------
+    (shown, the others) : csr_matrix (n, n_items) both
+    """
     n = np.diff(likes.indptr)
     wanted = np.repeat(rng.uniform(*share, size=len(n)), n)
     shown = rng.random(likes.nnz) < wanted
