@@ -49,6 +49,12 @@ def repository_url() -> str:
         return tomllib.load(file)["project"]["urls"]["Repository"]
 
 
+def site_address() -> str:
+    """The address under which the site is published, which follows from the repository's."""
+    owner, name = repository_url().removeprefix("https://github.com/").split("/")
+    return f"https://{owner}.github.io/{name}/"
+
+
 def notebooks() -> list[Path]:
     """The chapters, in order."""
     return sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))

@@ -109,8 +109,8 @@ def test_every_page_can_be_reached_from_the_first(pages):
         seen.add(name)
         targets = [book_site.target_of(name, link) for link in pages[name].links]
         waiting += [target[0] for target in targets if target]
-    # The search page is opened by the search box, which every page carries.
-    assert set(pages) - seen - {"search.html"} == set()
+    # The search page is opened by the search box, which every page carries; 404.html by the server.
+    assert set(pages) - seen - {"search.html", "404.html"} == set()
 
 
 # --- Nothing from outside ------------------------------------------------------------------------
@@ -246,6 +246,45 @@ def test_references_page_shows_every_work(pages):
     shown = " ".join(pages["book/references.html"].links).lower()
     missing = [key for key, entry in bibliography().items() if identifier(entry) not in shown]
     assert not missing
+
+
+# --- Found from outside ---------------------------------------------------------------------------
+
+
+def test_every_page_tells_a_link_preview_what_it_is(site):
+    base = book_site.site_address()
+    for name in book_site.toc_files():
+        html = (site / f"{name}.html").read_text("utf-8")
+        found = dict(re.findall(r'<meta property="og:(\S+)" content="([^"]*)"', html))
+        assert found["url"] == f"{base}{name}.html"
+        assert found["image"].startswith(base)
+        assert (site / found["image"].removeprefix(base)).is_file()
+        assert len(found["title"]) > 5
+        assert len(found.get("description", "")) <= 160
+        assert f'<link rel="canonical" href="{base}{name}.html"' in html
+
+
+def test_the_picture_of_link_previews_has_the_size_it_claims(site):
+    data = (site / "_static" / "social_card.png").read_bytes()
+    assert [int.from_bytes(data[i : i + 4], "big") for i in (16, 20)] == [1200, 630]
+    assert len(data) < 300_000
+
+
+def test_the_sitemap_lists_every_page(site):
+    addresses = re.findall(r"<loc>(.*?)</loc>", (site / "sitemap.xml").read_text("utf-8"))
+    expected = {f"{book_site.site_address()}{name}.html" for name in book_site.toc_files()}
+    assert set(addresses) == expected
+    assert len(addresses) == len(expected)
+
+
+def test_the_404_page_stands_alone(site, pages):
+    """A server shows it at any address, so nothing in it may depend on where it is."""
+    page = pages["404.html"]
+    assert page.loads == ["data:,"]  # no icon, and no request for one
+    base = book_site.site_address()
+    assert len(page.links) >= 3
+    assert all(link.startswith(base) for link in page.links)
+    assert all((site / link.removeprefix(base)).is_file() for link in page.links)
 
 
 # --- What the pages say --------------------------------------------------------------------------

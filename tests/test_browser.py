@@ -9,6 +9,7 @@ import gzip
 import http.server
 import json
 import os
+import re
 import shutil
 import threading
 from dataclasses import dataclass, field
@@ -192,7 +193,8 @@ LOOK = """() => ({
 @pytest.fixture(scope="session")
 def visits(site, new_tab):
     """Every page, wide and narrow, light and dark."""
-    pages = [name for name in book_site.read_pages(site) if name != "index.html"]
+    alone = ("index.html", "404.html")  # no theme; the latter has a test of its own
+    pages = [name for name in book_site.read_pages(site) if name not in alone]
     axe, seen = Axe(), []
     for size in (WIDE, PHONE):
         for scheme in ("light", "dark"):
@@ -283,6 +285,37 @@ def test_the_first_page_leads_to_the_landing_page(new_tab):
     tab.page.goto(tab.base, wait_until="commit")
     tab.page.wait_for_url("**/book/intro.html")
     tab.page.locator(".bd-article h1").wait_for(state="visible")
+    assert tab.errors == []
+
+
+def test_the_404_page_in_every_form(new_tab):
+    for size in (WIDE, PHONE):
+        for scheme in ("light", "dark"):
+            tab = new_tab(size, scheme)
+            page = tab.open("404.html")
+            look = page.evaluate(LOOK)
+            assert look["scroll_width"] <= look["width"]
+            assert Axe().run(page, options=AXE_OPTIONS).response["violations"] == []
+            assert tab.errors == tab.foreign == []
+
+
+# --- Quizzes -------------------------------------------------------------------------------------
+
+
+def test_a_quiz_answers_to_the_keyboard(new_tab):
+    tab = new_tab(PHONE)
+    page = tab.open("book/quizzes.html")
+    question = page.locator(".quiz-question").first
+    answers = question.locator("details")
+    answers.first.locator("summary").focus()
+    for number in range(answers.count()):
+        answer = answers.nth(number)
+        assert not answer.locator("p").is_visible()
+        page.keyboard.press("Enter")
+        assert re.match(r"(Right|Wrong)\. \S", answer.locator("p").inner_text())
+        assert answer.locator("p").is_visible()
+        page.keyboard.press("Tab")
+    assert question.locator(".quiz-right").count() == 1
     assert tab.errors == []
 
 

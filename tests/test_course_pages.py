@@ -5,9 +5,12 @@ import re
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from matplotlib.text import Text
 
 from recsys_tutorial import leaderboard
 
@@ -17,6 +20,7 @@ sys.path.insert(0, str(EXTENSIONS))
 
 import course_data  # noqa: E402
 import course_figures  # noqa: E402
+import teaching  # noqa: E402
 
 PAGES = sorted((ROOT / "book").glob("*.md"))
 FIGURES = sorted(
@@ -81,6 +85,34 @@ def test_figures_draw(name, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["figure.png"]
 
 
+def label_boxes(ax):
+    """The places of a plot's texts in pixels."""
+    return [Text.get_window_extent(text) for text in ax.texts]
+
+
+def test_labels_in_a_crowd_cover_neither_each_other_nor_a_point():
+    fig, ax = plt.subplots(figsize=(7, 4))
+    x, y = np.repeat([1.0, 1.01, 1.5, 2.0], 3), np.tile([0.1, 0.101, 0.11], 4)
+    ax.plot(x, y, "o")
+    course_figures.place_labels(ax, x, y, ["a long name"] * 4 + [str(i) for i in range(8)])
+    boxes = label_boxes(ax)
+    assert len(boxes) == 12
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:number])
+        for point in ax.transData.transform(np.column_stack([x, y])):
+            assert not box.contains(*point)
+    plt.close(fig)
+
+
+@pytest.mark.parametrize("cost", course_figures.COSTS)
+def test_labels_of_the_quality_cost_plot_do_not_overlap(cost):
+    fig = course_figures.quality_cost(cost)
+    boxes = label_boxes(fig.axes[0])
+    assert len(boxes) == leaderboard.load()[cost].notna().sum()
+    assert not any(box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[:i])
+    plt.close(fig)
+
+
 def test_cards_name_goal_and_time_of_every_chapter():
     chapters = list(course_data.chapters(ROOT))
     assert len(chapters) >= 3
@@ -118,3 +150,34 @@ def test_a_quiz_explains_every_answer_right_and_wrong(path):
     # The right answer is not always at the same place.
     places = {[o[0] for o in question["options"]].index("right") for question in questions}
     assert len(places) > 1
+
+
+# --- For instructors ------------------------------------------------------------------------------
+
+
+def test_goals_and_needs_of_every_chapter_are_read():
+    for name in course_data.chapter_files(ROOT):
+        notebook = teaching.read(ROOT, name)
+        goals, needs = teaching.opening("".join(notebook["cells"][0]["source"]))
+        assert 3 <= len(goals) <= 5, name
+        assert len(needs) > 40, name
+        assert 20 <= teaching.class_minutes(notebook) <= 120, name
+
+
+def test_a_chapter_without_goals_or_needs_is_named():
+    for text in ("# 1. T\n\n**What it needs**: x", "# 1. T\n\n- do this."):
+        with pytest.raises(ValueError, match="no goals, or no line"):
+            teaching.opening(text)
+
+
+def test_the_guide_has_for_each_chapter_what_an_instructor_looks_for():
+    text = (ROOT / "book" / "instructors.md").read_text("utf-8")
+    sections = re.split(r"^### Chapter (\d+): ", text, flags=re.M)[1:]
+    numbers = [int(number) for number in sections[::2]]
+    assert numbers == list(range(1, max(numbers) + 1))
+    assert {int(name[:2]) for name in course_data.chapter_files(ROOT)} <= set(numbers)
+    for number, section in zip(numbers, sections[1::2], strict=True):
+        assert f"{{chapter-facts}} {number}" in section
+        for part in ("**Misconceptions to watch.**", "**To discuss.**", "**Full marks**"):
+            assert section.count(part) == 1, f"chapter {number}: {part}"
+        assert len(re.findall(r"^- \*", section, re.M)) >= 3

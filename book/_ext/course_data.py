@@ -187,7 +187,8 @@ class CourseFigure(SphinxDirective):
         folder = Path(self.env.srcdir) / "_build" / "figures"
         folder.mkdir(parents=True, exist_ok=True)
         course_figures.draw(name, folder / f"{name}.png")
-        image = nodes.image(uri=f"/_build/figures/{name}.png", alt=self.options["alt"])
+        uri, card = f"/_build/figures/{name}.png", ["on-card", "dark-light"]  # undimmed
+        image = nodes.image(uri=uri, alt=self.options["alt"], classes=card)
         figure = nodes.figure("", image)
         if self.content:
             caption = nodes.container()

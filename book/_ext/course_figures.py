@@ -1,11 +1,16 @@
 """The figures of the prose pages, drawn when the site is built. Each function draws one."""
 
+import textwrap
+
 import matplotlib
 
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from recsys_tutorial import leaderboard, plotting
 
@@ -45,8 +50,7 @@ def leaderboard_intervals():
     fig, (left, right) = plt.subplots(
         1, 2, figsize=(8.4, 1.2 + 0.3 * len(rows)), sharey=True, width_ratios=[3, 2]
     )
-    errors = [rows["ndcg@10"] - rows["ndcg@10_low"], rows["ndcg@10_high"] - rows["ndcg@10"]]
-    left.errorbar(rows["ndcg@10"], place, xerr=errors, fmt="o", capsize=3, color="C0")
+    left.errorbar(rows["ndcg@10"], place, xerr=errors(rows), fmt="o", capsize=3, color="C0")
     names = [
         f"{model} ({chapter})"
         for model, chapter in zip(rows["model"], rows["chapter"], strict=True)
@@ -59,6 +63,60 @@ def leaderboard_intervals():
     return fig
 
 
+def errors(rows):
+    """The intervals as matplotlib wants them: lengths to the left and to the right."""
+    return [rows["ndcg@10"] - rows["ndcg@10_low"], rows["ndcg@10_high"] - rows["ndcg@10"]]
+
+
+def best_of_chapters():
+    """Popularity, then the best model of each chapter: narrow, so that a phone can show it."""
+    rows = ranked_rows()
+    best = rows.drop_duplicates("chapter").sort_values("chapter")
+    rows = pd.concat([rows[rows["model"] == "popularity"], best])
+    place = np.arange(len(rows))[::-1]
+    fig, ax = plt.subplots(figsize=(5.4, 0.8 + 0.46 * len(rows)))
+    ax.axvline(rows["ndcg@10"].iloc[0], color="0.5", ls="--", lw=1)
+    ax.errorbar(rows["ndcg@10"], place, xerr=errors(rows), fmt="o", ms=7, capsize=3, color="C0")
+    for here, model, chapter in zip(place, rows["model"], rows["chapter"], strict=True):
+        text = f"{model} (chapter {chapter})"
+        ax.annotate(text, (rows["ndcg@10_low"].min(), here), (0, 10), fontsize=10.5,
+                    textcoords="offset points", va="center",
+                    bbox={"color": "white", "pad": 0.5})  # fmt: skip
+    ax.spines["left"].set_visible(False)
+    ax.set(ylim=(-0.5, len(rows) - 0.2), yticks=[], xlabel="NDCG@10 and its 95 % interval")
+    return fig
+
+
+def place_labels(ax, x, y, texts):
+    """Write each text near its point, where it covers no point and no earlier text.
+
+    The nearest free place is taken; a line leads to a text that stands further off.
+    """
+    ax.figure.canvas.draw()  # the layout is made when drawing
+    points = ax.transData.transform(np.column_stack([x, y]))
+    taken = [Bbox.from_bounds(a - 5, b - 5, 10, 10) for a, b in points]
+    ways = [(0, 1), (1, 0), (-1, 0), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)]
+    sides = {0: "center", 1: "left", -1: "right"}
+    tries = [(r, *way) for r in (11, 18, 26, 36, 48, 62, 78) for way in ways]
+    for here, there, text in zip(x, y, texts, strict=True):
+        for r, dx, dy in tries:
+            label = ax.annotate(
+                text, (here, there), (r * dx, r * dy), textcoords="offset points", fontsize=9,
+                ha=sides[dx], va="center", bbox={"color": "white", "pad": 0.3},
+                arrowprops={"arrowstyle": "-", "lw": 0.5, "color": "0.4"} if r > 18 else None,
+            )  # fmt: skip
+            label.set_in_layout(False)
+            label.update_positions(ax.figure.canvas.get_renderer())
+            box = Text.get_window_extent(label).padded(1)  # without the line
+            inside = ax.bbox.x0 < box.x0 and box.x1 < ax.bbox.x1
+            inside &= ax.bbox.y0 < box.y0 and box.y1 < ax.bbox.y1
+            if inside and not any(box.overlaps(other) for other in taken):
+                break
+            if (r, dx, dy) != tries[-1]:
+                label.remove()
+        taken.append(box)
+
+
 def quality_cost(cost="ms_per_user"):
     """NDCG@10 against a cost: numbers are places on the leaderboard, the frontier has names."""
     rows = ranked_rows().dropna(subset=[cost])
@@ -68,16 +126,16 @@ def quality_cost(cost="ms_per_user"):
     fig, ax = plt.subplots(figsize=(7.6, 4.4))
     order = np.argsort(x[best])
     ax.step(x[best][order], y[best][order], where="post", color="C1", ls="--", lw=1)
-    ax.plot(x, y, "o", color="C0", ms=13, alpha=0.85)
-    for place, here, there in zip(rows["place"], x, y, strict=True):
-        ax.text(here, there, str(place), color="white", ha="center", va="center", fontsize=8)
-    for turn, index in enumerate(np.flatnonzero(best)[order]):
-        name, here, there = rows["model"].iloc[index], x[index], y[index]
-        lift = (0, 11 + 11 * (turn % 2))
-        ax.annotate(name, (here, there), lift, textcoords="offset points", fontsize=9,
-                    ha="center")  # fmt: skip
+    ax.plot(x[~best], y[~best], "o", color="C0", ms=7)
+    ax.plot(x[best], y[best], "D", color="C1", ms=7)
     ax.set(xscale="log", xlabel=COSTS[cost], ylabel="NDCG@10")
     ax.margins(x=0.12, y=0.14)
+    texts = [
+        f"{place} {model}" if named else str(place)
+        for place, model, named in zip(rows["place"], rows["model"], best, strict=True)
+    ]
+    first = np.argsort(~best, kind="stable")  # names are long: they choose first
+    place_labels(ax, x[first], y[first], [texts[i] for i in first])
     return fig
 
 
@@ -175,13 +233,13 @@ def social_card():
     """The picture that a link to the site shows: 1200 x 630 pixels."""
     rows = ranked_rows().head(8)
     fig, ax = plt.subplots(figsize=(12, 6.3), dpi=100, layout="none")
-    fig.subplots_adjust(left=0.28, right=0.96, top=0.66, bottom=0.14)
+    fig.subplots_adjust(left=0.3, right=0.96, top=0.68, bottom=0.14)
     fig.text(0.04, 0.87, "Large Pretrained Models for Recommendation", fontsize=31, weight="bold")
     fig.text(0.04, 0.77, "A course: one question, one set of users, one leaderboard.", fontsize=21)
-    errors = [rows["ndcg@10"] - rows["ndcg@10_low"], rows["ndcg@10_high"] - rows["ndcg@10"]]
     place = np.arange(len(rows))[::-1]
-    ax.errorbar(rows["ndcg@10"], place, xerr=errors, fmt="o", ms=9, lw=3)
-    ax.set_yticks(place, rows["model"], fontsize=15)
+    ax.errorbar(rows["ndcg@10"], place, xerr=errors(rows), fmt="o", ms=9, lw=3)
+    names = [textwrap.fill(model, 26) for model in rows["model"]]
+    ax.set_yticks(place, names, fontsize=14)
     ax.set_xlabel("NDCG@10 and its 95 % interval", fontsize=15)
     return fig
 

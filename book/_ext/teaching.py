@@ -1,0 +1,128 @@
+"""What instructors need to know of each chapter, read from its notebook.
+
+```{teaching-plan}
+```                     a table: a row per chapter that is in the table of contents
+```{chapter-facts} 6
+```                     goals, prerequisites and practice of one chapter, or that it is missing
+"""
+
+import json
+import math
+import re
+from pathlib import Path
+
+from course_data import LEVELS, Markdown, chapter_files, chapters
+from sphinx.util import logging
+
+LOGGER = logging.getLogger(__name__)
+WORDS_PER_MINUTE = 150  # read with care
+MINUTES_PER_CELL = 1.5  # run it, say what it did
+MINUTES_PER_FIGURE = 2.0  # look, and talk about it
+
+
+def class_minutes(notebook):
+    """How long a class needs to go through a notebook, in steps of five minutes.
+
+    >>> figure = {"data": {"image/png": ""}}
+    >>> code = {"cell_type": "code", "source": "f()", "outputs": [figure]}
+    >>> class_minutes({"cells": [{"cell_type": "markdown", "source": "word " * 300}, code]})
+    10
+    """
+    minutes = 0.0
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            minutes += len("".join(cell["source"]).split()) / WORDS_PER_MINUTE
+        elif cell["cell_type"] == "code":
+            figures = sum("image/png" in o.get("data", {}) for o in cell.get("outputs", []))
+            minutes += MINUTES_PER_CELL + MINUTES_PER_FIGURE * figures
+    return 5 * math.ceil(minutes / 5)
+
+
+def opening(text):
+    """Goals and needs from the first cell of a chapter; ValueError says what it lacks.
+
+    >>> opening("# 1. T\\n\\n- do this;\\n- do\\n  that.\\n\\n**What it needs**: [a](02_b.ipynb).")
+    (['do this', 'do that'], '[a](/notebooks/02_b.ipynb).')
+    """
+    goals = [" ".join(goal.split()) for goal in re.findall(r"^- (.+?)[;.]$", text, re.M | re.S)]
+    needs = re.search(r"\*\*What it needs\*\*:\s*(.+)", text, re.S)
+    if not goals or not needs:
+        raise ValueError("its first cell has no goals, or no line that starts **What it needs**:")
+    needs = re.sub(r"\]\((\d\d_\w+\.ipynb)\)", r"](/notebooks/\1)", " ".join(needs[1].split()))
+    return goals, needs
+
+
+def read(root, name):
+    """A chapter's notebook."""
+    return json.loads((root / "notebooks" / f"{name}.ipynb").read_text("utf-8"))
+
+
+def practice(root, name):
+    """Links to what there is to practise a chapter.
+
+    >>> practice(Path("/nowhere"), "01_x")
+    'none yet'
+    """
+    links = []
+    if (root / "notebooks" / "solutions" / f"{name}.ipynb").is_file():
+        links.append("[exercises](/book/practice.md)")
+    if (root / "book" / "_quizzes" / f"{name[:2]}.yml").is_file():
+        links.append("[quiz](/book/quizzes.md)")
+    return " and ".join(links) or "none yet"
+
+
+class TeachingPlan(Markdown):
+    """A row per chapter: minutes in class, minutes to run, level, practice."""
+
+    def run(self):
+        root = Path(self.env.srcdir)
+        lines = [
+            "| chapter | level | minutes in class | runs | practice |",
+            "|---|---|--:|---|---|",
+        ]
+        for chapter in chapters(root):
+            name = chapter["file"]
+            cells = [f"[{chapter['title']}](/notebooks/{name}.ipynb)",
+                     LEVELS.get(chapter["number"], "intermediate"),
+                     str(class_minutes(read(root, name))), chapter["minutes"],
+                     practice(root, name)]  # fmt: skip
+            lines.append("| " + " | ".join(cells) + " |")
+        return self.parsed(lines)
+
+
+class ChapterFacts(Markdown):
+    """Goals, prerequisites and practice of one chapter."""
+
+    required_arguments = 1
+
+    def run(self):
+        root = Path(self.env.srcdir)
+        number = int(self.arguments[0])
+        names = [name for name in chapter_files(root) if int(name[:2]) == number]
+        if not names:
+            return self.parsed(["*Not in the course yet; this is what to plan for.*"])
+        notebook = read(root, names[0])
+        try:
+            goals, needs = opening("".join(notebook["cells"][0]["source"]))
+        except ValueError as error:
+            LOGGER.warning("%s: %s", names[0], error, location=self.get_location())
+            return []
+        return self.parsed(
+            [
+                f"**Goals.** After [the chapter](/notebooks/{names[0]}.ipynb) a student can",
+                "",
+                *[f"- {goal};" for goal in goals[:-1]],
+                f"- {goals[-1]}.",
+                "",
+                f"**Prerequisites.** {needs}",
+                "",
+                f"**In class.** About {class_minutes(notebook)} minutes. "
+                f"Practice: {practice(root, names[0])}.",
+            ]
+        )
+
+
+def setup(app):
+    app.add_directive("teaching-plan", TeachingPlan)
+    app.add_directive("chapter-facts", ChapterFacts)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
