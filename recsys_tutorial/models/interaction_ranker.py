@@ -131,11 +131,12 @@ class InteractionRanker(nn.Module):
             columns = np.hstack([positives, negatives])  # (batch, n_positives + n_negatives)
             scores = model.pair_scores(shown, columns, rng)
             scores = torch.cat(
-                [scores[:, :n_positives], scores[:, n_positives:] + weight[negatives]], 1
+                [scores[:, :n_positives], scores[:, n_positives:] + weight[negatives].to(scores)], 1
             )
             labels = torch.zeros_like(scores)
             labels[:, :n_positives] = torch.from_numpy(there).to(scores)
-            return multinomial_loss(scores, labels, torch.from_numpy(np.hstack([~there, liked])))
+            left_out = torch.from_numpy(np.hstack([~there, liked])).to(scores.device)
+            return multinomial_loss(scores, labels, left_out)
 
         self.history_ = run_training(
             self, loss, len(examples), epochs=epochs, learning_rate=learning_rate, **options
@@ -159,7 +160,7 @@ class InteractionRanker(nn.Module):
             chosen, there = _some(history, self.max_history, rng)  # (n_users, length) both
             unique, place = np.unique(chosen, return_inverse=True)
             vectors = self.user_head(self.features[unique])[place.reshape(chosen.shape)]
-            mask = torch.from_numpy(there)
+            mask = torch.from_numpy(there).to(vectors.device)
             pairs = vectors.repeat_interleave(k, 0), mask.repeat_interleave(k, 0), items
         else:
             pairs = self.users(history).repeat_interleave(k, 0), items  # (n_users * k, dim) both
@@ -172,7 +173,7 @@ class InteractionRanker(nn.Module):
         vectors = self.user_head(self.features[liked])  # (n_liked, dim)
         n = np.maximum(np.diff(history.indptr), 1)
         weights = history[:, liked].toarray() / np.sqrt(n)[:, None]  # (n_users, n_liked)
-        return torch.from_numpy(weights) @ vectors
+        return torch.from_numpy(weights).to(vectors) @ vectors
 
     def candidates(self, history: sparse.csr_matrix) -> np.ndarray:
         """The retriever's best columns that are not in the history, (n_users, n_candidates)."""
@@ -200,7 +201,7 @@ class InteractionRanker(nn.Module):
             for start in range(0, history.shape[0], _BLOCK):
                 block = slice(start, start + _BLOCK)
                 columns = candidates[block]
-                found = self.pair_scores(history[block], np.maximum(columns, 0)).numpy()
+                found = self.pair_scores(history[block], np.maximum(columns, 0)).cpu().numpy()
                 np.put_along_axis(scores[block], columns, found, 1)
         return scores[:, :-1]
 
