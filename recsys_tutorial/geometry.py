@@ -1,0 +1,93 @@
+"""How vectors lie in their space: close pairs, a filled sphere, directions that are in use.
+
+A contrastive loss can fall while vectors collapse onto a few directions. These numbers show it, and
+none of them needs a label: compute them during training.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["alignment", "effective_rank", "spectrum", "uniformity"]
+
+
+def alignment(anchors: Tensor, positives: Tensor) -> Tensor:
+    """Mean squared distance of the two vectors of a positive pair; 0 where all pairs coincide.
+
+    Wang & Isola 2020, arXiv:2005.10242, with their exponent 2.
+
+    Parameters
+    ----------
+    anchors, positives : Tensor (n, dim), rows of length 1
+
+    Examples
+    --------
+    >>> alignment(torch.eye(2), torch.eye(2).flip(0)).item()
+    2.0
+    """
+    if anchors.shape != positives.shape or anchors.ndim != 2:
+        raise ValueError(
+            f"anchors and positives must be (n, dim) both, got {tuple(anchors.shape)} and "
+            f"{tuple(positives.shape)}"
+        )
+    return ((anchors - positives) ** 2).sum(1).mean()
+
+
+def uniformity(vectors: Tensor) -> Tensor:
+    """Log of the mean of exp(-2 |v_a - v_b|^2) over all pairs of different rows.
+
+    0 where all vectors are the same, the lower the more evenly they fill the sphere (Wang & Isola
+    2020, arXiv:2005.10242, with their factor 2).
+
+    Parameters
+    ----------
+    vectors : Tensor (n, dim) of at least 2 rows of length 1
+
+    Examples
+    --------
+    >>> uniformity(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])).item()
+    -8.0
+    """
+    if vectors.ndim != 2 or len(vectors) < 2:
+        raise ValueError(f"vectors must be (n, dim) with n >= 2, got {tuple(vectors.shape)}")
+    n = len(vectors)
+    squared = 2 - 2 * vectors @ vectors.T  # (n, n), rows of length 1
+    other = ~torch.eye(n, dtype=torch.bool, device=vectors.device)
+    return (-2 * squared[other]).logsumexp(0) - np.log(n * (n - 1))
+
+
+def spectrum(vectors: np.ndarray) -> np.ndarray:
+    """Standard deviations of centred vectors along their principal directions, largest first.
+
+    Parameters
+    ----------
+    vectors : ndarray (n, dim)
+
+    Returns
+    -------
+    ndarray (min(n, dim),): singular values of the centred vectors, divided by sqrt(n)
+    """
+    vectors = np.asarray(vectors, dtype=np.float64)
+    if vectors.ndim != 2 or not len(vectors) or not np.isfinite(vectors).all():
+        raise ValueError(f"vectors must be (n, dim), n >= 1, finite; got {vectors.shape}")
+    return np.linalg.svd(vectors - vectors.mean(0), compute_uv=False) / np.sqrt(len(vectors))
+
+
+def effective_rank(vectors: np.ndarray) -> float:
+    """Exponential of the entropy of the shares of variance along the principal directions.
+
+    k where the variance is shared by k directions alike, 1 where one has it all (Roy & Vetterli
+    2007, with variances in place of singular values); 0 where all vectors are the same.
+
+    Examples
+    --------
+    >>> round(effective_rank(np.array([[1.0, 0], [-1, 0], [0, 1], [0, -1]])), 6)
+    2.0
+    """
+    variance = spectrum(vectors) ** 2
+    if not variance.sum() > 0:
+        return 0.0
+    share = variance[variance > 0] / variance.sum()
+    return float(np.exp(-(share * np.log(share)).sum()))
