@@ -160,8 +160,12 @@ class TargetAttention(nn.Module):
                 f"{tuple(history.shape)} and {mask.dtype} {tuple(mask.shape)}"
             )
         _check(history[:, 0], items, self.dim)
-        wide = items[:, None].expand_as(history)  # (batch, length, dim)
-        raw = self.net(torch.cat([history, wide, history * wide], 2))[:, :, 0]  # (batch, length)
+        # One layer of [h; v; h * v] is W_h h + W_v v + W_p (h * v) = (W_h + W_p diag(v)) h + W_v v.
+        first, _, last = self.net
+        of_h, of_v, of_product = first.weight.split(self.dim, 1)  # (hidden, dim) each
+        layer = of_h + of_product * items[:, None]  # (batch, hidden, dim)
+        inside = history @ layer.transpose(1, 2) + (items @ of_v.T + first.bias)[:, None]
+        raw = last(inside.relu())[:, :, 0]  # (batch, length)
         if self.softmax:
             raw = raw.masked_fill(~mask, -1e30).softmax(1)
         return raw * mask
