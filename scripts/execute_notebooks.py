@@ -65,13 +65,13 @@ class PeakMemory(threading.Thread):
 def find_notebooks(words: list[str], root: Path = ROOT) -> list[Path]:
     """Return the notebooks to run: chapters and solutions whose path contains one of the words.
 
-    Exercises are left out: they are generated, and the reader fills them.
+    Exercises and the capstone are left out: the reader fills them.
     """
     folder = root / "notebooks"
     paths = [
         path
         for path in sorted(folder.rglob("*.ipynb"))
-        if not {"exercises", ".ipynb_checkpoints"} & set(path.relative_to(folder).parts)
+        if not {"exercises", "capstone", ".ipynb_checkpoints"} & set(path.relative_to(folder).parts)
     ]
     if not words:
         return paths

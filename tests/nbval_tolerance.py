@@ -12,7 +12,7 @@ replaces the comparison (and nothing else) of nbval 0.11.0:
 - pictures are not compared, but there must be as many of them, of the same kind, on both sides;
 - stderr is ignored: warnings and progress bars go there;
 - a code cell without an execution count fails: nothing would be compared there. The notebooks of a
-  folder named ``exercises`` are not collected, since the reader is meant to fill them.
+  folder named ``exercises`` or ``capstone`` are not collected: the reader is meant to fill them.
 
 At the end of a run it prints the seconds of each notebook.
 """
@@ -173,7 +173,8 @@ def pytest_configure(config):
 
 def pytest_ignore_collect(collection_path: Path):
     """Leave out what a reader is meant to fill; None lets others decide."""
-    if collection_path.suffix == ".ipynb" and collection_path.parent.name == "exercises":
+    folders = ("exercises", "capstone")
+    if collection_path.suffix == ".ipynb" and collection_path.parent.name in folders:
         return True
     return None
 

@@ -181,7 +181,8 @@ def executed():
 def outcomes(executed, tmp_path_factory):
     """{notebook: {cell number: message or None}} of one real run over all the notebooks."""
     folder = tmp_path_factory.mktemp("notebooks")
-    (folder / "exercises").mkdir()
+    for filled_by_readers in ("exercises", "capstone"):
+        (folder / filled_by_readers).mkdir()
     for name, spoiler in {**GOOD, **{name: row[0] for name, row in BAD.items()}}.items():
         notebook = copy.deepcopy(executed)
         spoiler(notebook)
@@ -190,6 +191,7 @@ def outcomes(executed, tmp_path_factory):
     raising(empty)
     unrun(empty)
     nbformat.write(empty, folder / "exercises" / "empty.ipynb")
+    nbformat.write(empty, folder / "capstone" / "empty.ipynb")
     (folder / "pytest.ini").write_text("[pytest]\n")
     command = [sys.executable, "-m", "pytest", "-p", "tests.nbval_tolerance", "--nbval",
                "--nbval-current-env", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider",

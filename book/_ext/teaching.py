@@ -4,6 +4,7 @@
 ```                     a table: a row per chapter that is in the table of contents
 ```{chapter-facts} 6
 ```                     goals, prerequisites and practice of one chapter, or that it is missing
+{capstone}`template`    a link to the capstone's template in Colab, and one to look at it
 """
 
 import json
@@ -12,10 +13,15 @@ import re
 from pathlib import Path
 
 from course_data import LEVELS, Markdown, chapter_files, chapters
+from docutils import nodes
 from sphinx.util import logging
+from sphinx.util.docutils import SphinxRole
+
+from scripts.set_repository import BRANCH, current  # course_data has put the root on the path
 
 LOGGER = logging.getLogger(__name__)
 WORDS_PER_MINUTE = 150  # read with care
+CAPSTONE = "notebooks/capstone/bring_your_own_ratings.ipynb"
 MINUTES_PER_CELL = 1.5  # run it, say what it did
 MINUTES_PER_FIGURE = 2.0  # look, and talk about it
 
@@ -122,7 +128,22 @@ class ChapterFacts(Markdown):
         )
 
 
+class Capstone(SphinxRole):
+    """A link that opens the capstone's template in Colab, and one to look at it."""
+
+    def run(self):
+        repository = current(Path(self.env.srcdir))
+        look = f"{repository.url}/blob/{BRANCH}/{CAPSTONE}"
+        return [
+            nodes.reference("", self.text, refuri=repository.colab(CAPSTONE)),
+            nodes.Text(" ("),
+            nodes.reference("", "look at it", refuri=look),
+            nodes.Text(")"),
+        ], []
+
+
 def setup(app):
+    app.add_role("capstone", Capstone())
     app.add_directive("teaching-plan", TeachingPlan)
     app.add_directive("chapter-facts", ChapterFacts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,113 @@
+"""The capstone's template runs on a user's file, faults included, and names what it cannot use."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from nbclient import NotebookClient
+
+from recsys_tutorial import datasets
+
+ROOT = Path(__file__).resolve().parents[1]
+TEMPLATE = ROOT / "notebooks" / "capstone" / "bring_your_own_ratings.ipynb"
+RATINGS = {"user_id": "who", "item_id": "what", "rating": "stars", "timestamp": "when"}
+ITEMS = {"item_id": "code", "title": "name", "genres": None}
+
+
+def template(folder, n_cells=None, **values):
+    """The template with settings as a user would write them; only its first code cells if asked."""
+    notebook = nbformat.read(TEMPLATE, as_version=4)
+    (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    for name, value in {"FOLDER": str(folder), **values}.items():
+        cell.source, n = re.subn(rf"^{name} = .*", f"{name} = {value!r}", cell.source, flags=re.M)
+        assert n == 1, name
+    cell.source = re.sub(r'"epochs": \d+, "seeds": \[0, 1, 2\]', '"epochs": 2, "seeds": [0]',
+                         cell.source)  # fmt: skip
+    if n_cells:
+        code = [i for i, c in enumerate(notebook.cells) if c.cell_type == "code"]
+        notebook.cells = notebook.cells[: code[n_cells - 1] + 1]
+    return notebook
+
+
+def run(notebook, folder):
+    client = NotebookClient(notebook, kernel_name="python3", timeout=300, allow_errors=True,
+                            resources={"metadata": {"path": str(folder)}})  # fmt: skip
+    client.execute()
+    outputs = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
+    text = "\n".join(o.get("text", "") or o.get("data", {}).get("text/plain", "") for o in outputs)
+    return text, [f"{o.ename}: {o.evalue}" for o in outputs if o.output_type == "error"]
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory):
+    """A sample of the films as another service would have exported it, with its faults."""
+    folder = tmp_path_factory.mktemp("export")
+    ratings, items = datasets.load_movielens("small")
+    often = ratings["item_id"].value_counts().index[:500]
+    sample = ratings[ratings["item_id"].isin(often)].sample(30_000, random_state=0)
+    table = sample.astype({"timestamp": object, "rating": object}).reset_index(drop=True)
+    table.loc[:99, "timestamp"] = table.loc[:99, "timestamp"] * 1000
+    table.loc[100:109, "rating"] = "n/a"
+    table.loc[110:119, "timestamp"] = "yesterday"
+    table["user_id"] = "u" + table["user_id"].astype(str)
+    repeated = table.iloc[200:230]
+    table = pd.concat([table, repeated])
+    table.rename(columns=RATINGS).to_csv(folder / "ratings.csv", index=False)
+    named = items[items["item_id"].isin(often)].iloc[5:].rename(columns=ITEMS)
+    named[["code", "name"]].to_csv(folder / "items.csv", index=False)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_template_runs_on_a_users_file(export):
+    notebook = template(export, RATINGS=RATINGS, ITEMS=ITEMS)
+    text, errors = run(notebook, export)
+    assert errors == []
+    assert "30,030 rows in the file, 29,980 ratings after cleaning" in text
+    for fault in (
+        "rating is not a number",
+        "time cannot be read",
+        "rated again",
+        "without a title",
+    ):
+        assert fault in text
+    assert text.count("two-tower, reranked minus") == 2
+    assert re.search(r"\d+% of the likes are among 100 candidates", text)
+    assert "recommended: " in text
+    (table,) = re.findall(r"^popularity .*\n(?:.*\n)*?two-tower, reranked .*$", text, re.M)[-1:]
+    values = np.array(re.findall(r"0\.\d+", table), dtype=float)
+    assert ((values >= 0) & (values <= 1)).all()
+
+
+BAD = {
+    "no folder": (None, "there is no such file; nor any CSV file beside it"),
+    "other columns": ("user,item\n1,2\n", r"has no column 'userId', only 'user', 'item'"),
+    "no likes": (
+        "userId,movieId,rating,timestamp\n1,1,2,3\n",
+        "no rating reaches MIN_RATING = 4; the highest is 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_file_that_cannot_be_used_stops_at_once_and_says_why(name, tmp_path):
+    content, message = BAD[name]
+    folder = tmp_path / "mine"
+    if content is not None:
+        folder.mkdir()
+        (folder / "ratings.csv").write_text(content)
+    _, errors = run(template(folder, n_cells=4), tmp_path)
+    assert re.search(message, errors[0])
+
+
+def test_the_template_is_empty_and_asks_for_words():
+    notebook = nbformat.read(TEMPLATE, as_version=4)
+    code = [c for c in notebook.cells if c.cell_type == "code"]
+    assert all(c.outputs == [] and c.execution_count is None for c in code)
+    assert [c.metadata.get("tags", []) for c in code[:2]] == [["setup"], ["parameters"]]
+    assert '"google.colab" in sys.modules' in code[0].source
+    prose = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    assert prose.count("**Write.**") >= 6
