@@ -7,6 +7,7 @@ from scipy import sparse
 from torch import nn
 
 from recsys_tutorial.datasets import data_dir, load_movielens
+from recsys_tutorial.genre_queries import genre_queries
 from recsys_tutorial.models.cross_encoder import CrossEncoder, hash_of_users, run_block
 from recsys_tutorial.models.pair_layout import (
     item_texts,
@@ -338,3 +339,17 @@ def test_the_committed_adapter_has_seen_training_users_alone():
     held_out = np.concatenate([split.validation.user_ids, split.test.user_ids])
     assert not np.isin(held_out, split.train_user_ids).any()
     assert model.train_users_ != hash_of_users(np.append(split.train_user_ids, held_out[0]))
+
+
+def test_the_reranker_of_queries_has_seen_training_queries_alone():
+    path = data_dir() / "cross_encoder" / "queries_prefix.safetensors"
+    assert path.stat().st_size <= 2_000_000
+    options = {"last_blocks": 3, "lora_rank": 8, "max_user_tokens": 64, "device": "cpu"}
+    model = CrossEncoder(attention="prefix", **options).load(path)
+    items = load_movielens().items
+    items = items[items["genres"] != "(no genres listed)"].iloc[::2]
+    queries = genre_queries(items["genres"].tolist())
+    assert model.train_users_ == hash_of_users(queries.rows("train"))
+    assert model.train_users_ != hash_of_users(
+        np.append(queries.rows("train"), queries.rows("test"))
+    )
