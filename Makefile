@@ -16,7 +16,7 @@ endif
 SETUP = $(PYTHON) scripts/setup.py --venv "$(VENV)"
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lab notebooks colab-check lint fix bench clean distclean set-repository setup python
+.PHONY: help book test lab notebooks slides colab-check lint fix bench clean distclean set-repository setup python
 
 help:
 	@echo "make book                  the course as a site: _build/html/index.html"
@@ -24,6 +24,7 @@ help:
 	@echo "make lab                   open the notebooks in JupyterLab"
 	@echo "make notebooks             run all notebooks and store their outputs in place"
 	@echo "make notebooks NOTEBOOK=02 the same for those whose name contains this"
+	@echo "make slides                slides from each chapter's figures: _build/slides/"
 	@echo "make colab-check           run each notebook as Colab would, NOTEBOOK= as above"
 	@echo "make lint                  ruff and codespell; make fix mends what ruff can"
 	@echo "make bench                 time the package against its peers; BENCH=metrics for one file"
@@ -52,6 +53,10 @@ lab: python
 notebooks: python
 	@$(SETUP) --weights required
 	@"$(RUN)" scripts/execute_notebooks.py $(NOTEBOOK)
+
+slides: python
+	@$(SETUP) --weights optional
+	@"$(RUN)" scripts/make_slides.py $(NOTEBOOK)
 
 colab-check: python
 	@$(SETUP) --weights required

@@ -1,0 +1,194 @@
+"""Make slides from each chapter: its goals, its figures with the claims they show, its summary.
+
+    .venv/bin/python scripts/make_slides.py        # every chapter, into _build/slides/
+    .venv/bin/python scripts/make_slides.py 03 05  # those whose name starts so
+
+Nothing is run: figures and words are those stored in the notebook. A section of the notebook
+becomes a column of slides, one for what it says and one per figure; its prose becomes the speaker's
+notes (press S). reveal.js and MathJax are copied beside the slides, so that they need no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+from nbconvert import SlidesExporter
+
+ROOT = Path(__file__).resolve().parents[1]
+VENDOR = ROOT / "book" / "_static" / "vendor"
+LEFT_OUT = ("exercises", "further reading")
+CLOSING = ("summary", "common mistakes")
+LONGEST = 320  # characters of prose that a slide shows
+
+
+def plain(text: str) -> str:
+    """Prose without HTML, and without links to notebooks, which do not lie beside the slides.
+
+    >>> plain("see [chapter 1](01_x.ipynb) <details>more</details>")
+    'see chapter 1 '
+    """
+    text = re.sub(r"<details>.*?</details>", "", text, flags=re.DOTALL)
+    return re.sub(r"\[([^\]]+)\]\([^)\s]*\.ipynb[^)]*\)", r"\1", text)
+
+
+def openings(text: str, longest: int) -> list[str]:
+    r"""The first sentences of each paragraph, up to this many characters, but at least one.
+
+    >>> openings("## Title\n\nOne idea. Another one.\n\n- a list\n\nMore.", 12)
+    ['One idea.', 'More.']
+    """
+    found = []
+    for paragraph in re.split(r"\n\s*\n", plain(text)):
+        if re.match(r"\s*(#|\||[-*] |\d+\. |```|<)", paragraph) or not paragraph.strip():
+            continue
+        if "$$" in paragraph:  # formulas have a place of their own
+            continue
+        shown = ""
+        for sentence in re.split(r"(?<=[.?!])\s+", " ".join(paragraph.split())):
+            if shown and len(shown) + len(sentence) > longest:
+                break
+            shown = f"{shown} {sentence}".strip()
+        found.append(re.sub(r"[:,]$", ".", shown))
+    return found
+
+
+def formulas(text: str) -> list[str]:
+    """The first two displayed formulas of a text."""
+    found = re.findall(r"\$\$(.+?)\$\$", text, re.DOTALL)[:2]
+    return [f"$${re.sub('[.,;]$', '', formula.strip())}$$" for formula in found]
+
+
+def said(heading: str, prose: str) -> str:
+    """A section's slide: how it begins, its formulas, and how its other paragraphs begin."""
+    first, *others = openings(prose, LONGEST) or [""]
+    shown = [f"## {heading}", first, *formulas(prose)]
+    room = 4 - len(shown[2:]) * 2
+    points = [openings(text, 0)[0] for text in others]
+    points = [point for point in points if len(point) < 160][: max(room, 0)]
+    return "\n\n".join(filter(None, [*shown, "\n".join(f"- {point}" for point in points)]))
+
+
+def words(text: str, slide_type: str):
+    """A Markdown cell of the slides."""
+    metadata = {"slideshow": {"slide_type": slide_type}}
+    return nbformat.v4.new_markdown_cell(text, metadata=metadata)
+
+
+def figures(cell) -> list:
+    """Cells that show a notebook cell's figures, with their alternative text."""
+    alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+    found = []
+    for output in cell.get("outputs", []):
+        if "image/png" in output.get("data", {}):
+            shown = nbformat.v4.new_output("display_data", {"image/png": output.data["image/png"]})
+            metadata = {"slideshow": {"slide_type": "-"}, "alt": alt or "A figure of the chapter"}
+            found.append(nbformat.v4.new_code_cell("", outputs=[shown], metadata=metadata))
+    return found
+
+
+def sections(notebook) -> list[tuple[str, list]]:
+    """[(heading, its cells)], a Markdown cell with several headings cut at each."""
+    found: list[tuple[str, list]] = []
+    for cell in notebook.cells[1:]:
+        if cell.cell_type != "markdown":
+            if found:
+                found[-1][1].append(cell)
+            continue
+        for part in re.split(r"^(?=## )", cell.source, flags=re.MULTILINE):
+            heading = re.match(r"## (.+)", part)
+            if heading:
+                found.append((heading[1].strip(), []))
+                part = part[heading.end() :]
+            if found and part.strip():
+                found[-1][1].append(nbformat.v4.new_markdown_cell(part.strip()))
+    return found
+
+
+def slides_of(notebook):
+    """Return the notebook of the slides.
+
+    Raises
+    ------
+    ValueError
+        When the first cell has no title or no list of goals.
+    """
+    first = notebook.cells[0].source
+    title = re.match(r"# (.+)", first)
+    goals = re.findall(r"^- .+?[;.]$", first, re.MULTILINE | re.DOTALL)
+    if not title or not goals:
+        raise ValueError("the first cell must have a title and the list of goals")
+    cells = [words(f"# {title[1]}\n\nYou will be able to\n\n" + "\n".join(goals), "slide")]
+    for heading, parts in sections(notebook):
+        if heading.lower() in LEFT_OUT:
+            continue
+        prose = "\n\n".join(c.source for c in parts if c.cell_type == "markdown")
+        if heading.lower() in CLOSING:
+            cells.append(words(f"## {heading}\n\n{plain(prose)}", "slide"))
+            continue
+        cells += [words(said(heading, prose), "slide"), words(plain(prose), "notes")]
+        claim = ""
+        for cell in parts:
+            if cell.cell_type == "markdown":
+                claim = cell.source
+            elif cell.cell_type == "code":
+                for figure in figures(cell):
+                    text = "\n\n".join([f"## {heading}", *openings(claim, 200)[-1:]])
+                    cells += [words(text, "subslide"), figure, words(plain(claim), "notes")]
+    metadata = dict(notebook.metadata) | {"title": title[1]}
+    return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+
+
+def html_of(slides) -> str:
+    """Return the slides as a page that loads its scripts from ./vendor."""
+    exporter = SlidesExporter(
+        extra_template_basedirs=[str(ROOT / "scripts")],
+        template_name="slides_template",
+        exclude_input=True,
+        exclude_output_prompt=True,
+    )
+    page, _ = exporter.from_notebook_node(slides)
+    return page
+
+
+def write(paths: list[Path], out: Path) -> list[Path]:
+    """Write the slides of these notebooks, and what they load, below `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("reveal", "mathjax"):
+        shutil.copytree(VENDOR / name, out / "vendor" / name, dirs_exist_ok=True)
+    written = []
+    for path in paths:
+        try:
+            page = html_of(slides_of(nbformat.read(path, as_version=4)))
+        except ValueError as error:
+            raise ValueError(f"{path.name}: {error}") from None
+        target = out / f"{path.stem}.html"
+        target.write_text(page, encoding="utf-8")
+        written.append(target)
+    return written
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the slides that were asked for and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=ROOT / "_build" / "slides")
+    parser.add_argument("chapters", nargs="*", help="starts of names, such as 03; default: all")
+    options = parser.parse_args(argv)
+    paths = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    if options.chapters:
+        paths = [p for p in paths if p.name.startswith(tuple(options.chapters))]
+    if not paths:
+        print(f"slides: no chapter starts with {options.chapters}", file=sys.stderr)
+        return 1
+    for target in write(paths, options.out):
+        count = len(re.findall(r"<section", target.read_text("utf-8")))
+        print(f"slides: {target} ({count} sections)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""Slides hold each chapter's figures and goals, load nothing from elsewhere, and fit."""
+
+import doctest
+import functools
+import http.server
+import re
+import threading
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from scripts import make_slides
+from scripts.build_book import remote_references
+from tests.test_browser import QuietHandler, chromium  # noqa: F401  (a fixture)
+
+ROOT = Path(__file__).resolve().parents[1]
+CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
+EDGES = """() => {
+  const shown = [...Reveal.getCurrentSlide().querySelectorAll("h1, h2, p, li, img, mjx-math")]
+    .filter(element => !element.closest("aside"))
+    .map(element => element.getBoundingClientRect());
+  return [Math.max(...shown.map(r => r.right)), Math.max(...shown.map(r => r.bottom))];
+}"""
+
+
+def n_figures(path):
+    cells = nbformat.read(path, as_version=4).cells
+    return sum("image/png" in o.get("data", {}) for c in cells for o in c.get("outputs", []))
+
+
+def a_chapter():
+    picture = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo="})
+    code = nbformat.v4.new_code_cell("secret_code()", outputs=[picture])
+    code.metadata["mystnb"] = {"image": {"alt": 'a line "up"'}}
+    texts = [
+        "# 9. A chapter\n\n- do this;\n- do\n  that.\n",
+        "## One\n\nFirst claim, see [chapter 1](01_x.ipynb). Second.\n\n$$x = y,$$\n\n"
+        "The figure shows it:",
+        "## Exercises\n\n1. Count.",
+        "## Summary\n\n- It works.",
+    ]
+    cells = [nbformat.v4.new_markdown_cell(text) for text in texts]
+    cells.insert(2, code)
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+def test_examples():
+    assert doctest.testmod(make_slides).failed == 0
+
+
+def test_a_chapter_becomes_slides():
+    cells = make_slides.slides_of(a_chapter()).cells
+    kinds = [c.metadata["slideshow"]["slide_type"] for c in cells]
+    assert kinds == ["slide", "slide", "notes", "subslide", "-", "notes", "slide"]
+    assert cells[0].source.endswith("- do this;\n- do\n  that.")
+    assert cells[1].source.startswith("## One\n\nFirst claim, see chapter 1. Second.\n\n$$x = y$$")
+    assert cells[3].source == "## One\n\nThe figure shows it."
+    page = make_slides.html_of(make_slides.slides_of(a_chapter()))
+    assert "secret_code" not in page
+    assert "alt='a line \"up\"'" in page
+    assert "Count." not in page
+    assert "<title>9. A chapter</title>" in page
+
+
+def test_a_notebook_that_is_no_chapter_is_named(tmp_path):
+    path = tmp_path / "x.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("hi")]), path)
+    with pytest.raises(ValueError, match=r"x\.ipynb: the first cell must have a title"):
+        make_slides.write([path], tmp_path)
+    assert make_slides.main(["99", "--out", str(tmp_path)]) == 1
+
+
+@pytest.fixture(scope="module")
+def decks(tmp_path_factory):
+    """The folder with the slides of every chapter."""
+    folder = tmp_path_factory.mktemp("slides")
+    make_slides.write(CHAPTERS, folder)
+    return folder
+
+
+def test_every_chapter_has_slides_with_all_its_figures(decks):
+    for path in CHAPTERS:
+        page = (decks / f"{path.stem}.html").read_text("utf-8")
+        assert page.count("<img ") == n_figures(path) >= 2, path.name
+        assert 'alt=""' not in page
+        assert len(page) < 1_000_000
+
+
+def test_slides_fetch_nothing_from_elsewhere(decks):
+    assert remote_references(decks) == []
+    for page in decks.glob("*.html"):
+        for name in re.findall(r'(?:src|href)="(vendor/[^"]+)"', page.read_text("utf-8")):
+            assert (decks / name).is_file(), name
+
+
+@pytest.mark.browser
+def test_slides_open_offline_and_fit(decks, chromium):  # noqa: F811
+    handler = functools.partial(QuietHandler, directory=str(decks))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base, errors = f"http://127.0.0.1:{server.server_port}/", []
+        context = chromium.new_context(viewport={"width": 1100, "height": 700})
+        context.route("**/*", lambda route: _local(route, base, errors))
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda m: m.type == "error" and errors.append(m.text))
+        for path in CHAPTERS:
+            page.goto(f"{base}{path.stem}.html")
+            page.wait_for_function("window.Reveal?.isReady() && window.MathJax?.startup?.promise")
+            page.evaluate("MathJax.startup.promise")
+            total = page.evaluate("Reveal.getTotalSlides()")
+            assert total > 8
+            for number in range(total):
+                right, bottom = page.evaluate(EDGES)
+                assert right <= 1100, (path.name, number)
+                assert bottom <= 700, (path.name, number)
+                page.evaluate("Reveal.next(), window.formulasSet")
+            assert page.evaluate("Reveal.isLastSlide()")
+        context.close()
+        server.shutdown()
+    assert errors == []
+
+
+def _local(route, base, errors):
+    if route.request.url.startswith((base, "data:")):
+        route.continue_()
+    else:
+        errors.append(route.request.url)
+        route.abort()
