@@ -1,0 +1,118 @@
+"""The "gpu" column of the chapters' parameters runs the same cells, two training steps long.
+
+There is no GPU here, no hub and no MovieLens 1M: tests/gpu_stand_ins.py says what stands in. What
+the prose concludes is not asserted, since `claim` holds for the laptop's settings alone.
+"""
+
+import nbformat
+import pytest
+from nbclient.exceptions import CellExecutionError
+
+from tests import gpu_stand_ins
+from tests.gpu_stand_ins import ROOT, on_gpu_settings, run
+
+DINOV2 = "timm/vit_base_patch14_dinov2.lvd142m"
+CLIP = "timm/vit_base_patch16_clip_224.openai"
+COVERED = {
+    "01_data_and_evaluation": {},
+    "02_matrix_factorization": {},
+    "03_content_and_similarity": {},
+    "04_two_tower_text": {},
+    "05_two_tower_image": {},
+    "05_two_tower_image, CLIP": {DINOV2: CLIP},
+    "10_multimodal_fusion": {},
+}
+
+
+@pytest.fixture(scope="session")
+def stand_ins(tmp_path_factory):
+    return gpu_stand_ins.make(tmp_path_factory.mktemp("stand_ins"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COVERED)
+def test_a_chapter_runs_on_its_gpu_settings(name, stand_ins, tmp_path):
+    path = ROOT / "notebooks" / f"{name.partition(',')[0]}.ipynb"
+    notebook = on_gpu_settings(nbformat.read(path, as_version=4), COVERED[name])
+    run(notebook, stand_ins, tmp_path)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            assert output.output_type != "error"
+
+
+PARAMETERS = """
+SCALE = "laptop"
+SETTINGS = {"laptop": {"vit": "vit_small_patch14_dinov2", "size": 56, "epochs": 9},
+            "gpu": {"vit": "timm/vit_base_patch14_dinov2.lvd142m", "size": 112,
+                    "epochs": 90}}[SCALE]
+
+
+def claim(holds):
+    assert holds or SCALE != "laptop"
+"""
+CELL = """
+import numpy as np
+from recsys_tutorial.datasets import load_clipart
+from recsys_tutorial.encoders import ImageEncoder
+from recsys_tutorial.losses import info_nce
+from recsys_tutorial.models.towers import FeatureTower
+from recsys_tutorial.models.two_tower import TwoTower
+from recsys_tutorial.training import train
+
+encoder = ImageEncoder(SETTINGS["vit"], SETTINGS["size"])
+x = encoder.encode(load_clipart().paths()[:300]).astype(np.float64)
+model = TwoTower(FeatureTower(x, 8), FeatureTower(x, 8))
+steps = []
+
+
+def loss(model, rows, rng):
+    steps.append(rows)
+    return info_nce(model.user_vectors(x[rows]), model.item_vectors(x[rows]), temperature=0.1)
+
+
+train(model, loss, len(x), epochs=SETTINGS["epochs"], batch_size=32)
+assert x.shape == (300, encoder.dim)
+claim(len(steps) > 2)  # two steps: an effect that the laptop's settings have
+"""
+BROKEN = {
+    "misspelt name": (PARAMETERS.replace("vit_base_patch14", "vit_bse_patch14"), CELL, "bse"),
+    "setting left out": (PARAMETERS.replace('"epochs": 90', ""), CELL, "KeyError"),
+    "size no multiple of a patch": (
+        PARAMETERS.replace("112", "100"),
+        CELL,
+        "multiple of the patch",
+    ),
+    "laptop's width": (PARAMETERS, CELL + "assert x.shape[1] == 384", "AssertionError"),
+    "effect asserted": (PARAMETERS, CELL + "assert len(steps) > 2", "AssertionError"),
+    "download": (
+        PARAMETERS,
+        "import urllib.request\nurllib.request.urlopen('https://example.org')",
+        "out of bounds",
+    ),
+}
+
+
+def small_notebook(parameters, cell):
+    cells = [nbformat.v4.new_code_cell(source) for source in (parameters, cell)]
+    cells[0].metadata["tags"] = ["parameters"]
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+def test_sound_settings_pass(stand_ins, tmp_path):
+    run(on_gpu_settings(small_notebook(PARAMETERS, CELL)), stand_ins, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", BROKEN)
+def test_broken_settings_fail(what, stand_ins, tmp_path):
+    parameters, cell, message = BROKEN[what]
+    assert (parameters, cell) != (PARAMETERS, CELL)
+    with pytest.raises(CellExecutionError, match=message):
+        run(on_gpu_settings(small_notebook(parameters, cell)), stand_ins, tmp_path)
+
+
+def test_the_parameters_cell_must_have_what_is_changed():
+    with pytest.raises(AssertionError, match="SCALE"):
+        on_gpu_settings(small_notebook('SCALE = "gpu"', ""))
+    with pytest.raises(AssertionError, match="CLIP"):
+        on_gpu_settings(small_notebook(PARAMETERS, ""), {"CLIP": "other"})
