@@ -27,6 +27,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import nbformat
 from nbclient import NotebookClient
@@ -134,14 +135,14 @@ class StandIn:
         self.forget()
         env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         env.pop("RECSYS_TUTORIAL_RECORD", None)
-        paths = [str(self.folder / "jupyter"), env.get("JUPYTER_PATH", "")]
-        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, paths))
         client = NotebookClient(
             notebook, kernel_name="colab", timeout=timeout, allow_errors=True,
             resources={"metadata": {"path": str(folder)}},
         )  # fmt: skip
         try:
-            client.execute(env=env)
+            # Jupyter looks for the kernel's description when the client starts it.
+            with mock.patch.dict(os.environ, JUPYTER_PATH=str(self.folder / "jupyter")):
+                client.execute(env=env)
         except (CellTimeoutError, DeadKernelError) as error:
             return str(error)
         for cell in notebook.cells:
