@@ -128,18 +128,19 @@ class OnlineTowers:
         return self.users @ self.items().T
 
 
-# When the user vectors and the head move: "visit", "night", or never; with how much replay.
+# When the user vectors and the head move: "visit", "night", or never; the head's learning rate and
+# whether its batches are drawn from the whole log. Rates were tuned on seeds of their own.
 WAYS = {
     "frozen at launch": {},
     "users nightly": {"users": "night"},
     "users and head nightly": {"users": "night", "head": "night"},
     "users at once": {"users": "visit"},
-    "and head by steps": {"users": "visit", "head": "steps"},
-    "and head by steps, with replay": {"users": "visit", "head": "steps", "replay": True},
+    "and head by steps": {"users": "visit", "head": "steps", "rate": 30.0},
+    "with replay": {"users": "visit", "head": "steps", "rate": 100.0, "replay": True},
 }
 LAUNCH_DAYS, VISITS = 5, 3
 N_OFFERS = 3  # offers of a day are every third theme, in turn
-STEPS, LEARNING_RATE = 5, 0.1
+STEPS = 5
 
 
 def run_ways(
@@ -148,7 +149,6 @@ def run_ways(
     *,
     n_days: int = 30,
     ways: Mapping[str, Mapping] = WAYS,
-    learning_rate: float = LEARNING_RATE,
     **settings: float,
 ) -> pd.DataFrame:
     """The same log, learned from in several ways.
@@ -162,7 +162,7 @@ def run_ways(
     ----------
     shop : Shop
     seed : int, of lists and replay
-    learning_rate : float, of the head's steps
+    ways : see `WAYS`
     settings : passed on to `OnlineTowers`
 
     Returns
@@ -196,7 +196,7 @@ def run_ways(
                 if day >= 0 and way.get("head") == "steps":
                     for _ in range(STEPS):
                         batch = sample(log, way.get("replay", False), rng)
-                        models[name].step(*batch, learning_rate)
+                        models[name].step(*batch, way["rate"])
         for name, way in ways.items():
             if day == -1 or (day >= 0 and way.get("head") == "night"):
                 models[name].refit()

@@ -113,6 +113,27 @@ def choice(seed: int, *, retrieved: bool, pictures: Pictures | None = None) -> C
     return Choice(attraction, logging, softmax(late / 0.03), rates, late - rates)
 
 
+def click_law(shop: Shop, shown: np.ndarray) -> np.ndarray:
+    """Probabilities of 0, 1, ... n_slots clicks in a visit of a random shopper.
+
+    Parameters
+    ----------
+    shown : int ndarray (n_shoppers, n_slots), each shopper's list
+
+    Returns
+    -------
+    ndarray (n_slots + 1,)
+    """
+    p = shop.examination * np.take_along_axis(shop.attraction, shown, axis=1)
+    counts = np.zeros((len(p), shop.n_slots + 1))
+    counts[:, 0] = 1.0  # before the first slot there are surely no clicks
+    for slot in range(shop.n_slots):
+        clicked = counts[:, :-1] * p[:, [slot]]
+        counts *= 1 - p[:, [slot]]
+        counts[:, 1:] += clicked
+    return counts.mean(axis=0)
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Over the last axis."""
     e = np.exp(logits - logits.max(axis=-1, keepdims=True))

@@ -27,7 +27,7 @@ KEYS = ["setting", "policy", "seed"]  # of a repetition, in the tables
 
 # The learner's settings and each policy's own, tuned on seeds that no comparison uses.
 TUNED = {"reg": 0.1, "memory": 1.0, "prior": 2.0, "thompson": 0.1, "linucb": 0.1}
-LEARNERS, LEARNING = 300, {}  # shoppers, and settings of `online_learning.run_ways`
+LEARNERS = 300  # shoppers of `learn_seed`
 
 
 def make_policies(
@@ -133,7 +133,7 @@ def learn_seed(seed: int, pictures: Pictures | None = None, **changes) -> pd.Dat
     """One repetition of `online_learning.run_ways`, under drift, with setting and seed."""
     pictures = load_pictures() if pictures is None else pictures
     shop = Shop(pictures, LEARNERS, seed, **SETTINGS["drifting"])
-    table = run_ways(shop, seed, **{**LEARNING, **changes}).rename(columns={"way": "policy"})
+    table = run_ways(shop, seed, **changes).rename(columns={"way": "policy"})
     table.insert(0, "seed", seed)
     table.insert(0, "setting", "drifting")
     return table
