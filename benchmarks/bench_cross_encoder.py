@@ -81,6 +81,6 @@ def run() -> list[Row]:
         return rows + compare_speed(
             f"users read once, {case}",
             {"prefix": lambda: prefix.score_pairs(users, items), "the whole sequence": ours},
-            2.0,
+            1.3,
             repeat=3,
         )
