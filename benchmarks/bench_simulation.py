@@ -43,7 +43,6 @@ def arrivals_seed(seed: int) -> pd.DataFrame:
 def run() -> list[Row]:
     tables = []
     with multiprocessing.get_context("spawn").Pool(THREADS) as pool:
-        pool.map(_call, [])  # the processes are there before the clock starts
         for setting in SETTINGS:
             start = time.perf_counter()
             tables.append(_map(pool, run_seed, [(setting, seed) for seed in SEEDS]))

@@ -69,8 +69,7 @@ class LinearTastes:
         self.gram += f.transpose(0, 2, 1) @ f  # (n_shoppers, dim, dim)
         self.moment *= self.memory
         self.moment += (f.transpose(0, 2, 1) @ clicks[:, :, None].astype(float))[:, :, 0]
-        eye = self.reg * np.eye(len(self.crowd))
-        self.crowd = np.linalg.solve(self.gram.sum(axis=0) + eye, self.moment.sum(axis=0))
+        self.crowd = ridge(self.gram.sum(axis=0), self.moment.sum(axis=0), self.reg)
 
     def precision(self) -> np.ndarray:
         """(n_shoppers, dim, dim): A + reg I."""
@@ -78,11 +77,47 @@ class LinearTastes:
 
     def weights(self) -> np.ndarray:
         """(n_shoppers, dim): w_u."""
-        right = self.moment + self.reg * self.crowd  # (n_shoppers, dim)
-        return np.linalg.solve(self.precision(), right[:, :, None])[:, :, 0]
+        return ridge(self.gram, self.moment, self.reg, self.crowd)
 
 
-class ItemRates:
+def ridge(
+    gram: np.ndarray, moment: np.ndarray, reg: float, towards: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """(..., dim): (gram + reg I)^-1 (moment + reg towards), of gram (..., dim, dim), all alike."""
+    right = (moment + reg * towards)[..., None]
+    return np.linalg.solve(gram + reg * np.eye(moment.shape[-1]), right)[..., 0]
+
+
+class ClickCounts:
+    """How much each picture was looked at, and clicked: the sums of its least-squares click rate.
+
+        looks_i = sum e_j^2,   hits_i = sum e_j y,   rate_i = hits_i / looks_i
+
+    Parameters
+    ----------
+    n_items : int
+    examination : ndarray (n_slots,), e
+    prior : float > 0, how many looks a rate counts for that was there before
+    """
+
+    def __init__(self, n_items: int, examination: np.ndarray, prior: float):
+        if not prior > 0:
+            raise ValueError(f"prior must be positive, got {prior}")
+        self.examination, self.prior = examination, prior
+        self.looks, self.hits = np.zeros(n_items), np.zeros(n_items)
+
+    def count(self, shown: np.ndarray, clicks: np.ndarray) -> None:
+        """Add a visit: shown int (n_shoppers, n_slots), clicks bool of the same shape."""
+        e, n = np.broadcast_to(self.examination, shown.shape), len(self.looks)
+        self.looks += np.bincount(shown.ravel(), (e**2).ravel(), n)
+        self.hits += np.bincount(shown.ravel(), (e * clicks).ravel(), n)
+
+    def shrunk(self, before: np.ndarray | float) -> np.ndarray:
+        """(n_items,): the rates, shrunk towards those from before."""
+        return (self.hits + self.prior * before) / (self.looks + self.prior)
+
+
+class ItemRates(ClickCounts):
     """How often each picture is clicked by whoever looks at it: content first, then its own record.
 
         c_i = x_i . w,  w: ridge regression of all clicks on content
@@ -101,10 +136,8 @@ class ItemRates:
     """
 
     def __init__(self, features: np.ndarray, examination: np.ndarray, *, prior: float = 5.0):
-        if not prior > 0:
-            raise ValueError(f"prior must be positive, got {prior}")
-        self.features, self.examination, self.prior = features, examination, prior
-        self.looks, self.hits = np.zeros(len(features)), np.zeros(len(features))
+        super().__init__(len(features), examination, prior)
+        self.features = features
         self.rates = np.zeros(len(features))
 
     @property
@@ -114,12 +147,11 @@ class ItemRates:
 
     def update(self, shown: np.ndarray, clicks: np.ndarray) -> None:
         """Add a visit: shown int (n_shoppers, n_slots), clicks bool of the same shape."""
-        e, x = np.broadcast_to(self.examination, shown.shape), self.features
-        self.looks += np.bincount(shown.ravel(), (e**2).ravel(), len(x))
-        self.hits += np.bincount(shown.ravel(), (e * clicks).ravel(), len(x))
+        self.count(shown, clicks)
+        x = self.features
         gram = (x * self.looks[:, None]).T @ x + np.eye(x.shape[1])
         content = np.clip(x @ np.linalg.solve(gram, x.T @ self.hits), 0.0, 1.0)  # (n_items,)
-        self.rates = (self.hits + self.prior * content) / (self.looks + self.prior)
+        self.rates = self.shrunk(content)
 
 
 class Greedy:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from recsys_tutorial.bandits import LinearTastes, random_lists
+from recsys_tutorial.bandits import LinearTastes, random_lists, ridge
 from recsys_tutorial.simulation import Shop, top_slots
 
 
@@ -76,10 +76,8 @@ class OnlineTowers:
         p, reg = self.projection, self.evidence.reg
         gram = p @ self.evidence.gram @ p.T  # (n_shoppers, 1 + dim, 1 + dim)
         moment = self.evidence.moment @ p.T  # (n_shoppers, 1 + dim)
-        penalty = reg * np.eye(len(p))
-        crowd = np.linalg.solve(gram.sum(axis=0) + penalty, moment.sum(axis=0))
-        right = (moment + reg * crowd)[:, :, None]
-        self.users = np.linalg.solve(gram + penalty, right)[:, :, 0]
+        crowd = ridge(gram.sum(axis=0), moment.sum(axis=0), reg)
+        self.users = ridge(gram, moment, reg, crowd)
 
     def refit(self, sweeps: int = 2) -> None:
         """Head and users fitted to all evidence in turn: what a night's retraining does.

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
 from recsys_tutorial.bandits import Greedy, random_lists
-from recsys_tutorial.shop_runs import SETTINGS, make_policies
+from recsys_tutorial.shop_runs import NEW, SETTINGS, make_policies
 from recsys_tutorial.simulation import Pictures, Shop, load_pictures, top_slots
 
 SHOPPERS, CANDIDATES = 300, 10
 EARLY, LATE = 3, 10  # days that the logging and the target policy have learned for
-NEW_SLOTS, FRESH = 2, 3  # of a list: slots kept for pictures of the last days
+NEW_SLOTS = 2  # of a list, kept for pictures of the last `NEW` days
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,8 @@ def choice(seed: int, *, retrieved: bool, pictures: Pictures | None = None) -> C
         for table in (early, Greedy.scores(policy, stock), shop.attraction)
     )
     rates = policy.rates.rates[columns]
-    logging = 0.8 * softmax(early / 0.1) + 0.2 / CANDIDATES
-    return Choice(attraction, logging, softmax(late / 0.03), rates, late - rates)
+    logging = 0.8 * softmax(early / 0.1, axis=1) + 0.2 / CANDIDATES
+    return Choice(attraction, logging, softmax(late / 0.03, axis=1), rates, late - rates)
 
 
 def click_law(shop: Shop, shown: np.ndarray) -> np.ndarray:
@@ -124,7 +125,7 @@ def click_law(shop: Shop, shown: np.ndarray) -> np.ndarray:
     -------
     ndarray (n_slots + 1,)
     """
-    p = shop.examination * np.take_along_axis(shop.attraction, shown, axis=1)
+    p = shop.click_probabilities(shown)
     counts = np.zeros((len(p), shop.n_slots + 1))
     counts[:, 0] = 1.0  # before the first slot there are surely no clicks
     for slot in range(shop.n_slots):
@@ -132,12 +133,6 @@ def click_law(shop: Shop, shown: np.ndarray) -> np.ndarray:
         counts *= 1 - p[:, [slot]]
         counts[:, 1:] += clicked
     return counts.mean(axis=0)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Over the last axis."""
-    e = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
 
 
 def first_days(
@@ -172,7 +167,7 @@ def first_days(
             for name, model in models.items():
                 top = np.broadcast_to(model.scores(cohort), worth.shape).argmax(axis=1)
                 rows.append([name, age, worth[np.arange(n_shoppers), top].mean() / best])
-        shown = _mixed_lists(shop, day, rng)
+        shown = _mixed_lists(shop, rng)
         clicks = shop.clicks(shown)
         for model in models.values():
             model.learn(shown, clicks)
@@ -180,9 +175,9 @@ def first_days(
     return table.groupby(["policy", "day"], as_index=False)["share"].mean()
 
 
-def _mixed_lists(shop: Shop, day: int, rng: np.random.Generator) -> np.ndarray:
+def _mixed_lists(shop: Shop, rng: np.random.Generator) -> np.ndarray:
     """Random lists of the stock, with some slots, at random places, for the newest pictures."""
-    fresh = (shop.arrival > 0) & (shop.arrival > day - FRESH) & shop.stock
+    fresh = shop.new(NEW)
     n_new = NEW_SLOTS if fresh.any() else 0
     old = random_lists(
         np.flatnonzero(shop.stock & ~fresh), (shop.n_shoppers, shop.n_slots - n_new), rng

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from recsys_tutorial.bandits import random_lists
+from recsys_tutorial.bandits import ClickCounts, random_lists
 from recsys_tutorial.models.ridge import BatchedRidge
 from recsys_tutorial.simulation import Shop, top_slots
 
@@ -41,7 +41,7 @@ class Oracle:
         """Nothing."""
 
 
-class Popularity:
+class Popularity(ClickCounts):
     """The same list for all: the pictures with the highest click rates so far.
 
         rate_i = (sum e_j y + prior c) / (sum e_j^2 + prior),   c: the rate of all pictures
@@ -62,14 +62,12 @@ class Popularity:
         prior: float = 20.0,
         seed: int = 0,
     ):
-        self.examination, self.prior = examination, prior
+        super().__init__(n_items, examination, prior)
         self.shape, self.rng = (n_shoppers, len(examination)), np.random.default_rng(seed)
-        self.looks, self.hits = np.zeros(n_items), np.zeros(n_items)
 
     def rates(self) -> np.ndarray:
         """(n_items,): how often each picture is clicked once looked at."""
-        crowd = self.hits.sum() / self.looks.sum()
-        return (self.hits + self.prior * crowd) / (self.looks + self.prior)
+        return self.shrunk(self.hits.sum() / self.looks.sum())
 
     def choose(self, stock: np.ndarray) -> np.ndarray:
         """(n_shoppers, n_slots) columns of the stock; random ones on the first day."""
@@ -83,9 +81,7 @@ class Popularity:
 
     def learn(self, shown: np.ndarray, clicks: np.ndarray) -> None:
         """Count looks and clicks."""
-        e = np.broadcast_to(self.examination, shown.shape)
-        self.looks += np.bincount(shown.ravel(), (e**2).ravel(), len(self.looks))
-        self.hits += np.bincount(shown.ravel(), (e * clicks).ravel(), len(self.hits))
+        self.count(shown, clicks)
 
 
 class IdModel(Popularity):

@@ -102,7 +102,7 @@ def run(policies: Mapping[str, object], shop: Shop, n_days: int = N_DAYS) -> pd.
         if day:
             shop.next_day()
         stock = np.flatnonzero(shop.stock)
-        new = (shop.arrival > 0) & (shop.arrival > day - NEW)
+        new = shop.new(NEW)
         best = shop.expected_clicks(shop.best()).mean()
         for name, policy in policies.items():
             shown = policy.choose(stock)

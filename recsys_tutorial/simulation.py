@@ -171,6 +171,10 @@ class Shop:
         """(n_items,) bool: is the picture for sale today."""
         return self.arrival <= self.day
 
+    def new(self, n_days: int) -> np.ndarray:
+        """(n_items,) bool: did the picture arrive within the last n_days, today among them."""
+        return (self.arrival > 0) & (self.arrival > self.day - n_days) & self.stock
+
     def clicks(self, shown: np.ndarray) -> np.ndarray:
         """What shoppers click of today's lists.
 
@@ -185,8 +189,12 @@ class Shop:
         -------
         bool ndarray (n_shoppers, n_slots)
         """
+        return self._luck < self.click_probabilities(shown)
+
+    def click_probabilities(self, shown: np.ndarray) -> np.ndarray:
+        """(n_shoppers, n_slots): e_j r_ui of today's lists."""
         self._check(shown)
-        return self._luck < self.examination * self._attraction_of(shown)
+        return self.examination * self._attraction_of(shown)
 
     def expected_clicks(self, shown: np.ndarray) -> np.ndarray:
         """(n_shoppers,): sum over slots of e_j r_ui, the truth that no log shows."""

@@ -29,6 +29,10 @@ from pathlib import Path
 import nbformat
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from scripts.setup import python_of  # noqa: E402
+
 OTTER = "otter-grader==7.0.0"
 CONFIG = """# ASSIGNMENT CONFIG
 export_cell: false
@@ -47,7 +51,7 @@ TIMEOUT = 600
 
 def environment(folder: Path = ROOT / ".venv-otter") -> Path:
     """Return the Python of otter's environment, made on first use."""
-    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    python = python_of(folder)
     done = folder / "complete"
     if not done.is_file():
         print(f"autograde: installing {OTTER} into {folder.name}", file=sys.stderr)

@@ -36,7 +36,9 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from scripts.execute_notebooks import find_notebooks  # noqa: E402
 from scripts.set_repository import current  # noqa: E402
+from scripts.setup import python_of  # noqa: E402
 
 PACKAGE = "recsys_tutorial"
 CELL_TIMEOUT = 900
@@ -98,7 +100,7 @@ class StandIn:
         _run(*build, *here, str(ROOT))
         (wheel,) = (folder / "dist").glob("*.whl")
         _run(sys.executable, "-m", "venv", "--without-pip", str(folder / "venv"))
-        python = folder / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        python = python_of(folder / "venv")
         show = "import sysconfig; print(sysconfig.get_path('purelib'))"
         site = Path(_run(str(python), "-c", show).strip())
         # The .pth files of a lent folder are not read, so an editable installation is not lent.
@@ -200,25 +202,13 @@ def replay_setups(stand_in: StandIn, paths: list[Path]) -> dict[Path, str]:
     return found
 
 
-def find_notebooks(words: list[str], *, filled: bool, root: Path = ROOT) -> list[Path]:
-    """Return the notebooks whose path contains one of the words; exercises unless `filled`."""
-    folder = root / "notebooks"
-    left_out = {".ipynb_checkpoints"} | ({"exercises"} if filled else set())
-    paths = [
-        path
-        for path in sorted(folder.rglob("*.ipynb"))
-        if not left_out & set(path.relative_to(folder).parts)
-    ]
-    return [p for p in paths if not words or any(w in str(p.relative_to(folder)) for w in words)]
-
-
 def main(argv: list[str] | None = None) -> int:
     """Replay what was asked for, say how each went, return 1 when one failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--setup", action="store_true", help="the set-up cells alone")
     parser.add_argument("words", nargs="*", help="parts of paths; default: all notebooks")
     options = parser.parse_args(argv)
-    paths = find_notebooks(options.words, filled=not options.setup)
+    paths = find_notebooks(options.words, ROOT, () if options.setup else ("exercises",))
     if not paths:
         print(f"colab-check: no notebook matches {options.words}", file=sys.stderr)
         return 1

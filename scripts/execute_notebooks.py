@@ -17,6 +17,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import nbformat
@@ -62,16 +63,18 @@ class PeakMemory(threading.Thread):
         return self.megabytes
 
 
-def find_notebooks(words: list[str], root: Path = ROOT) -> list[Path]:
-    """Return the notebooks to run: chapters and solutions whose path contains one of the words.
+def find_notebooks(
+    words: list[str], root: Path = ROOT, left_out: Collection[str] = ("exercises", "capstone")
+) -> list[Path]:
+    """Return the notebooks whose path contains one of the words, but of some folders none.
 
-    Exercises and the capstone are left out: the reader fills them.
+    By default exercises and the capstone are left out: the reader fills them.
     """
     folder = root / "notebooks"
     paths = [
         path
         for path in sorted(folder.rglob("*.ipynb"))
-        if not {"exercises", "capstone", ".ipynb_checkpoints"} & set(path.relative_to(folder).parts)
+        if not {*left_out, ".ipynb_checkpoints"} & set(path.relative_to(folder).parts)
     ]
     if not words:
         return paths

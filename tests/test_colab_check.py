@@ -4,6 +4,7 @@ import nbformat
 import pytest
 
 from scripts import colab_check
+from scripts.execute_notebooks import find_notebooks
 from scripts.set_repository import current
 
 GUARD = 'import sys\nif "google.colab" in sys.modules:\n    {line}\n'
@@ -41,7 +42,7 @@ def write(path, *cells):
 
 @pytest.mark.slow
 def test_the_set_up_cell_of_every_notebook_installs_and_imports_the_wheel(stand_in):
-    paths = colab_check.find_notebooks([], filled=False)
+    paths = find_notebooks([], left_out=())
     names = {path.parent.name for path in paths}
     assert {"notebooks", "exercises", "solutions", "capstone"} <= names
     found = colab_check.replay_setups(stand_in, paths)
@@ -50,7 +51,7 @@ def test_the_set_up_cell_of_every_notebook_installs_and_imports_the_wheel(stand_
 
 
 def test_a_short_notebook_runs_to_its_end_alone(stand_in):
-    (path,) = colab_check.find_notebooks(["solutions/01"], filled=True)
+    (path,) = find_notebooks(["solutions/01"])
     assert colab_check.replay(stand_in, path) == ""
 
 
@@ -78,6 +79,6 @@ def test_a_notebook_that_needs_a_file_beside_it_fails(stand_in, tmp_path):
 
 
 def test_words_choose_and_exercises_are_for_set_up_only():
-    assert [p.stem for p in colab_check.find_notebooks(["capstone"], filled=True)]
-    assert not colab_check.find_notebooks(["exercises"], filled=True)
+    assert [p.stem for p in find_notebooks(["capstone"], left_out=["exercises"])]
+    assert colab_check.main(["exercises"]) == 1
     assert colab_check.main(["no such notebook"]) == 1

@@ -157,7 +157,7 @@ def test_a_quiz_explains_every_answer_right_and_wrong(path):
 
 def test_goals_and_needs_of_every_chapter_are_read():
     for name in course_data.chapter_files(ROOT):
-        notebook = teaching.read(ROOT, name)
+        notebook = teaching.read_chapter(ROOT, name)
         goals, needs = teaching.opening("".join(notebook["cells"][0]["source"]))
         assert 3 <= len(goals) <= 5, name
         assert len(needs) > 40, name

@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 
 from recsys_tutorial import shop_runs
 from recsys_tutorial.off_policy import doubly_robust, importance_weights
 from recsys_tutorial.online_learning import VISITS, run_ways, sample
-from recsys_tutorial.shop_logs import Choice, choice, click_law, first_days, softmax
+from recsys_tutorial.shop_logs import Choice, choice, click_law, first_days
 from recsys_tutorial.simulation import Shop, load_pictures
 
 
@@ -99,7 +100,7 @@ def test_a_batch_is_of_the_last_visit_or_of_all():
 
 def small_choice():
     rng = np.random.default_rng(4)
-    tables = [softmax(rng.standard_normal((6, 3))) for _ in range(2)]
+    tables = [softmax(rng.standard_normal((6, 3)), axis=1) for _ in range(2)]
     return Choice(rng.random((6, 3)), *tables, rng.random((6, 3)), rng.random((6, 3)))
 
 

@@ -202,19 +202,33 @@ def chapter_files(root):
     return re.findall(r"file: notebooks/(\w+)$", (root / "_toc.yml").read_text("utf-8"), re.M)
 
 
+def read_chapter(root, name):
+    """A chapter's notebook."""
+    return json.loads((root / "notebooks" / f"{name}.ipynb").read_text("utf-8"))
+
+
+def goals_of(text):
+    """What a first cell says a reader will be able to do.
+
+    >>> goals_of("# 1. T\n\n- do this;\n- do\n  that.")
+    ['do this', 'do that']
+    """
+    return [" ".join(goal.split()) for goal in re.findall(r"^- (.+?)[;.]$", text, re.M | re.S)]
+
+
 def chapters(root):
     """Of each chapter in the table of contents: file name without suffix, title, minutes, goal."""
     for name in chapter_files(root):
-        notebook = json.loads((root / "notebooks" / f"{name}.ipynb").read_text("utf-8"))
+        notebook = read_chapter(root, name)
         text = source_of(notebook["cells"][0])
         minutes = re.search(MINUTES, text.replace("\n", " "))
-        goals = re.findall(r"^- (.+?)[;.]$", text, re.M | re.S)
+        goals = goals_of(text)
         yield {
             "file": name,
             "number": int(name[:2]),
             "title": title_of(notebook),
             "minutes": " ".join(minutes.groups()).lower() if minutes else "some minutes",
-            "goal": " ".join(goals[0].split()) if goals else "",
+            "goal": goals[0] if goals else "",
         }
 
 

@@ -7,12 +7,11 @@
 {capstone}`template`    a link to the capstone's template in Colab, and one to look at it
 """
 
-import json
 import math
 import re
 from pathlib import Path
 
-from course_data import LEVELS, Markdown, chapter_files, chapters
+from course_data import LEVELS, Markdown, chapter_files, chapters, goals_of, read_chapter
 from docutils import nodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
@@ -50,17 +49,12 @@ def opening(text):
     >>> opening("# 1. T\\n\\n- do this;\\n- do\\n  that.\\n\\n**What it needs**: [a](02_b.ipynb).")
     (['do this', 'do that'], '[a](/notebooks/02_b.ipynb).')
     """
-    goals = [" ".join(goal.split()) for goal in re.findall(r"^- (.+?)[;.]$", text, re.M | re.S)]
+    goals = goals_of(text)
     needs = re.search(r"\*\*What it needs\*\*:\s*(.+)", text, re.S)
     if not goals or not needs:
         raise ValueError("its first cell has no goals, or no line that starts **What it needs**:")
     needs = re.sub(r"\]\((\d\d_\w+\.ipynb)\)", r"](/notebooks/\1)", " ".join(needs[1].split()))
     return goals, needs
-
-
-def read(root, name):
-    """A chapter's notebook."""
-    return json.loads((root / "notebooks" / f"{name}.ipynb").read_text("utf-8"))
 
 
 def practice(root, name):
@@ -90,7 +84,7 @@ class TeachingPlan(Markdown):
             name = chapter["file"]
             cells = [f"[{chapter['title']}](/notebooks/{name}.ipynb)",
                      LEVELS.get(chapter["number"], "intermediate"),
-                     str(class_minutes(read(root, name))), chapter["minutes"],
+                     str(class_minutes(read_chapter(root, name))), chapter["minutes"],
                      practice(root, name)]  # fmt: skip
             lines.append("| " + " | ".join(cells) + " |")
         return self.parsed(lines)
@@ -107,7 +101,7 @@ class ChapterFacts(Markdown):
         names = [name for name in chapter_files(root) if int(name[:2]) == number]
         if not names:
             return self.parsed(["*Not in the course yet; this is what to plan for.*"])
-        notebook = read(root, names[0])
+        notebook = read_chapter(root, names[0])
         try:
             goals, needs = opening("".join(notebook["cells"][0]["source"]))
         except ValueError as error:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from recsys_tutorial.evaluation import rank
 from recsys_tutorial.losses import multinomial_loss
 from recsys_tutorial.models.baselines import check_history
-from recsys_tutorial.models.two_tower import divide_likes
+from recsys_tutorial.models.two_tower import checked_popularity, divide_likes
 from recsys_tutorial.training import train as run_training
 
 _BLOCK = 16  # users whose candidates are scored at a time
@@ -112,9 +112,7 @@ class InteractionRanker(nn.Module):
         if n_positives < 1 or n_negatives < 1:
             raise ValueError(f"need positives and negatives, got {n_positives} and {n_negatives}")
         counts = np.bincount(train.indices, minlength=self.n_items)
-        n = counts if popularity is None else np.asarray(popularity, dtype=np.float64)
-        if n.shape != (self.n_items,) or not (np.isfinite(n) & (n >= 0)).all():
-            raise ValueError(f"popularity must be {self.n_items} finite numbers, none below 0")
+        n = checked_popularity(counts if popularity is None else popularity, self.n_items)
         self.log_popularity.copy_(torch.from_numpy(np.log1p(n)))
         q = (1.0 + n) / (1.0 + n).sum()
         steps = np.cumsum(q) / q.sum()

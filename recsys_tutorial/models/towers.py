@@ -21,6 +21,7 @@ import torch
 from scipy import sparse
 from torch import Tensor, nn
 
+from recsys_tutorial._loss_checks import LEFT_OUT
 from recsys_tutorial.encoding import Encoder
 
 
@@ -270,7 +271,7 @@ class HistoryTower(nn.Module):
             says = self.query(torch.tanh(self.attention(vectors)))[:, 0]  # (n_columns,)
             liked = weights > 0
             logits = says + torch.where(liked, weights, 1.0).log()  # (n_users, n_columns)
-            weights = logits.masked_fill(~liked, -1e30).softmax(1) * liked
+            weights = logits.masked_fill(~liked, LEFT_OUT).softmax(1) * liked
             return weights @ vectors  # (n_users, dim)
         pooled = weights @ vectors  # (n_users, dim)
         if self.pooling == "sqrt":

@@ -218,7 +218,9 @@ class TwoTower(nn.Module):
             raise ValueError(f"train {train.shape} holds no interaction")
         counts = np.bincount(train.indices, minlength=self.n_items)
         if self.popularity_prior:
-            popularity = _popularity(counts if popularity is None else popularity, self.n_items)
+            popularity = checked_popularity(
+                counts if popularity is None else popularity, self.n_items
+            )
             self.log_popularity.copy_(torch.from_numpy(np.log1p(popularity)))
         share = (low, high)
         if negatives in ("all", "liked"):
@@ -344,7 +346,8 @@ class TwoTower(nn.Module):
             self.train(training)
 
 
-def _popularity(values: np.ndarray, n_items: int) -> np.ndarray:
+def checked_popularity(values: np.ndarray, n_items: int) -> np.ndarray:
+    """The n_i of a prior as float64 (n_items,); ValueError unless finite and none below 0."""
     values = np.asarray(values, dtype=np.float64)
     if values.shape != (n_items,) or not (np.isfinite(values) & (values >= 0)).all():
         raise ValueError(f"popularity must be {n_items} finite numbers, none below 0")
