@@ -24,6 +24,7 @@ from recsys_tutorial.evaluation import evaluate
 from recsys_tutorial.models import interaction
 from recsys_tutorial.models.interaction_ranker import InteractionRanker
 from recsys_tutorial.models.two_tower import FeatureTower, HistoryTower, TwoTower
+from recsys_tutorial.recency import fading_popularity
 from recsys_tutorial.splits import Split, new_user_split
 
 DIM, EPOCHS = 16, 20
@@ -45,16 +46,6 @@ DESIGNS = {
 def dot(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
     """Multiply row by row: u . v."""
     return (users * items).sum(1)
-
-
-def faded(part: Split, ratings: pd.DataFrame, years: float = 4.0) -> np.ndarray:
-    """Likes per film, each weighed by its age when training ends (chapter 4)."""
-    likes = part.train.tocoo()
-    frame = pd.DataFrame({"user_id": part.train_user_ids[likes.row], "column": likes.col,
-                          "item_id": part.item_ids[likes.col]})  # fmt: skip
-    frame = frame.merge(ratings, on=["user_id", "item_id"])
-    age = (frame["timestamp"].max() - frame["timestamp"]) / (365.25 * 86400)
-    return np.bincount(frame["column"], np.exp(-age / years), minlength=len(part.item_ids))
 
 
 def film_features(items: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +84,7 @@ def fit_ranker(name, x, tags, part, fresh, retriever, rate, decay, seed=0) -> In
 
 def tuning(x, tags, windows, ratings, out: Path) -> None:
     """NDCG@10 over the users of all windows, a row per design and setting."""
-    fresh = [faded(w, ratings) for w in windows]
+    fresh = [fading_popularity(w, ratings) for w in windows]
     towers = [fit_tower(x, w, n) for w, n in zip(windows, fresh, strict=True)]
 
     def judge(models) -> float:
@@ -135,7 +126,7 @@ def permuted(model: InteractionRanker, users: np.ndarray, items: np.ndarray) -> 
 def order(x, tags, windows, ratings, out: Path, n_draws: int = 4) -> None:
     """ConvNCF on frozen vectors, three kinds of order, several draws or seeds of each."""
     part = windows[0]
-    fresh = faded(part, ratings)
+    fresh = fading_popularity(part, ratings)
     tower = fit_tower(x, part, fresh)
     start = fit_ranker("dot product", x, tags, part, fresh, tower, 0.01, 3.0)
     found = evaluate(start, part.validation)["ndcg@10"]
