@@ -208,7 +208,7 @@ def read_chapter(root, name):
 
 
 def goals_of(text):
-    """What a first cell says a reader will be able to do.
+    r"""What a first cell says a reader will be able to do.
 
     >>> goals_of("# 1. T\n\n- do this;\n- do\n  that.")
     ['do this', 'do that']
