@@ -20,6 +20,7 @@ COVERED = {
     "04_two_tower_text": {},
     "05_two_tower_image": {},
     "05_two_tower_image, CLIP": {DINOV2: CLIP},
+    "08_contrastive_infonce": {},
     "10_multimodal_fusion": {},
 }
 
