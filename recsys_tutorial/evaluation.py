@@ -16,6 +16,7 @@ import pandas as pd
 from scipy import sparse
 
 from recsys_tutorial import metrics
+from recsys_tutorial._ties import column_key
 from recsys_tutorial.splits import Holdout
 
 METRICS: dict[str, Callable] = {
@@ -85,7 +86,10 @@ class Comparison:
 def rank(
     scores: np.ndarray, seen: sparse.csr_matrix | None, k: int, *, first_row: int = 0
 ) -> np.ndarray:
-    """The k best columns of each row, best first; ties go to the lower column.
+    """The k best columns of each row, best first.
+
+    Equal scores are ordered by a fixed pseudo-random key of the column: a model that cannot tell
+    items apart ranks like chance, not like the order of the catalogue.
 
     Parameters
     ----------
@@ -123,12 +127,13 @@ def rank(
         scores = scores.copy()
         scores[np.repeat(np.arange(n_users), np.diff(seen.indptr)), seen.indices] = -np.inf
     width = min(k, n_items)
+    key = column_key(n_items)
     if width < n_items:
-        columns = _top_columns(scores, width)  # (n_users, width), ascending columns
+        columns = _top_columns(scores, width, key)  # (n_users, width)
     else:
         columns = np.broadcast_to(np.arange(n_items), scores.shape)
     best = np.take_along_axis(scores, columns, axis=1)
-    order = np.argsort(-best, axis=1, kind="stable")  # stable: equal scores keep the lower column
+    order = np.lexsort((key[columns], -best), axis=1)  # by score, equal ones by their key
     ranked = np.full((n_users, k), -1, dtype=np.int64)
     ranked[:, :width] = np.where(
         np.isneginf(np.take_along_axis(best, order, axis=1)),
@@ -138,15 +143,17 @@ def rank(
     return ranked
 
 
-def _top_columns(scores: np.ndarray, k: int) -> np.ndarray:
-    """Columns of the k largest scores of each row, ascending; at the border the lower columns."""
+def _top_columns(scores: np.ndarray, k: int, key: np.ndarray) -> np.ndarray:
+    """Columns of the k largest scores of each row; at the border those with the lower keys."""
     n_users, n_items = scores.shape
     border = np.partition(scores, n_items - k, axis=1)[:, n_items - k, None]  # k-th largest
     chosen = scores >= border
     if np.count_nonzero(chosen) > n_users * k:  # more ties at the border than places
         surplus = np.count_nonzero(chosen, axis=1) - k
         rows = np.flatnonzero(surplus)
-        row, column = np.nonzero(scores[rows] == border[rows])  # the ties, row by row
+        row, column = np.nonzero(scores[rows] == border[rows])
+        order = np.lexsort((key[column], row))  # the ties, row by row
+        row, column = row[order], column[order]
         n_tied = np.bincount(row, minlength=len(rows))
         place = np.arange(len(row)) - np.repeat(np.cumsum(n_tied) - n_tied, n_tied)
         late = place >= np.repeat(n_tied - surplus[rows], n_tied)

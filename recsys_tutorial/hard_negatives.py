@@ -43,11 +43,16 @@ class HardNegatives:
         self.items_: np.ndarray | None = None
 
     def refresh(self, user_vectors: np.ndarray, item_vectors: np.ndarray) -> HardNegatives:
-        """Search again; rows of (n_users, dim) and (n_items, dim), a score is their dot product."""
+        """Search again; rows of (n_users, dim) and (n_items, dim), a score is their dot product.
+
+        The search reads the vectors rounded to a millionth of the largest number in them. What
+        another processor computes differs in the last bit, and here that bit would choose: another
+        negative is another training run.
+        """
         k = min(self.skip + self.depth, self.train.shape[1])
-        items, scores = top_k(user_vectors, item_vectors, k, seen=self.train)
+        self._vectors = on_grid(user_vectors), on_grid(item_vectors)
+        items, scores = top_k(*self._vectors, k, seen=self.train)
         self.items_, self.scores_ = items[:, self.skip :], scores[:, self.skip :]
-        self._vectors = np.asarray(user_vectors), np.asarray(item_vectors)
         return self
 
     def draw(
@@ -76,6 +81,18 @@ class HardNegatives:
         hard = np.take_along_axis(self.items_[users], np.take_along_axis(order, r, 1), 1)
         drawn = np.where(n_able > 0, hard, wide)
         return drawn[:, 0] if n_negatives is None else drawn
+
+
+def on_grid(values: np.ndarray, bits: int = 20) -> np.ndarray:
+    """Round to multiples of 2^-bits times the power of two above the largest magnitude; float64.
+
+    With 20 bits the products of such numbers, and sums of up to 2^13 products, are exact in float64:
+    a dot product is then the same in whatever order it is added up.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    _, exponent = np.frexp(np.abs(values).max(initial=0.0))
+    step = np.ldexp(1.0, int(exponent) - bits)
+    return np.rint(values / step) * step
 
 
 class MixedNegatives:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from recsys_tutorial._ties import column_key
 from recsys_tutorial.checkpoints import load_tensors, save_tensors
 from recsys_tutorial.evaluation import rank
 
@@ -37,7 +38,7 @@ def top_k(
     """The k items with the largest dot product with each user, best first.
 
     With an array of items the result is exact: ``evaluation.rank(users @ items.T, seen, k)``, ties
-    to the lower column, without ever holding the whole score matrix. faiss proposes candidates in
+    in its order, without ever holding the whole score matrix. faiss proposes candidates in
     float32, these are scored in float64, and where the error bound of float32 leaves open whether
     a better item was passed over (near ties at the border), all of that user's scores are computed.
 
@@ -217,7 +218,6 @@ def _best(
     k: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best of each user's proposed columns, by scores in float64."""
-    proposed = np.sort(proposed, axis=1)  # ascending, so that ties go to the lower column
     vectors = items[proposed].astype(np.float64, copy=False)  # (n_users, n, dim)
     scores = np.einsum("ud,und->un", users, vectors)
     scores[proposed < 0] = -np.inf
@@ -225,11 +225,13 @@ def _best(
         keys = np.repeat(np.arange(len(users)), np.diff(seen.indptr)) * len(items) + seen.indices
         own = np.arange(len(users))[:, None] * len(items) + proposed
         scores[np.isin(own, keys)] = -np.inf
-    best = rank(scores, None, k)  # (n_users, k), places among the proposed; -1 pads
-    missing = best < 0
-    columns = np.take_along_axis(proposed, np.maximum(best, 0), axis=1)
-    values = np.take_along_axis(scores, np.maximum(best, 0), axis=1)
-    return np.where(missing, -1, columns), np.where(missing, -np.inf, values)
+    # by score, equal ones as `rank` orders them
+    order = np.lexsort((column_key(len(items))[proposed], -scores), axis=1)[:, :k]
+    columns, values = np.full((len(users), k), -1), np.full((len(users), k), -np.inf)
+    values[:, : order.shape[1]] = np.take_along_axis(scores, order, axis=1)
+    columns[:, : order.shape[1]] = np.take_along_axis(proposed, order, axis=1)
+    columns[np.isneginf(values)] = -1
+    return columns, values
 
 
 def _vectors(name: str, vectors: np.ndarray) -> np.ndarray:

@@ -15,6 +15,8 @@ from hypothesis.extra import numpy as hnp
 from scipy import sparse, stats
 
 from recsys_tutorial import evaluation, metrics
+from recsys_tutorial._ties import tie_key
+from recsys_tutorial.datasets import load_movielens
 from recsys_tutorial.evaluation import (
     METRICS,
     Evaluation,
@@ -24,7 +26,7 @@ from recsys_tutorial.evaluation import (
     rank,
     slices,
 )
-from recsys_tutorial.splits import Holdout
+from recsys_tutorial.splits import Holdout, new_user_split
 
 
 def csr(dense):
@@ -46,10 +48,11 @@ def holdout(n_users=50, n_items=40, seed=0):
 
 
 def brute_force(scores, seen, k):
-    """A stable sort of every row, then the seen and the -inf items struck out one by one."""
+    """A sort of every row, then the seen and the -inf items struck out one by one."""
+    key = tie_key(np.arange(scores.shape[1])).tolist()
     ranked = np.full((len(scores), k), -1)
     for user, row in enumerate(scores):
-        order = sorted(range(len(row)), key=lambda i: (-row[i], i))
+        order = sorted(range(len(row)), key=lambda i: (-row[i], key[i]))
         kept = [i for i in order if not (seen is not None and seen[user, i]) and row[i] > -np.inf]
         ranked[user, : len(kept[:k])] = kept[:k]
     return ranked
@@ -82,16 +85,32 @@ def test_rank_many_ties(dtype, k):
     rng = np.random.default_rng(k)
     scores = rng.integers(0, 6, size=(40, 300)).astype(dtype)
     seen = rng.random((40, 300)) < 0.1
-    expected = np.argsort(np.where(seen, np.inf, -scores.astype(float)), axis=1, kind="stable")
+    by_key = tie_key(np.arange(300)).argsort()
+    sortable = np.where(seen, np.inf, -scores.astype(float))[:, by_key]
+    expected = by_key[np.argsort(sortable, axis=1, kind="stable")]
     n_left = 300 - seen.sum(axis=1)
     expected = np.pad(expected, ((0, 0), (0, 200)))[:, :k]
     expected[np.arange(k) >= n_left[:, None]] = -1
     np.testing.assert_array_equal(rank(scores, csr(seen), k), expected)
 
 
-def test_rank_of_booleans_and_all_equal_scores_is_the_order_of_columns():
-    assert rank(np.ones((2, 5), dtype=bool), None, 3).tolist() == [[0, 1, 2]] * 2
-    assert rank(np.zeros((1, 5)), csr([[0, 1, 0, 0, 0]]), 3).tolist() == [[0, 2, 3]]
+def test_rank_orders_equal_scores_by_a_fixed_key_of_the_column():
+    assert rank(np.ones((2, 5), dtype=bool), None, 3).tolist() == [[3, 4, 1]] * 2
+    assert rank(np.zeros((1, 5)), csr([[0, 1, 0, 0, 0]]), 3).tolist() == [[3, 4, 2]]
+    # The key is the column's own: more items do not turn the order of the old ones.
+    few, more = rank(np.zeros((1, 80)), None, 80)[0], rank(np.zeros((1, 200)), None, 200)[0]
+    assert more[more < 80].tolist() == few.tolist()
+
+
+def test_a_model_that_scores_everything_alike_is_no_better_than_chance():
+    """Ordered by column, constant scores would rank the oldest, best known films first."""
+    split = new_user_split(*load_movielens())
+    shape = split.test.targets.shape
+    constant = evaluate(np.zeros(shape), split.test)
+    rng = np.random.default_rng(0)
+    draws = [evaluate(rng.random(shape), split.test)["ndcg@10"] for _ in range(20)]
+    by_column = evaluate(np.broadcast_to(-np.arange(shape[1], dtype=float), shape), split.test)
+    assert constant["ndcg@10"] < np.mean(draws) + 4 * np.std(draws) < by_column["ndcg@10"] / 2
 
 
 def test_rank_takes_any_sparse_form_of_seen_and_read_only_scores():
@@ -108,7 +127,7 @@ def test_rank_of_huge_scores_and_infinities_warns_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         large = np.full((2, 4), 3e38, dtype=np.float32)  # their sum is beyond float32
-        assert rank(large, None, 2).tolist() == [[0, 1]] * 2
+        assert rank(large, None, 2).tolist() == [[3, 1]] * 2
         assert rank(np.array([[-np.inf, np.inf, 0]]), None, 3).tolist() == [[1, 2, -1]]
 
 
@@ -301,7 +320,7 @@ import json
 import numpy as np
 from scipy import sparse
 from recsys_tutorial.evaluation import evaluate
-from recsys_tutorial.splits import Holdout
+from recsys_tutorial.splits import Holdout, new_user_split
 
 n_users, n_items, n_factors = 100_000, 20_000, 16
 rng = np.random.default_rng(0)

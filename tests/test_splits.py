@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys_tutorial._ties import tie_key
 from recsys_tutorial.datasets import load_movielens
 from recsys_tutorial.splits import (
     leave_last_out,
@@ -66,13 +67,17 @@ def as_pairs(ratings, min_rating=None):
     return {(r.user_id, r.item_id): 1.0 for r in rows if r.rating >= min_rating}
 
 
+def key_of(*numbers):
+    """The hash that orders equal times; tests/test_ties.py has it by hand."""
+    return int(tie_key(*(np.array([number]) for number in numbers))[0])
+
+
 def check_holdout(held, ratings, users, item_ids, fraction, min_rating):
     """`held` against the definition, a user at a time."""
     history, history_ratings, seen, targets, user_ids = {}, {}, {}, {}, []
     for user in sorted(users):
-        own = sorted(
-            ratings[ratings["user_id"] == user].itertuples(), key=lambda r: (r.timestamp, r.item_id)
-        )
+        rows = list(ratings[ratings["user_id"] == user].itertuples())
+        own = sorted(rows, key=lambda r: (r.timestamp, key_of(r.user_id, r.item_id)))
         n_shown = int(len(own) * fraction)
         shown, hidden = frame([r[1:] for r in own[:n_shown]]), frame([r[1:] for r in own[n_shown:]])
         if as_pairs(shown, min_rating) and as_pairs(hidden, min_rating):
@@ -99,7 +104,7 @@ def check_holdout(held, ratings, users, item_ids, fraction, min_rating):
 def check_new_user_split(split, ratings, items, validation, test, fraction, min_rating):
     """Everything that `new_user_split` promises, restated in loops over rows."""
     arrival = {u: group["timestamp"].min() for u, group in ratings.groupby("user_id")}
-    order = sorted(arrival, key=lambda user: (arrival[user], user))
+    order = sorted(arrival, key=lambda user: (arrival[user], key_of(user)))
     n_test, n_validation = round(test * len(order)), round(validation * len(order))
     n_train = len(order) - n_test - n_validation
     train_users, validation_users = order[:n_train], order[n_train : n_train + n_validation]
@@ -157,7 +162,7 @@ def test_the_numbers_of_movielens_that_the_chapters_rely_on(movielens, movielens
     assert (split.train.nnz, refit.train.nnz) == (30_582, 36_625)
     assert (len(split.validation), split.validation.n_left_out) == (65, 2)
     assert (len(split.test), split.test.n_left_out) == (194, 7)
-    assert (split.test.history.nnz, split.test.targets.nnz) == (7_113, 6_481)
+    assert (split.test.history.nnz, split.test.targets.nnz) == (7_114, 6_480)
 
 
 def test_nobody_is_in_two_parts_and_nothing_seen_is_asked_for(movielens_split):
@@ -218,14 +223,35 @@ def test_the_caller_s_frames_are_left_alone(movielens):
     pd.testing.assert_frame_equal(items, movielens.items)
 
 
-def test_ties_in_time_are_broken_by_user_and_item_id():
-    # All four users arrive at second 5; user 4 is the test user only because of the id.
-    rows = [(u, i, 4.0, 5) for u in (2, 4, 1, 3) for i in (31, 11, 21, 1)]
-    split = new_user_split(frame(rows), ITEMS, 0.25, 0.25)
-    assert split.validation.user_ids.tolist() == [3] and split.test.user_ids.tolist() == [4]
-    shown = pairs(split.test.history, split.test.user_ids, split.item_ids)
-    assert sorted(shown) == [(4, 1), (4, 11)]
-    assert split.train.nnz == 0  # nothing was made before second 5
+def test_ties_in_time_follow_neither_users_nor_items_but_the_seed():
+    # All eight users arrive at second 5 and rate all ten films then.
+    rows = [(u, i, 4.0, 5) for u in range(8) for i in range(1, 100, 10)]
+    arrivals, shown, lasts = [], [], []
+    for seed in range(40):
+        split = new_user_split(frame(rows), ITEMS, 0.125, 0.25, seed=seed)
+        assert split.train.nnz == 0  # nothing was made before second 5
+        arrivals += split.test.user_ids.tolist()
+        shown += split.item_ids[split.test.history.indices].tolist()
+        lasts += leave_last_out(frame(rows), seed=seed)[1]["item_id"].tolist()
+    # A quarter of the users, half of their films, one film a user: each about equally often.
+    for drawn, share in [(arrivals, 1 / 8), (shown, 1 / 10), (lasts, 1 / 10)]:
+        counts = pd.Series(drawn).value_counts(normalize=True)
+        assert len(counts) == 1 / share
+        # Five standard deviations of a share; the order by ids would leave half of them at 0.
+        assert (counts - share).abs().max() < 5 * np.sqrt(share / len(drawn))
+    again = new_user_split(frame(rows), ITEMS, 0.125, 0.25, seed=3)
+    same(again, new_user_split(frame(rows), ITEMS, 0.125, 0.25, seed=3))
+
+
+def test_a_chain_learns_nothing_from_ratings_of_one_second():
+    """Ordered by item id, the next film of a second is the next film of the catalogue."""
+    rng = np.random.default_rng(0)
+    rows = [(u, i, 4.0, 5) for u in range(300) for i in rng.choice(50, 12, replace=False)]
+    train, test = leave_last_out(frame(rows))
+    before = train.groupby("user_id")["item_id"].last()
+    after = test.set_index("user_id")["item_id"]
+    # 1.0 by id; 0.1 is over three standard deviations of 300 tosses.
+    assert (after > before.loc[after.index]).mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_half_of_an_odd_number_is_rounded_down_and_not_by_accident():
@@ -280,10 +306,11 @@ def test_leave_last_out(ratings, n_last):
     train, test = leave_last_out(ratings, n_last)
     kept, withheld = set(), set()
     for user, own in ratings.groupby("user_id"):
-        order = sorted(zip(own["timestamp"], own["item_id"], strict=True))
+        times = zip(own["timestamp"], own["item_id"], strict=True)
+        order = sorted((time, key_of(user, item), item) for time, item in times)
         cut = len(order) - n_last if len(order) > n_last else len(order)
-        kept |= {(user, item) for _, item in order[:cut]}
-        withheld |= {(user, item) for _, item in order[cut:]}
+        kept |= {(user, item) for *_, item in order[:cut]}
+        withheld |= {(user, item) for *_, item in order[cut:]}
     assert set(as_pairs(train)) == kept
     assert set(as_pairs(test)) == withheld
     assert len(train) + len(test) == len(ratings)
