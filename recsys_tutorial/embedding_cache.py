@@ -1,24 +1,32 @@
 """Keep computed vectors on disk, so that no text or picture is encoded twice on a machine.
 
 One folder holds the vectors of one encoder with one setting. It is a set of small archives
-("shards"); each is written under a temporary name and then renamed, and never changed afterwards.
-So any number of processes may read and write at once without a lock, also on network drives where
-a database's locks fail: at worst both compute the same vectors.
+("shards"); each is written under a temporary name and then renamed to one that was never used, and
+never changed afterwards. So any number of processes may read and write at once. Only merging small
+shards into a large one removes any, and that is done under a file lock, which the system takes back
+from a process that dies. On a drive where locks fail nothing is merged, and nothing can be damaged:
+what makes the difference to a database, whose safety hangs on its locks.
 """
 
+import contextlib
 import hashlib
 import os
 import tempfile
+import time
+import uuid
 import warnings
-import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 __all__ = ["EmbeddingCache", "content_key"]
 
 KEY_BYTES = 16
 _MANY_SHARDS = 16
+_PATIENCE = 5.0  # seconds that a reader who misses something waits for a merge to end
+_ABANDONED = 86400.0  # seconds after which a temporary file is that of a killed process
 
 
 def content_key(content: bytes, *more: bytes) -> bytes:
@@ -56,19 +64,17 @@ class EmbeddingCache:
         vectors : ndarray (n, dim), float32
             Rows that are not known hold zeros.
         known : ndarray (n,), bool
+            True for all that was stored before, except in a file that was damaged since.
         """
         vectors = np.zeros((len(keys), self.dim), np.float32)
         known = np.zeros(len(keys), bool)
-        for path in self._shards():
-            if known.all():
-                break
-            shard = self._read(path)
-            if shard is None or not len(shard[0]):
-                continue
-            place = np.searchsorted(shard[0], keys).clip(max=len(shard[0]) - 1)
-            hits = np.flatnonzero(~known & (shard[0][place] == keys))
-            vectors[hits] = shard[1][place[hits]]
-            known[hits] = True
+        read: set[Path] = set()
+        self._search(keys, vectors, known, read)
+        if not known.all() and self.folder.is_dir():
+            # A merge may have moved what is wanted out of the list's files into a new one; while
+            # the lock is held, none does.
+            with self._lock(_PATIENCE):
+                self._search(keys, vectors, known, read)
         return vectors, known
 
     def store(self, keys: np.ndarray, vectors: np.ndarray) -> None:
@@ -83,55 +89,108 @@ class EmbeddingCache:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            shards = self._shards()
             self._write(keys, vectors)
-            if len(shards) >= _MANY_SHARDS:
-                self._merge()
         except OSError as error:
             warnings.warn(f"vectors are not kept in {self.folder}: {error}", stacklevel=3)
+            return
+        try:
+            if len(self._shards()) > _MANY_SHARDS:
+                self._merge()
+        except OSError as error:
+            warnings.warn(f"the files in {self.folder} are not merged: {error}", stacklevel=3)
+
+    def _search(
+        self, keys: np.ndarray, vectors: np.ndarray, known: np.ndarray, read: set[Path]
+    ) -> None:
+        """Fill in what shards outside `read` know, and add them to it."""
+        for path in self._shards():
+            if known.all():
+                return
+            if path in read:
+                continue
+            read.add(path)
+            shard = self._read(path)
+            if shard is None or not len(shard[0]):
+                continue
+            rows = np.flatnonzero(~known)
+            place = np.searchsorted(shard[0], keys[rows]).clip(max=len(shard[0]) - 1)
+            hit = shard[0][place] == keys[rows]
+            vectors[rows[hit]] = shard[1][place[hit]]
+            known[rows[hit]] = True
 
     def _merge(self) -> None:
         """Write one shard that holds all, then remove those it was made of.
 
-        A shard that another process adds meanwhile is not in the list and stays. A reader that
-        finds a listed shard gone computes those vectors again.
+        Under the lock no other process removes a shard. One that is added meanwhile is not in the
+        list and stays.
         """
-        paths = self._shards()
-        parts = [part for part in map(self._read, paths) if part is not None]
-        whole = self._write(
-            np.concatenate([part[0] for part in parts]),
-            np.concatenate([part[1] for part in parts]),
-        )
-        for path in paths:
-            if path != whole:
-                path.unlink(missing_ok=True)
+        with self._lock(0) as locked:
+            if not locked:  # another process is merging, or this drive knows no locks
+                return
+            parts = {path: shard for path in self._shards() if (shard := self._read(path))}
+            if len(parts) < 2:
+                return
+            keys, vectors = zip(*parts.values(), strict=True)
+            self._write(np.concatenate(keys), np.concatenate(vectors))
+            old = [path for path in self.folder.glob("*.tmp") if _age(path) > _ABANDONED]
+            for path in [*parts, *old]:
+                _remove(path)
+
+    @contextlib.contextmanager
+    def _lock(self, seconds: float) -> Iterator[bool]:
+        """Hold the folder's lock, if it can be had within so many seconds; yield whether."""
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=seconds, poll_interval=0.01)
+        except (OSError, NotImplementedError):  # taken, a read-only folder, a drive without locks
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
 
     def _shards(self) -> list[Path]:
         return sorted(self.folder.glob("*.npz"))
 
-    def _write(self, keys: np.ndarray, vectors: np.ndarray) -> Path:
+    def _write(self, keys: np.ndarray, vectors: np.ndarray) -> None:
         keys, first = np.unique(keys, return_index=True)  # sorted, as `lookup` needs them
-        target = self.folder / f"{content_key(keys.tobytes()).hex()}.npz"
+        # A name that no shard ever had: who removes one by its name can hit no other.
+        target = self.folder / f"{uuid.uuid4().hex}.npz"
         with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".tmp", delete=False) as file:
             try:
                 np.savez(file, keys=keys, vectors=vectors[first])
                 file.close()
                 os.replace(file.name, target)
             except BaseException:
-                os.unlink(file.name)
+                file.close()  # Windows removes no open file
+                _remove(Path(file.name))
                 raise
-        return target
 
     def _read(self, path: Path) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return keys and vectors of a shard; None when it is gone, or damaged (then removed)."""
+        """Keys and vectors of a shard; None if it cannot be read, or is damaged (then removed)."""
         try:
-            with np.load(path, allow_pickle=False) as shard:  # zip members carry a checksum
-                keys, vectors = shard["keys"], shard["vectors"]
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as shard:
+                keys, vectors = shard["keys"], shard["vectors"]  # zip members carry a checksum
             if keys.dtype == f"S{KEY_BYTES}" and vectors.shape == (len(keys), self.dim):
                 return keys, vectors
-        except FileNotFoundError:
+        except OSError:  # merged away, another user's, a drive that is gone: no reason to remove it
             return None
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        except Exception:  # readers of zip and npy raise a dozen kinds at a damaged file
             pass
-        path.unlink(missing_ok=True)
+        _remove(path)
         return None
+
+
+def _age(path: Path) -> float:
+    """Seconds since the file was changed; 0 when it is gone."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _remove(path: Path) -> None:
+    """Remove a file that may be gone already; one that cannot be removed stays."""
+    with contextlib.suppress(OSError):
+        path.unlink()

@@ -1,8 +1,6 @@
 """Encoders against the original implementations; the cache, bad items, unfreezing."""
 
 import io
-import multiprocessing
-import os
 import struct
 import warnings
 import zlib
@@ -13,13 +11,10 @@ import pytest
 import timm
 import torch
 import transformers
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from recsys_tutorial import encoding, pictures
 from recsys_tutorial.datasets import load_movielens
-from recsys_tutorial.embedding_cache import EmbeddingCache, content_key
 from recsys_tutorial.encoders import EncodeError, ImageEncoder, TextEncoder
 from recsys_tutorial.pretrained import image_encoder, text_encoder
 
@@ -348,66 +343,6 @@ def test_an_interrupted_run_keeps_what_it_has(own_cache, monkeypatch):
         encoder.encode(items)
     encoder.encode(items)
     assert calls == [2, 2, 2, 2]  # the third batch twice, the first two once
-
-
-KEYS = [content_key(bytes([i])) for i in range(40)]
-
-
-def write_many(folder, worker, rounds):
-    """Store and read while others do the same; runs in its own process."""
-    cache, rng = EmbeddingCache(folder, 3), np.random.default_rng(worker)
-    for _ in range(rounds):
-        chosen = rng.choice(len(KEYS), size=5, replace=False)
-        keys = np.array([KEYS[i] for i in chosen], "S16")
-        cache.store(keys, np.repeat(chosen[:, None], 3, axis=1).astype(np.float32))
-        vectors, known = cache.lookup(np.array(KEYS, "S16"))
-        if not (vectors[known] == np.flatnonzero(known)[:, None]).all():
-            os._exit(1)
-    cache.store(
-        np.array([content_key(b"of worker %d" % worker)], "S16"),
-        np.full((1, 3), worker, np.float32),
-    )
-
-
-def test_processes_may_write_at_once(tmp_path):
-    context = multiprocessing.get_context("fork")
-    workers = [
-        context.Process(target=write_many, args=(tmp_path, worker, 60)) for worker in range(4)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(120)
-    assert [worker.exitcode for worker in workers] == [0] * 4
-    last = np.array([content_key(b"of worker %d" % worker) for worker in range(4)], "S16")
-    vectors, known = EmbeddingCache(tmp_path, 3).lookup(last)
-    assert known.all()  # no merge lost what another process wrote last
-    np.testing.assert_array_equal(vectors[:, 0], range(4))
-    assert not list(tmp_path.glob("*.tmp"))
-    assert len(list(tmp_path.glob("*.npz"))) < 40  # 240 calls were merged
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.lists(st.integers(0, 30), max_size=8), max_size=25), st.integers(0, 30))
-def test_the_cache_is_a_dictionary(tmp_path_factory, writes, asked):
-    cache = EmbeddingCache(tmp_path_factory.mktemp("cache"), 2)
-    stored = {}
-    for write in writes:
-        keys = np.array([content_key(b"%d" % i) for i in write], "S16")
-        cache.store(keys, np.array([[i, -i] for i in write], np.float32).reshape(-1, 2))
-        stored.update((i, [i, -i]) for i in write)
-    for i in {asked, *stored}:
-        vectors, known = cache.lookup(np.array([content_key(b"%d" % i)], "S16"))
-        assert known[0] == (i in stored)
-        assert not known[0] or vectors[0].tolist() == stored[i]
-
-
-def test_keys_that_end_in_zero_bytes_are_kept_apart(tmp_path):
-    cache = EmbeddingCache(tmp_path, 1)
-    keys = np.array([b"a" * 15 + b"\0", b"a" * 15 + b"b", b"a" * 14 + b"\0\0"], "S16")
-    cache.store(keys, np.arange(3, dtype=np.float32)[:, None])
-    vectors, known = cache.lookup(keys[::-1])
-    assert known.all() and vectors[:, 0].tolist() == [2, 1, 0]
 
 
 # --- bad items
