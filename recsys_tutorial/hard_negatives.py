@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
+from recsys_tutorial._likes import as_likes
 from recsys_tutorial.retrieval import top_k
-from recsys_tutorial.sampling import UniformNegatives, canonical
+from recsys_tutorial.sampling import UniformNegatives
 
 __all__ = ["HardNegatives", "MixedNegatives"]
 
@@ -23,7 +24,7 @@ class HardNegatives:
 
     Parameters
     ----------
-    train : csr_matrix (n_users, n_items); stored entries are the liked items
+    train : csr_matrix (n_users, n_items), > 0 where liked
     depth : int, from how many of the best items to draw
     margin : float or None, in units of the score
     skip : int, the best items that are never drawn: another guard against false negatives
@@ -38,7 +39,8 @@ class HardNegatives:
     ):
         if depth < 1 or skip < 0:
             raise ValueError(f"depth must be at least 1 and skip 0, got {depth} and {skip}")
-        self.train, self.depth, self.margin, self.skip = canonical(train), depth, margin, skip
+        self.train = as_likes(train, "train")
+        self.depth, self.margin, self.skip = depth, margin, skip
         self._uniform = UniformNegatives(self.train)
         self.items_: np.ndarray | None = None
 

@@ -21,6 +21,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from recsys_tutorial._likes import as_likes
+
 
 def precision_at_k(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> np.ndarray:
     """Share of the first k places that hold a relevant item.
@@ -124,7 +126,7 @@ def novelty(ranked: np.ndarray, item_counts: np.ndarray, n_users: int) -> np.nda
 
 def _hits(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
     """(n_users, <= k) bool: is the item at this place relevant; and the number relevant."""
-    relevant = sparse.csr_matrix(relevant)
+    relevant = as_likes(relevant, "relevant")
     n_users, n_items = relevant.shape
     ranked = np.asarray(ranked)
     if k < 1:
@@ -139,10 +141,6 @@ def _hits(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> tuple[np.n
     if twice.any():
         row, place = np.argwhere(twice)[0]
         raise ValueError(f"row {row} of ranked holds item column {ordered[row, place]} twice")
-    if not (relevant.has_canonical_format and relevant.data.all()):
-        relevant = relevant.copy()  # the caller's matrix stays as it is
-        relevant.sum_duplicates()
-        relevant.eliminate_zeros()
     n_relevant = np.diff(relevant.indptr)
     # One sorted array of keys user * n_items + item answers "is it relevant" for all at once.
     keys = np.repeat(np.arange(n_users) * n_items, n_relevant) + relevant.indices

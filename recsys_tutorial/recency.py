@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from recsys_tutorial._likes import as_likes
 from recsys_tutorial.splits import Split
 
 YEAR = 365.25 * 86400  # seconds
@@ -28,6 +29,8 @@ def like_ages(part: Split, ratings: pd.DataFrame) -> np.ndarray:
     ValueError
         When a like has no row in `ratings`, or several.
     """
+    if as_likes(part.train, "train").nnz != part.train.nnz:
+        raise ValueError("train stores zeros or a like in parts, which have no age: mend it first")
     likes = part.train.tocoo()
     frame = pd.DataFrame(
         {"user_id": part.train_user_ids[likes.row], "item_id": part.item_ids[likes.col]}

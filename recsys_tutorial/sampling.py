@@ -14,6 +14,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from recsys_tutorial._likes import as_likes
+
 __all__ = ["PopularityNegatives", "UniformNegatives", "distinct_batches"]
 
 
@@ -27,7 +29,7 @@ class UniformNegatives:
 
     Parameters
     ----------
-    train : csr_matrix (n_users, n_items); stored entries are the liked items
+    train : csr_matrix (n_users, n_items), > 0 where liked
 
     Raises
     ------
@@ -35,7 +37,7 @@ class UniformNegatives:
     """
 
     def __init__(self, train: sparse.csr_matrix):
-        train = canonical(train)
+        train = as_likes(train, "train")
         n_liked = np.diff(train.indptr)
         self.n_items = train.shape[1]
         self.n_left_ = self.n_items - n_liked
@@ -80,7 +82,7 @@ class PopularityNegatives:
 
     Parameters
     ----------
-    train : csr_matrix (n_users, n_items); stored entries are the liked items
+    train : csr_matrix (n_users, n_items), > 0 where liked
     alpha : float; 0 is uniform, 1 in proportion to the likes, 0.75 what word2vec uses
         (Mikolov et al. 2013, arXiv:1310.4546, section 2.2)
     smoothing : float > 0, likes that every item is given, so that all can be drawn
@@ -91,7 +93,7 @@ class PopularityNegatives:
             raise ValueError(
                 f"alpha must be finite and smoothing positive, got {alpha} and {smoothing}"
             )
-        train = canonical(train)
+        train = as_likes(train, "train")
         weight = (np.bincount(train.indices, minlength=train.shape[1]) + smoothing) ** alpha
         weight = np.rint(2**20 * weight / weight.min())
         n_users = train.shape[0]
@@ -153,15 +155,6 @@ def distinct_batches(
     n_batches = max(-(-len(items) // batch_size), counts.max())
     order = np.lexsort([rng.random(len(items)), rng.permutation(len(counts))[kind]])
     return [order[b::n_batches] for b in rng.permutation(n_batches)]
-
-
-def canonical(train: sparse.csr_matrix) -> sparse.csr_matrix:
-    """The same matrix with each stored entry once and the columns of each row sorted."""
-    train = sparse.csr_matrix(train)
-    if not train.has_canonical_format:
-        train = train.copy()
-        train.sum_duplicates()
-    return train
 
 
 def repeated(users: np.ndarray, n_negatives: int | None, n_users: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg, sparse
 
+from recsys_tutorial._likes import check_history, check_train
 from recsys_tutorial.evaluation import rank
 
 _BLOCK_BYTES = 8 * 2**20  # of the dense item-item similarity at a time; 32 MB took twice as long
@@ -22,7 +23,7 @@ class Popularity:
 
     def fit(self, train: sparse.csr_matrix) -> Popularity:
         """Count likes. train : csr_matrix (n_users, n_items) of ones."""
-        train = _check_train(train)
+        train = check_train(train)
         self.item_counts_ = np.asarray(train.sum(axis=0), dtype=np.float64).ravel()
         return self
 
@@ -69,7 +70,7 @@ class ItemKNN:
 
     def fit(self, train: sparse.csr_matrix) -> ItemKNN:
         """Find neighbours, a block of items at a time. train : csr_matrix (n_users, n_items)."""
-        train = _check_train(train)
+        train = check_train(train)
         active = np.unique(train.indices)  # columns somebody liked; the others have no neighbours
         x = train[:, active]
         weighted = sparse.csc_matrix(bm25(x, self.k1, self.b) if self.weighting == "bm25" else x)
@@ -134,7 +135,7 @@ class EASE:
 
     def fit(self, train: sparse.csr_matrix, user_weights: np.ndarray | None = None) -> EASE:
         """Solve. train : csr_matrix (n_users, n_items) of ones; user_weights : (n_users,) >= 0."""
-        train = _check_train(train)
+        train = check_train(train)
         self.n_items_ = train.shape[1]
         if user_weights is not None:
             w = np.asarray(user_weights, dtype=float)
@@ -142,7 +143,7 @@ class EASE:
                 raise ValueError(f"{train.shape[0]} users need as many weights, got {w.shape}")
             if not np.all((w >= 0) & (w < np.inf)):
                 raise ValueError("user_weights must be finite and not negative")
-            train = _check_train(sparse.diags(np.sqrt(w)) @ train)
+            train = check_train(sparse.diags(np.sqrt(w)) @ train)
         self.active_ = np.unique(train.indices)  # columns somebody liked; all others score 0
         x = train[np.diff(train.indptr) > 0][:, self.active_]
         if x.shape[0] < x.shape[1]:
@@ -193,40 +194,6 @@ def bm25(train: sparse.csr_matrix, k1: float, b: float) -> sparse.csr_matrix:
     x = train.data
     weights = idf[train.indices] * x * (k1 + 1) / (x + np.repeat(saturation, np.diff(train.indptr)))
     return sparse.csr_matrix((weights, train.indices, train.indptr), shape=train.shape)
-
-
-def check_history(history: sparse.csr_matrix, n_items: int) -> sparse.csr_matrix:
-    """`history` as float64 csr, or a ValueError that says what is wrong with it."""
-    if not sparse.issparse(history):
-        raise ValueError(f"history must be a sparse matrix, got {type(history).__name__}")
-    if history.shape[1] != n_items:
-        raise ValueError(f"history has {history.shape[1]} items, the model was fitted on {n_items}")
-    return _finite(history, "history")
-
-
-def _check_train(train: sparse.csr_matrix) -> sparse.csr_matrix:
-    if not sparse.issparse(train):
-        raise ValueError(f"train must be a sparse matrix, got {type(train).__name__}")
-    train = _finite(train, "train")
-    if train.nnz == 0:
-        raise ValueError(f"train {train.shape} holds no interaction")
-    return train
-
-
-def _finite(matrix: sparse.csr_matrix, name: str) -> sparse.csr_matrix:
-    matrix = sparse.csr_matrix(matrix, dtype=np.float64)
-    if not (matrix.has_canonical_format and matrix.data.all()):
-        matrix = matrix.copy()  # the caller's matrix stays as it is
-        matrix.sum_duplicates()
-        matrix.eliminate_zeros()  # a stored zero is not a like: `indices` must hold only likes
-    if not np.isfinite(matrix.data).all():
-        row = int(
-            np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))[
-                ~np.isfinite(matrix.data)
-            ][0]
-        )
-        raise ValueError(f"{name} holds a nan or infinite value in row {row}")
-    return matrix
 
 
 def _inverse(gram: np.ndarray, reg: float) -> np.ndarray:

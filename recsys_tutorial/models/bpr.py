@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy import sparse
 
-from recsys_tutorial.models.baselines import check_history
-from recsys_tutorial.models.implicit_als import check_likes, check_same, check_sizes, without_zeros
+from recsys_tutorial._likes import check_history, check_train
+from recsys_tutorial.models.implicit_als import check_same, check_sizes
 from recsys_tutorial.models.ridge import BatchedRidge
 from recsys_tutorial.models.sgd import epochs, one_torch_thread
 from recsys_tutorial.monitoring import FitMonitor
@@ -90,7 +90,7 @@ class BPR:
 
         from recsys_tutorial.losses import bpr_loss  # here, so that the models import without torch
 
-        train = check_likes(train)
+        train = check_train(train)
         negatives = UniformNegatives(train)
         rng = np.random.default_rng(self.seed)
         shapes = [(train.shape[0], self.factors), (train.shape[1], self.factors)]
@@ -145,7 +145,7 @@ class BPR:
         and no step can raise the loss. The sample depends on the user's own history alone. Zeros
         for a user who likes nothing, or everything.
         """
-        history = without_zeros(check_history(history, len(self.item_factors_)), "history")
+        history = check_history(history, len(self.item_factors_))
         pairless = np.diff(history.indptr) == history.shape[1]  # likes all: no negative is left
         if pairless.any():
             history = (sparse.diags_array((~pairless).astype(np.float64)) @ history).tocsr()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
-from recsys_tutorial.models.baselines import check_history
+from recsys_tutorial._likes import as_likes, check_history
 
 
 class ContentKernel:
@@ -41,7 +41,7 @@ class ContentKernel:
 
     def fit(self, train: sparse.csr_matrix) -> ContentKernel:
         """Nothing to learn; checks that `train` has a column for each item."""
-        if train.shape[1] != self.vectors_.shape[0]:
+        if as_likes(train, "train").shape[1] != self.vectors_.shape[0]:
             raise ValueError(f"train has {train.shape[1]} items, vectors {self.vectors_.shape[0]}")
         return self
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import sparse
 
-from recsys_tutorial.models.baselines import check_history
+from recsys_tutorial._likes import check_history, check_train
 from recsys_tutorial.models.ridge import BatchedRidge, leading_directions, one_blas_thread
 from recsys_tutorial.monitoring import FitMonitor
 
@@ -86,7 +86,7 @@ class ImplicitALS:
         ------
         ValueError for an empty or negative matrix, or a warm start with other sizes.
         """
-        train = check_likes(train)
+        train = check_train(train)
         by_item = train.T.tocsr()
         user_confidence, item_confidence = self._confidence(train), self._confidence(by_item)
         every = np.concatenate([user_confidence, item_confidence])
@@ -118,7 +118,7 @@ class ImplicitALS:
 
         For a training user this is their row of `user_factors_`. Zeros without a like.
         """
-        history = without_zeros(check_history(history, len(self.item_factors_)), "history")
+        history = check_history(history, len(self.item_factors_))
         ridge = BatchedRidge(history, self.factors)
         return self._half_step(ridge, history, self.item_factors_)[0]
 
@@ -134,8 +134,9 @@ class ImplicitALS:
         ndarray (n_users, n_items); about 0 to 1. An empty history gets the mean of the training
         users' vectors, hence their mean scores: close to a popularity ranking.
         """
+        history = check_history(history, len(self.item_factors_))
         vectors = self.fold_in(history)  # (n_users, factors)
-        vectors[np.diff(sparse.csr_matrix(history).indptr) == 0] = self.user_factors_.mean(axis=0)
+        vectors[np.diff(history.indptr) == 0] = self.user_factors_.mean(axis=0)
         return vectors @ self.item_factors_.T  # (n_users, k) @ (k, n_items)
 
     def _half_step(
@@ -168,27 +169,6 @@ def check_sizes(factors: int, iterations: int) -> None:
         raise ValueError(f"factors must be at least 1, got {factors}")
     if iterations < 0:
         raise ValueError(f"iterations must not be negative, got {iterations}")
-
-
-def check_likes(train: sparse.csr_matrix) -> sparse.csr_matrix:
-    """`train` as float64 csr without stored zeros, or a ValueError that says what is wrong."""
-    if not sparse.issparse(train):
-        raise ValueError(f"train must be a sparse matrix, got {type(train).__name__}")
-    train = without_zeros(check_history(train, train.shape[1]), "train")
-    if train.nnz == 0:
-        raise ValueError(f"train {train.shape} holds no interaction")
-    return train
-
-
-def without_zeros(matrix: sparse.csr_matrix, name: str) -> sparse.csr_matrix:
-    """The matrix without stored zeros, which are no likes; a ValueError for a negative value."""
-    if matrix.nnz and matrix.data.min() < 0:
-        raise ValueError(f"{name} holds the negative value {matrix.data.min()}: likes are >= 0")
-    if not matrix.has_canonical_format or not matrix.data.all():
-        matrix = matrix.copy()
-        matrix.sum_duplicates()
-        matrix.eliminate_zeros()
-    return matrix
 
 
 def check_same(factors: np.ndarray, shape: tuple[int, int]) -> None:

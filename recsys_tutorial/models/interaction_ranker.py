@@ -7,9 +7,9 @@ import torch
 from scipy import sparse
 from torch import Tensor, nn
 
+from recsys_tutorial._likes import check_history, check_train
 from recsys_tutorial.evaluation import rank
 from recsys_tutorial.losses import multinomial_loss
-from recsys_tutorial.models.baselines import check_history
 from recsys_tutorial.models.two_tower import checked_popularity, divide_likes
 from recsys_tutorial.training import train as run_training
 
@@ -106,9 +106,9 @@ class InteractionRanker(nn.Module):
         n_positives, n_negatives, history_share : see above
         epochs, learning_rate, **options : see `training.train`
         """
-        train = check_history(train, self.n_items)
-        if train.nnz == 0:
-            raise ValueError(f"train {train.shape} holds no interaction")
+        train = check_train(train)
+        if train.shape[1] != self.n_items:
+            raise ValueError(f"train has {train.shape[1]} items, the features {self.n_items}")
         if n_positives < 1 or n_negatives < 1:
             raise ValueError(f"need positives and negatives, got {n_positives} and {n_negatives}")
         counts = np.bincount(train.indices, minlength=self.n_items)
@@ -151,6 +151,7 @@ class InteractionRanker(nn.Module):
 
         `rng` chooses from long histories; without it the choice is spaced evenly.
         """
+        history = check_history(history, self.n_items)
         n_users, k = columns.shape
         unique, place = np.unique(columns, return_inverse=True)
         items = self.item_head(self.features[unique])[place.reshape(-1)]  # (n_users * k, dim)
@@ -167,6 +168,7 @@ class InteractionRanker(nn.Module):
 
     def users(self, history: sparse.csr_matrix) -> Tensor:
         """f(u): (n_users, dim); 0 for who liked nothing."""
+        history = check_history(history, self.n_items)
         liked = np.unique(history.indices)
         vectors = self.user_head(self.features[liked])  # (n_liked, dim)
         n = np.maximum(np.diff(history.indptr), 1)
@@ -177,6 +179,7 @@ class InteractionRanker(nn.Module):
         """The retriever's best columns that are not in the history, (n_users, n_candidates)."""
         if self._retriever[0] is None:
             raise ValueError("there is no retriever: pass one to InteractionRanker, or candidates")
+        history = check_history(history, self.n_items)  # a stored zero is no reason to leave it out
         return rank(self._retriever[0].score(history), history, self.n_candidates)
 
     def score(self, history: sparse.csr_matrix, candidates: np.ndarray | None = None) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from recsys_tutorial.models.baselines import check_history
+from recsys_tutorial._likes import as_ratings
 from recsys_tutorial.models.bpr import BPR
 from recsys_tutorial.models.implicit_als import ImplicitALS
 from recsys_tutorial.models.ridge import BatchedRidge, leading_directions, one_blas_thread
@@ -195,7 +195,7 @@ class BiasedMF:
         One ALS half-step for all of them at once, the items staying as they are. Zeros for a
         user without a rating.
         """
-        history = check_history(history_ratings, len(self.item_ids_))
+        history = as_ratings(history_ratings, "history", len(self.item_ids_))
         ridge = BatchedRidge(history, self.factors + 1)
         factors, bias, _ = self._half_step(ridge, history, self.item_factors_, self.item_bias_)
         return bias, factors
@@ -330,7 +330,7 @@ class BiasedMF:
         if sparse.issparse(ratings):
             if item_ids is not None:
                 raise ValueError("item_ids goes with a frame: a matrix's columns are its items")
-            matrix = check_history(ratings, ratings.shape[1])
+            matrix = as_ratings(ratings, "ratings")
             if matrix.nnz == 0:
                 raise ValueError(f"ratings {matrix.shape} holds no rating")
             self.user_ids_, self.item_ids_ = (np.arange(n) for n in matrix.shape)

@@ -13,7 +13,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from recsys_tutorial.models.baselines import check_history
+from recsys_tutorial._likes import as_likes, check_history
 
 
 def user_texts(
@@ -39,6 +39,7 @@ def liked_together(
     one common user does not make a rare item the best neighbour. Only positive strengths count: an
     item that nobody liked has no neighbour.
     """
+    train = as_likes(train, "train")
     counts = np.bincount(train.indices, minlength=train.shape[1])
     scaled = sparse.csc_matrix(train @ sparse.diags(1 / np.sqrt(counts + reg)))
     strength = sparse.csr_matrix(scaled.T @ scaled)  # (n_items, n_items), as sparse as co-likes

@@ -21,6 +21,7 @@ import torch
 from scipy import sparse
 from torch import Tensor, nn
 
+from recsys_tutorial._likes import as_likes
 from recsys_tutorial._loss_checks import LEFT_OUT
 from recsys_tutorial.encoding import Encoder
 
@@ -251,6 +252,7 @@ class HistoryTower(nn.Module):
         """Of a csr_matrix (n_users, n_items) of weights > 0."""
         if history.shape[1] != self.n_items:
             raise ValueError(f"history has {history.shape[1]} items, the tower {self.n_items}")
+        history = as_likes(history, "history")
         columns, place = np.unique(history.indices, return_inverse=True)
         device = next(self.parameters()).device
         vectors = self.items(torch.from_numpy(columns.astype(np.int64)).to(device))
@@ -320,6 +322,7 @@ class TextHistoryTower(nn.Module):
 
     def texts(self, history: sparse.csr_matrix) -> list[str]:
         """What BERT reads of each user."""
+        history = as_likes(history, "history", self.n_items)
         rows = np.split(history.indices, history.indptr[1:-1])
         n = [min(len(row), self.max_titles) for row in rows]
         chosen = [

@@ -11,10 +11,10 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recsys_tutorial._likes import check_history, check_train
 from recsys_tutorial.checkpoints import load_tensors, save_tensors
 from recsys_tutorial.encoding import Encoder, best_device
 from recsys_tutorial.losses import info_nce, multinomial_loss
-from recsys_tutorial.models.baselines import check_history
 from recsys_tutorial.models.towers import (
     EncoderTower,
     FeatureTower,
@@ -207,15 +207,13 @@ class TwoTower(nn.Module):
         low, high = history_share
         if not 0 <= low <= high <= 1:
             raise ValueError(f"history_share must be within 0 to 1, low first: {history_share}")
+        train = check_train(train)
         if train.shape[1] != self.n_items:
             raise ValueError(f"train has {train.shape[1]} items, the item tower {self.n_items}")
-        train = check_history(train, self.n_items)
         if not self.reads_history and train.shape[0] != self.user_tower.n_rows:
             raise ValueError(
                 f"train has {train.shape[0]} users, the user tower {self.user_tower.n_rows}"
             )
-        if train.nnz == 0:
-            raise ValueError(f"train {train.shape} holds no interaction")
         counts = np.bincount(train.indices, minlength=self.n_items)
         if self.popularity_prior:
             popularity = checked_popularity(
