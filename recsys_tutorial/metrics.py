@@ -5,7 +5,7 @@ The ranking metrics share their arguments:
 ranked : ndarray (n_users, >= k), int
     Item columns, best first; -1 pads a list that is shorter than k.
 relevant : csr_matrix (n_users, n_items)
-    A non-zero marks an item that the user liked (relevance is yes or no).
+    A value > 0 marks an item that the user liked (relevance is yes or no).
 k : int
     How far down the list one looks.
 

@@ -51,6 +51,7 @@ def test_issue_forms_are_valid():
 def test_commit_hooks_run_what_exists():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"]
     assert [repo["repo"] for repo in hooks] == ["local"]  # nothing to download
+    assert len(hooks[0]["hooks"]) > 0
     for hook in hooks[0]["hooks"]:
         program, target, *_ = hook["entry"].split()
         if program == "make":
@@ -68,7 +69,9 @@ def test_commands_and_files_named_for_contributors_exist():
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     text += (ROOT / ".github" / "PULL_REQUEST_TEMPLATE.md").read_text("utf-8")
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    for target in re.findall(r"(?:`|^)make ([a-z-]+)", text, re.M):
+    targets = re.findall(r"(?:`|^)make ([a-z-]+)", text, re.M)
+    assert {"test", "lint", "notebooks"} <= set(targets)
+    for target in targets:
         assert re.search(rf"^[a-z ]*\b{target}\b[a-z ]*:", makefile, re.M), target
     names = re.findall(r"`((?:\w+/)*[\w-]+(?:/|\.(?:py|md|yml|bib|csv|ipynb)))`", text)
     assert len(names) > 5
@@ -77,7 +80,9 @@ def test_commands_and_files_named_for_contributors_exist():
     names = [name for name in names if "NN_" not in name]
     missing = [n for n in names if not any((home / n).exists() for home in homes)]
     assert missing == []
-    for target in re.findall(r"\]\(([^):]+)\)", text):
+    links = re.findall(r"\]\(([^):]+)\)", text)
+    assert "CODE_OF_CONDUCT.md" in links
+    for target in links:
         assert (ROOT / target).exists(), target
 
 

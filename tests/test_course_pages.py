@@ -108,7 +108,7 @@ def test_labels_in_a_crowd_cover_neither_each_other_nor_a_point():
 def test_labels_of_the_quality_cost_plot_do_not_overlap(cost):
     fig = course_figures.quality_cost(cost)
     boxes = label_boxes(fig.axes[0])
-    assert len(boxes) == leaderboard.load()[cost].notna().sum()
+    assert len(boxes) == leaderboard.load()[cost].notna().sum() > 5
     assert not any(box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[:i])
     plt.close(fig)
 
@@ -125,6 +125,7 @@ def test_no_page_types_a_number_of_the_leaderboard():
     """A quality typed by hand would stay behind when the chapter is run again."""
     values = {f"{value:.4f}"[:-1] for value in leaderboard.load()["ndcg@10"]}
     values |= {f"{value:.3f}" for value in leaderboard.load()["ndcg@10"]}
+    assert len(values) > 10 and len(PAGES) > 10
     for page in PAGES:
         text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.S)
         assert not {v for v in values if v in text}, page.name
@@ -156,7 +157,9 @@ def test_a_quiz_explains_every_answer_right_and_wrong(path):
 
 
 def test_goals_and_needs_of_every_chapter_are_read():
-    for name in course_data.chapter_files(ROOT):
+    names = list(course_data.chapter_files(ROOT))
+    assert len(names) >= 3
+    for name in names:
         notebook = teaching.read_chapter(ROOT, name)
         goals, needs = teaching.opening("".join(notebook["cells"][0]["source"]))
         assert 3 <= len(goals) <= 5, name

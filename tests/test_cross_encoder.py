@@ -181,7 +181,8 @@ class Parity:
 
     def solved(self, scores: np.ndarray) -> float:
         """Share of a user's (match, other) pairs in the right order; 0.5 by chance."""
-        right = [(row[m][:, None] > row[~m]).mean() for row, m in zip(scores, self.match)]  # noqa: B905
+        pairs = zip(scores, self.match, strict=True)
+        right = [(row[m][:, None] > row[~m]).mean() for row, m in pairs]
         return float(np.mean(right))
 
     def by_cross_encoder(self, attention: str = "full") -> float:

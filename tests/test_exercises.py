@@ -116,3 +116,4 @@ def test_every_check_fails_on_the_empty_exercise_and_says_what_to_do(path):
         if errors[0].ename == "AssertionError":
             assert len(errors[0].evalue) > 15, "an assertion without a message helps nobody"
         first = False
+    assert not first, "no cell is tagged check"

@@ -173,6 +173,7 @@ def test_a_killed_process_leaves_nothing_half_done_and_is_continued(tiny, server
     deadline = time.monotonic() + 60
     while not server.transfers(tiny) and time.monotonic() < deadline:
         time.sleep(0.02)
+    assert server.transfers(tiny)  # else it was killed before there was anything to leave behind
     time.sleep(0.2)
     process.send_signal(signal.SIGKILL)
     process.communicate()

@@ -214,8 +214,9 @@ def test_everything_here_is_in_step():
 
 
 def test_every_notebook_has_its_line_and_its_install_cell():
-    repository = current(ROOT)
-    for path in notebooks(ROOT):
+    repository, paths = current(ROOT), notebooks(ROOT)
+    assert {"01_data_and_evaluation.ipynb"} < {path.name for path in paths}
+    for path in paths:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         name = path.relative_to(ROOT).as_posix()
         assert repository.links_line(name) in source_of(cells[0]).split("\n"), name
