@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from recsys_tutorial._tables import DataFileError, Table
+from recsys_tutorial._tables import DataFileError, Table, refuse_repeats, whole_number
 
 TEXT_COLUMNS = ("title", "keywords", "category", "creator", "path")
 COLUMNS = ("item_id", *TEXT_COLUMNS)
@@ -130,50 +130,39 @@ def parse_catalogue(data: bytes, path: Path, folder: Path) -> pd.DataFrame:
     DataFileError
         Naming the first line and column at fault, or the first picture that is missing.
     """
-    table = Table(data, path, "csv", COLUMNS)
-    where = {name: table.header.index(name) for name in table.header}
-    columns = {name: [] for name in (*COLUMNS, "candidate", "series")}
-    line_of = {}
-    for line, fields in table.rows():
-        table.check_width(fields, len(table.header), line)
-        item_id = table.whole_number(fields[where["item_id"]], line, "item_id")
-        if item_id in line_of:
-            message = f"{item_id} is also on line {line_of[item_id]}"
-            raise DataFileError(message, path, line, "item_id")
-        line_of[item_id] = line
-        columns["item_id"].append(item_id)
-        for name in TEXT_COLUMNS:
-            text = fields[where[name]]
-            if not text.strip() and name != "keywords":
-                raise DataFileError("is empty", path, line, name)
-            columns[name].append(text)
-        inside = PurePosixPath(columns["path"][-1])
-        if (
-            inside.is_absolute()
-            or ".." in inside.parts
-            or "\\" in str(inside)
-            or ":" in str(inside)
-        ):
-            message = f"{str(inside)!r} must be a path below the folder of items.csv, with slashes"
-            raise DataFileError(message, path, line, "path")
-        columns["candidate"].append(_flag(fields, where, line, path))
-        series = where.get("series")
-        columns["series"].append(
-            item_id if series is None else table.whole_number(fields[series], line, "series")
-        )
-    if not line_of:
+    table = Table(data, path, separator=",", encodings=["utf-8-sig"])
+    table.require(COLUMNS)
+    functions = {"item_id": whole_number} | dict.fromkeys(TEXT_COLUMNS, _filled)
+    functions |= {"keywords": str, "path": _inside}
+    others = {"candidate": _flag, "series": whole_number}
+    functions |= {name: others[name] for name in others if name in table.header}
+    items = table.read(functions)
+    if items.empty:
         raise DataFileError("no pictures below the header", path, 1)
-    items = pd.DataFrame(columns)
+    refuse_repeats(items[["item_id"]], path, "item_id", "{0} is also on line {first}")
     missing = [name for name in items["path"] if not (folder / name).is_file()]
     if missing:
-        others = f" (and {len(missing) - 1} others)" if len(missing) > 1 else ""
-        raise DataFileError(f"the picture is missing{others}; {MEND}", folder / missing[0])
-    return items.astype({"item_id": "int64", "series": "int64", "candidate": "bool"})
+        more = f" (and {len(missing) - 1} others)" if len(missing) > 1 else ""
+        raise DataFileError(f"the picture is missing{more}; {MEND}", folder / missing[0])
+    for name, default in {"candidate": True, "series": items["item_id"]}.items():
+        items[name] = items.get(name, default)
+    return items.reset_index(drop=True)
 
 
-def _flag(fields: list[str], where: dict[str, int], line: int, path: Path) -> bool:
-    """Return the field ``candidate``, True where the file has no such column."""
-    text = fields[where["candidate"]] if "candidate" in where else "True"
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty")
+    return text
+
+
+def _inside(text: str) -> str:
+    inside = PurePosixPath(_filled(text))
+    if inside.is_absolute() or ".." in inside.parts or "\\" in text or ":" in text:
+        raise ValueError(f"{text!r} must be a path below the folder of items.csv, with slashes")
+    return text
+
+
+def _flag(text: str) -> bool:
     if text not in ("True", "False"):
-        raise DataFileError(f"{text!r} is neither True nor False", path, line, "candidate")
+        raise ValueError(f"{text!r} is neither True nor False")
     return text == "True"

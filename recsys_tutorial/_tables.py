@@ -1,13 +1,21 @@
-"""Walk a text table line by line and name the file, line and column of whatever is wrong in it."""
+"""Read delimited text: how a file is written, its rows, and the first of its rows at fault."""
 
 import csv
 import io
-import math
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
-SEPARATORS = {"csv": ",", "dat": "::", "data": "\t", "item": "|"}
+import numpy as np
+import pandas as pd
+
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", "::": "'::'"}
+ENCODINGS = ("utf-8-sig", "utf-16", "cp1252", "latin-1")  # cp1252: what Windows calls Latin-1
+BATCH = 100_000  # rows that are held as text at a time
 INT64_MAX = 2**63 - 1
+# A backslash before a quotation mark that does not end the field: MySQL escapes marks like this.
+ESCAPED = re.compile(rb'\\"[^",;|\t\r\n]')
 
 
 class DataFileError(ValueError):
@@ -32,7 +40,7 @@ class DataFileError(ValueError):
 
 
 class Table:
-    """The lines of one file, each split into fields.
+    """A file of delimited text: how it is written, and its rows.
 
     Parameters
     ----------
@@ -40,125 +48,218 @@ class Table:
         Content of the file.
     path : path-like
         Its name, for error messages.
-    kind : {"csv", "dat", "data", "item"}
-        Comma-separated with a header, or without one and separated by ``::``, tab or ``|``.
-    columns : tuple of str
-        The columns that are needed. A file with a header may have them in any order, among others.
-    latin1 : bool
-        Read as Latin-1 what is not UTF-8, as the films of MovieLens 100K and 1M are.
+    names : sequence of str, optional
+        The columns of a file that has no header and in which quotation marks mean nothing.
+    separator : str, optional
+        One of `SEPARATORS`; by default the one that splits the first lines most evenly.
+    encodings : sequence of str
+        Those that are tried in turn; UTF-16 needs its byte order mark.
+    wanted : sequence of str
+        Column names by which the right separator is known at once.
+
+    Attributes
+    ----------
+    header : list of str
+        Names of the columns; without `names` the fields of the first line that is not blank.
+    first_line : int
+        One-based line on which the header begins; 0 where there is none.
+    header_lines : int
+        How many lines there are down to the end of the header.
+    encoding, separator : str
 
     Raises
     ------
     DataFileError
-        For an empty file, a wrong encoding, a zero byte, a wrong separator or a wrong header.
+        For an empty file, another encoding or a zero byte.
     """
 
-    def __init__(self, data: bytes, path, kind: str, columns: tuple[str, ...], latin1=False):
-        self.data, self.path, self.kind = data, path, kind
-        self.header, self.first_line, self.encoding = list(columns), 0, "utf-8-sig"
+    def __init__(self, data: bytes, path, *, names: Sequence[str] | None = None, separator=None,
+                 encodings: Sequence[str] = ENCODINGS, wanted: Sequence[str] = ()):  # fmt: skip
+        self.data, self.path, self.quoted = data, path, names is None
         if not data.strip():
             raise DataFileError("the file is empty", path, 1)
-        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise DataFileError("the file is in UTF-16; save it as UTF-8", path, 1)
-        if kind == "csv":
-            self.header, self.first_line = header_of(data, path)
-        try:
-            data.decode()
-        except UnicodeDecodeError as error:
-            if not latin1:
-                message = (
-                    f"byte 0x{data[error.start]:02x} is not UTF-8; convert the file, "
-                    "for example with: iconv -f latin1 -t utf-8"
-                )
-                raise DataFileError(message, path, *self._place(error.start)) from None
-            self.encoding = "latin-1"
-        if b"\0" in data:
-            message = "a zero byte in a text file; the file is damaged"
-            raise DataFileError(message, path, *self._place(data.index(b"\0")))
-        if kind == "csv":
-            self._check_header(columns)
+        self.encoding, wrong = _encoding_of(data, encodings)
+        if self.encoding == "utf-16":
+            if "utf-16" not in encodings:
+                raise DataFileError("the file is in UTF-16; save it as UTF-8", path, 1)
+            self.data = data.decode("utf-16", "replace").encode()
+        self.escape = "\\" if self.quoted and ESCAPED.search(self.data) else None
+        self.separator = separator or self._best_separator(wanted)
+        self.header, self.first_line, self.header_lines = list(names or ()), 0, 0
+        if self.quoted:
+            self.first_line, self.header, self.header_lines = next(self._records())
+        if wrong is not None:
+            message = f"byte 0x{data[wrong]:02x} is not UTF-8; convert the file, for example "
+            message += "with: iconv -f latin1 -t utf-8"
+            raise DataFileError(message, path, *self._place(wrong))
+        if b"\0" in self.data:
+            message = "a zero byte in a text file; the file is damaged, or UTF-16 without a mark"
+            raise DataFileError(message, path, *self._place(self.data.index(b"\0")))
 
-    def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield (one-based line, fields) of each line below the header that is not blank."""
-        lines = io.TextIOWrapper(io.BytesIO(self.data), self.encoding, newline="")
-        if self.kind == "csv":
-            rows = csv_rows(lines, self.path)
-        else:
-            separator = SEPARATORS[self.kind]
-            split = (content.rstrip("\r\n").split(separator) for content in lines)
-            rows = enumerate(split, start=1)
-        for line, fields in rows:
-            if line > self.first_line and (len(fields) > 1 or (fields and fields[0].strip())):
-                yield line, fields
+    def require(self, columns: Sequence[str]) -> None:
+        """Raise unless the header has these columns, each once."""
+        missing = next((name for name in columns if name not in self.header), None)
+        if missing is not None and len(self.header) == 1:
+            for separator, name in SEPARATORS.items():
+                if separator in self.header[0]:
+                    message = f"the columns are separated by {name}, expected commas"
+                    raise DataFileError(message, self.path, self.first_line)
+        if missing is not None:
+            plain_names = {re.sub(r"[^a-z]", "", name.lower()): name for name in self.header}
+            alike = (missing.lower(), missing.lower().replace("movie", "item"))
+            found = next((plain_names[name] for name in alike if name in plain_names), None)
+            mend = f"rename {found!r} to {missing!r}" if found else f"found {', '.join(self.header)}"
+            raise DataFileError(f"not in the header; {mend}", self.path, self.first_line, missing)
+        twice = next((name for name in self.header if self.header.count(name) > 1), None)
+        if twice is not None:
+            raise DataFileError("twice in the header", self.path, self.first_line, twice)
 
-    def check_width(self, fields: list[str], width: int, line: int) -> None:
-        """Raise unless a line has as many fields as it must have."""
-        if len(fields) != width:
-            separator = SEPARATORS[self.kind]
-            message = f"{len(fields)} fields separated by {separator!r}, expected {width}"
-            raise DataFileError(message, self.path, line)
+    def batches(self, size: int | None = BATCH, others: list | None = None) -> Iterator:
+        """Yield frames of text; the index is the line on which each row begins.
 
-    def whole_number(self, text: str, line: int, column: str) -> int:
-        """Return a non-negative integer that fits into 64 bits."""
-        try:
-            number = int(plain(text))
-        except ValueError:
-            raise DataFileError(
-                f"{text!r} is not a whole number", self.path, line, column
-            ) from None
-        if number < 0:
-            raise DataFileError(f"{number} is negative", self.path, line, column)
-        if number > INT64_MAX:
-            message = f"{number} does not fit into 64 bits (largest: {INT64_MAX})"
-            raise DataFileError(message, self.path, line, column)
-        return number
+        Parameters
+        ----------
+        size : int, optional
+            Most rows of a frame; None for all in one.
+        others : list, optional
+            Takes the (line, fields) with another number of fields than the header; without it
+            they are faults.
 
-    def rating(self, text: str, line: int, scale: tuple[float, float]) -> float:
-        """Return a finite number between the ends of the scale."""
-        try:
-            number = float(plain(text))
-        except ValueError:
-            raise DataFileError(f"{text!r} is not a number", self.path, line, "rating") from None
-        if not math.isfinite(number):
-            raise DataFileError(f"{text} is not a finite number", self.path, line, "rating")
-        if not scale[0] <= number <= scale[1]:
-            message = f"{text} is outside the scale from {scale[0]:g} to {scale[1]:g}"
-            raise DataFileError(message, self.path, line, "rating")
-        return number
+        Raises
+        ------
+        DataFileError
+            For the first line that cannot be split, after the frames of what is above it.
+        """
+        records = islice(self._records(), int(self.first_line > 0), None)
+        fault, n_read = None, 1
+        while fault is None and n_read:
+            lines, rows, n_read = [], [], 0
+            try:
+                for line, fields, _ in islice(records, size):
+                    n_read += 1
+                    if len(fields) == len(self.header):
+                        lines.append(line)
+                        rows.append(fields)
+                    elif others is not None:
+                        others.append((line, fields))
+                    else:
+                        raise DataFileError(self.say_width(fields), self.path, line)
+            except DataFileError as error:
+                fault = error
+            if rows:
+                yield pd.DataFrame(rows, index=lines, columns=self.header, dtype=object)
+        if fault is not None:
+            raise fault
+
+    def read(self, functions: Mapping[str, Callable[[str], object]]) -> pd.DataFrame:
+        """Return columns, a function applied to each text; the index is the line of each row.
+
+        A function is called once for each different text of a batch and raises ValueError for
+        one that it refuses.
+
+        Raises
+        ------
+        DataFileError
+            For the first row with a text that is refused, or that cannot be split.
+        """
+        parts = [pd.DataFrame(columns=list(functions))]
+        for frame in self.batches():
+            columns, faults = {}, []
+            for name, function in functions.items():
+                codes, texts = pd.factorize(frame[name].to_numpy())
+                values = []
+                try:
+                    for text in texts:  # in the order of the rows where they first stand
+                        values.append(function(text))
+                except ValueError as error:
+                    row = int((codes == len(values)).argmax())
+                    faults.append((row, len(faults), name, str(error)))
+                else:
+                    kind = object if isinstance(values[0], str) else None
+                    columns[name] = np.array(values, dtype=kind)[codes]
+            if faults:
+                row, _, name, message = min(faults)
+                raise DataFileError(message, self.path, int(frame.index[row]), name)
+            parts.append(pd.DataFrame(columns, index=frame.index))
+        return pd.concat(parts[1:] or parts)
+
+    def say_width(self, fields: Sequence[str]) -> str:
+        """Say that a line has another number of fields than the header."""
+        return f"{len(fields)} fields separated by {self.separator!r}, expected {len(self.header)}"
+
+    def _records(self) -> Iterator[tuple[int, list[str], int]]:
+        """Yield (line on which it begins, fields, line on which it ends) of all but blank lines."""
+        codec = "utf-8-sig" if self.encoding == "utf-16" else self.encoding
+        lines = io.TextIOWrapper(io.BytesIO(self.data), codec, errors="replace", newline="")
+        reader = self._split(lines, self.separator, strict=True)
+        while True:
+            line = reader.line_num + 1
+            try:
+                fields = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                message = f"{error}; look for a quotation mark that is not closed"
+                raise DataFileError(message, self.path, line) from None
+            if len(fields) > 1 or (fields and fields[0].strip()):
+                yield line, fields, reader.line_num
+
+    def _split(self, lines: Iterable[str], separator: str, strict: bool):
+        if separator == "::":  # csv splits at one character: the "unit separator" of ASCII
+            lines, separator = (line.replace("::", "\x1f") for line in lines), "\x1f"
+        quoting = csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE
+        return csv.reader(
+            lines, delimiter=separator, strict=strict, quoting=quoting, escapechar=self.escape
+        )
+
+    def _best_separator(self, wanted: Sequence[str]) -> str:
+        """Return the separator with most wanted names in the first line, or of even lines."""
+        codec = "utf-8-sig" if self.encoding == "utf-16" else self.encoding
+        sample = self.data[:65536].decode(codec, "replace").splitlines(keepends=True)
+        sample = [line for line in sample if line.strip()][: 200 if len(sample) > 1 else 1]
+
+        def merit(separator: str) -> tuple[int, float, int]:
+            rows = list(self._split(sample[:-1] or sample, separator, strict=False))
+            (width, n_even), *_ = Counter(map(len, rows)).most_common(1)
+            named = len(set(wanted) & {name.strip() for name in rows[0]})
+            return named, (width > 1) * n_even / len(rows), width
+
+        return max(SEPARATORS, key=merit)
 
     def _place(self, offset: int) -> tuple[int, str | None]:
         """Return (line, column) of a byte."""
         above = self.data[:offset].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         before = above[above.rfind(b"\n") + 1 :].decode("latin-1")
-        if self.kind == "csv":
-            index = len(next(csv.reader([before]), [""])) - 1
-        else:
-            index = before.count(SEPARATORS[self.kind])
+        index = len(next(self._split([before], self.separator, strict=False), [""])) - 1
         column = self.header[index] if index < len(self.header) else None
         return above.count(b"\n") + 1, column
 
-    def _check_header(self, columns: tuple[str, ...]) -> None:
-        header, line, path = self.header, self.first_line, self.path
-        missing = next((name for name in columns if name not in header), None)
-        if missing is not None and len(header) == 1:
-            for separator, name in (
-                (";", "semicolons"),
-                ("\t", "tabs"),
-                ("::", "'::'"),
-                ("|", "|"),
-            ):
-                if separator in header[0]:
-                    message = f"the columns are separated by {name}, expected commas"
-                    raise DataFileError(message, path, line)
-        if missing is not None:
-            plain_names = {re.sub(r"[^a-z]", "", name.lower()): name for name in header}
-            wanted = (missing.lower(), missing.lower().replace("movie", "item"))
-            found = next((plain_names[name] for name in wanted if name in plain_names), None)
-            mend = f"rename {found!r} to {missing!r}" if found else f"found {', '.join(header)}"
-            raise DataFileError(f"not in the header; {mend}", path, line, missing)
-        twice = next((name for name in header if header.count(name) > 1), None)
-        if twice is not None:
-            raise DataFileError("twice in the header", path, line, twice)
+
+def refuse_repeats(keys: pd.DataFrame, path, column: str, message: str) -> None:
+    """Raise for the first row that repeats an earlier one; the index of `keys` is the line.
+
+    `message` is formatted with the values of the row and with ``first``, the line of the earlier.
+    """
+    again = keys.duplicated().to_numpy()
+    if again.any():
+        row = int(again.argmax())
+        values = keys.iloc[row]
+        first = keys.index[int((keys == values).all(axis=1).to_numpy().argmax())]
+        message = message.format(*values, first=first)
+        raise DataFileError(message, path, int(keys.index[row]), column)
+
+
+def whole_number(text: str) -> int:
+    """Return a non-negative integer that fits into 64 bits."""
+    try:
+        number = int(plain(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a whole number") from None
+    if number < 0:
+        raise ValueError(f"{number} is negative")
+    if number > INT64_MAX:
+        raise ValueError(f"{number} does not fit into 64 bits (largest: {INT64_MAX})")
+    return number
 
 
 def plain(text: str) -> str:
@@ -168,25 +269,16 @@ def plain(text: str) -> str:
     return text
 
 
-def header_of(data: bytes, path="") -> tuple[list[str], int]:
-    """Return (fields of the first line that is not blank, its one-based number)."""
-    lines = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", errors="replace", newline="")
-    for line, fields in csv_rows(lines, path):
-        if len(fields) > 1 or (fields and fields[0].strip()):
-            return fields, line
-    return [], 1
-
-
-def csv_rows(lines, path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line on which the record begins, fields); a record in quotes may span lines."""
-    reader = csv.reader(lines, strict=True)
-    while True:
-        line = reader.line_num + 1
+def _encoding_of(data: bytes, encodings: Sequence[str]) -> tuple[str, int | None]:
+    """Return (the first encoding that fits, None), or one that does not and the byte at fault."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16", None
+    wrong = None
+    for encoding in encodings:
         try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            message = f"{error}; look for a quotation mark that is not closed"
-            raise DataFileError(message, path, line) from None
-        yield line, fields
+            if not data.isascii() and encoding != "utf-16":
+                data.decode(encoding.removesuffix("-sig"))
+            return encoding, None
+        except UnicodeDecodeError as error:
+            wrong = error.start if wrong is None else wrong
+    return encodings[0], wrong
