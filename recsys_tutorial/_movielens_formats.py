@@ -208,9 +208,7 @@ def _title(text: str) -> str:
     if not text.strip():
         raise ValueError("the title is empty")
     if "\n" in text or "\r" in text:
-        raise ValueError(
-            "the title runs into the next line; look for a quotation mark left open"
-        )
+        raise ValueError("the title runs into the next line; look for a quotation mark left open")
     return text
 
 

@@ -76,20 +76,22 @@ class Table:
     def __init__(self, data: bytes, path, *, names: Sequence[str] | None = None, separator=None,
                  encodings: Sequence[str] = ENCODINGS, wanted: Sequence[str] = ()):  # fmt: skip
         self.data, self.path, self.quoted = data, path, names is None
+        self.spaced = separator is None and self.quoted  # blanks before a field do not count
         if not data.strip():
             raise DataFileError("the file is empty", path, 1)
         self.encoding, wrong = _encoding_of(data, encodings)
-        if self.encoding == "utf-16":
-            if "utf-16" not in encodings:
-                raise DataFileError("the file is in UTF-16; save it as UTF-8", path, 1)
-            self.data = data.decode("utf-16", "replace").encode()
+        if self.encoding not in encodings:
+            raise DataFileError("the file is in UTF-16; save it as UTF-8", path, 1)
+        if self.encoding != "utf-8-sig":
+            self.data = data.decode(self.encoding, "replace").encode()
         self.escape = "\\" if self.quoted and ESCAPED.search(self.data) else None
         self.separator = separator or self._best_separator(wanted)
         self.header, self.first_line, self.header_lines = list(names or ()), 0, 0
         if self.quoted:
             self.first_line, self.header, self.header_lines = next(self._records())
         if wrong is not None:
-            message = f"byte 0x{data[wrong]:02x} is not UTF-8; convert the file, for example "
+            name = {"utf-8-sig": "UTF-8"}.get(encodings[0], encodings[0])
+            message = f"byte 0x{data[wrong]:02x} is not {name}; convert the file, for example "
             message += "with: iconv -f latin1 -t utf-8"
             raise DataFileError(message, path, *self._place(wrong))
         if b"\0" in self.data:
@@ -108,11 +110,20 @@ class Table:
             plain_names = {re.sub(r"[^a-z]", "", name.lower()): name for name in self.header}
             alike = (missing.lower(), missing.lower().replace("movie", "item"))
             found = next((plain_names[name] for name in alike if name in plain_names), None)
-            mend = f"rename {found!r} to {missing!r}" if found else f"found {', '.join(self.header)}"
+            mend = (
+                f"rename {found!r} to {missing!r}" if found else f"found {', '.join(self.header)}"
+            )
             raise DataFileError(f"not in the header; {mend}", self.path, self.first_line, missing)
         twice = next((name for name in self.header if self.header.count(name) > 1), None)
         if twice is not None:
             raise DataFileError("twice in the header", self.path, self.first_line, twice)
+
+    def has_header(self) -> bool:
+        """Tell whether the first line has no digit, and some column digits in all lines below."""
+        rows = (fields for _, fields, _ in islice(self._records(), 100))
+        digits = [[bool(re.search(r"\d", text)) for text in fields] for fields in rows]
+        below = [column[1:] for column in zip(*digits, strict=False)]
+        return not any(digits[0]) and any(column and all(column) for column in below)
 
     def batches(self, size: int | None = BATCH, others: list | None = None) -> Iterator:
         """Yield frames of text; the index is the line on which each row begins.
@@ -189,8 +200,7 @@ class Table:
 
     def _records(self) -> Iterator[tuple[int, list[str], int]]:
         """Yield (line on which it begins, fields, line on which it ends) of all but blank lines."""
-        codec = "utf-8-sig" if self.encoding == "utf-16" else self.encoding
-        lines = io.TextIOWrapper(io.BytesIO(self.data), codec, errors="replace", newline="")
+        lines = io.TextIOWrapper(io.BytesIO(self.data), "utf-8-sig", "replace", newline="")
         reader = self._split(lines, self.separator, strict=True)
         while True:
             line = reader.line_num + 1
@@ -209,13 +219,13 @@ class Table:
             lines, separator = (line.replace("::", "\x1f") for line in lines), "\x1f"
         quoting = csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE
         return csv.reader(
-            lines, delimiter=separator, strict=strict, quoting=quoting, escapechar=self.escape
-        )
+            lines, delimiter=separator, strict=strict, quoting=quoting, escapechar=self.escape,
+            skipinitialspace=self.spaced,
+        )  # fmt: skip
 
     def _best_separator(self, wanted: Sequence[str]) -> str:
         """Return the separator with most wanted names in the first line, or of even lines."""
-        codec = "utf-8-sig" if self.encoding == "utf-16" else self.encoding
-        sample = self.data[:65536].decode(codec, "replace").splitlines(keepends=True)
+        sample = self.data[:65536].decode("utf-8-sig", "replace").splitlines(keepends=True)
         sample = [line for line in sample if line.strip()][: 200 if len(sample) > 1 else 1]
 
         def merit(separator: str) -> tuple[int, float, int]:
@@ -275,8 +285,10 @@ def _encoding_of(data: bytes, encodings: Sequence[str]) -> tuple[str, int | None
         return "utf-16", None
     wrong = None
     for encoding in encodings:
+        if encoding == "utf-16" and len(encodings) > 1:  # it would fit anything
+            continue
         try:
-            if not data.isascii() and encoding != "utf-16":
+            if not data.isascii():
                 data.decode(encoding.removesuffix("-sig"))
             return encoding, None
         except UnicodeDecodeError as error:

@@ -15,6 +15,12 @@ def raw(*rows, columns=("user_id", "item_id", "rating", "timestamp")):
     return pd.DataFrame(rows, columns=columns, dtype=str)
 
 
+def lost(cleaned):
+    """Rows left out or merged, by the reason."""
+    rows = cleaned.report[cleaned.report["done"].str.contains("left out|latest|ratings stay")]
+    return rows["rows"].to_dict()
+
+
 def test_examples():
     assert doctest.testmod(cleaning).failed == 0
 
@@ -28,7 +34,10 @@ def test_the_courses_own_files_come_through_unchanged():
         cleaning.read_table(items_file, ITEM_COLUMNS),
     )
     ratings, items = datasets.load_movielens("small")
-    assert cleaned.report.empty
+    assert lost(cleaned) == {"left out in all": 0}
+    assert cleaned.report.loc["file ratings.csv", "done"] == (
+        "UTF-8, separated by commas, names on line 1"
+    )
     back = cleaned.ratings.assign(
         user_id=cleaned.user_names[cleaned.ratings["user_id"]].astype(int),
         item_id=cleaned.item_names[cleaned.ratings["item_id"]].astype(int),
@@ -56,6 +65,10 @@ def test_every_fault_is_mended_and_counted():
     )
     counts = cleaned.report["rows"].to_dict()
     assert counts == {
+        "scale of the ratings": 4,
+        "time in dates, year first": 2,
+        "time in milliseconds since 1970": 1,
+        "left out in all": 5,
         "no user_id": 1,
         "rating is not a number": 2,
         "time cannot be read": 1,
@@ -74,19 +87,25 @@ def test_every_fault_is_mended_and_counted():
 
 def test_without_ratings_every_row_is_a_like():
     names = ["user_id", "item_id", "timestamp"]
-    cleaned = cleaning.clean(raw(["a", "x", "1"], ["a", "y", "2"], columns=names))
+    cleaned = cleaning.clean(raw(["a", "x", "964982703"], ["a", "y", "964982704"], columns=names))
     assert cleaned.ratings["rating"].tolist() == [5.0, 5.0]
     assert cleaned.report.loc["no rating column", "rows"] == 2
     assert cleaned.items["title"].tolist() == ["x", "y"]
 
 
+HEAD = b"userId,movieId,rating,timestamp\n"
 BAD_FILES = {
     "empty": (b"", "the file is empty"),
     "header alone": (b"userId,movieId,rating,timestamp\n", "no row below the header"),
     "other names": (b"user,movieId,rating,timestamp\n1,2,3,4\n", "has no column 'userId', only"),
-    "semicolons": (b"userId;movieId;rating;timestamp\n1;2;3;4\n", "has no column 'userId', only"),
-    "fields too many": (b"userId,movieId\n1,2\n1,2,3\n", "Expected 2 fields in line 3, saw 3"),
-    "not text": (b"userId,movieId,rating,timestamp\n\xff\xfe,2,3,4\n", "not UTF-8"),
+    "no header": (b"1;2;3;4\n5;6;7;8\n", 'column .userId.* its position from 0.*"user_id": 0'),
+    "unknown separator": (b"userId movieId rating timestamp\n1 2 3 4\n", "say separator="),
+    "column twice": (HEAD.replace(b"\n", b",rating\n") + b"1,2,3,4,5\n", "rating: twice in"),
+    "fields too many": (HEAD + b"1,2,3,4\n1,2,3,4,5\n", "line 3: 5 fields .* expected 4; is ','"),
+    "one sep. in many": (HEAD + b"1;2;3;4\n" * 9, "line 2: 1 fields .*, as 8 more of 9 lines"),
+    "open mark": (HEAD + b'1,"2,3,4\n1,2,3,4\n', "line 2: .*quotation mark"),
+    "zero byte": (HEAD + b"1,2,3\0,4\n", "line 2, column rating: a zero byte"),
+    "spreadsheet": (b"PK\3\4...", "it is a spreadsheet or an archive; save the table as CSV"),
 }
 
 
@@ -118,7 +137,9 @@ def test_compressed_files_and_foreign_names_are_read(tmp_path):
 
 
 def test_nothing_left_says_why():
-    with pytest.raises(ValueError, match="no row is left: time cannot be read: 1 rows"):
+    with pytest.raises(ValueError, match=r"no row is left: rating .*: 1 rows.*first 'x' on row 0"):
+        cleaning.clean(raw(["a", "x", "x", "2020-01-01"]))
+    with pytest.raises(ValueError, match="row 0, column timestamp: 'never' is no time from 1990"):
         cleaning.clean(raw(["a", "x", "1", "never"]))
     with pytest.raises(ValueError, match="no timestamp; an honest split needs"):
         cleaning.clean(raw(["a", "x", "1"], columns=["user_id", "item_id", "rating"]))
