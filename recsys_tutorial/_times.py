@@ -18,8 +18,7 @@ UNITS = {
     "yyyymmdd": ("days as YYYYMMDD", lambda x: civil(x // 10_000, x // 100 % 100, x % 100)),
 }
 RULES = ("day first", "month first", "year first")
-MONTHS = {name: n for n, name in enumerate(
-    "jan feb mar apr may jun jul aug sep oct nov dec".split(), start=1)}  # fmt: skip
+MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 PART = r"(\d{1,4}|[A-Za-z]{3,9})"
 # weekday, three parts of a date, time, AM or PM, zone
 DATE = re.compile(
@@ -84,6 +83,8 @@ def read_times(
         of_dates = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
         take(of_dates.to_numpy(float), f"dates written {each}", limited=False)
     numbers, _ = numbers_of(texts)
+    if time_unit is not None and time_unit not in UNITS:
+        raise ValueError(f"time_unit must be one of {', '.join(UNITS)}, got {time_unit!r}")
     if time_unit is not None:
         label, to_seconds = UNITS[time_unit]
         take(to_seconds(numbers), label, limited=False)
@@ -104,8 +105,9 @@ def _dates(texts: pd.Series, rule: str | None) -> Iterator[tuple[str, np.ndarray
     """Yield (how dates are written, seconds since 1970 of those that are)."""
     parts = texts.str.replace(UNIX, r"\1 \4 \2\3", regex=True).str.extract(DATE)
     named = [parts[n].str.isalpha().eq(True).to_numpy() for n in (0, 1)]
+    month_of = {name: n for n, name in enumerate(MONTHS, start=1)}
     first, second = (
-        np.where(named[n], parts[n].str[:3].str.lower().map(MONTHS), parts[n]).astype(float)
+        np.where(named[n], parts[n].str[:3].str.lower().map(month_of), parts[n]).astype(float)
         for n in (0, 1)
     )
     last = parts[2].astype(float).to_numpy()
@@ -137,8 +139,8 @@ def _only_rule(texts: pd.Series, reads: np.ndarray) -> int:
         other = can[:, row].argmax()
         against = texts[int((some & ~can[other]).argmax())]
         raise UnclearTime(
-            f"{texts[row]!r} cannot be {RULES[best]}, {against!r} cannot be {RULES[other]}; {mend}, "
-            "what it does not fit is left out",
+            f"{texts[row]!r} cannot be {RULES[best]}, {against!r} cannot be {RULES[other]}; {mend}"
+            "; others are left out",
             row,
         )
     differ = some & (reads[fit] != reads[fit[0]]).any(axis=0)

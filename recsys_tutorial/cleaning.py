@@ -223,8 +223,9 @@ def _with_ratings(frame, log: _Log, unrated, min_rating) -> pd.DataFrame:
     if unrated is None and low.any():
         which = ", ".join(f"{value:g}" for value in np.unique(numbers[low])[:5])
         message = (
-            f"{low.sum():,} of {len(numbers):,} ratings are zero or negative ({which}), the highest "
-            f"is {numbers.max():g}; say which mean 'not rated' by unrated=[{which}], or unrated=[]"
+            f"{low.sum():,} of {len(numbers):,} ratings are zero or negative ({which}), and the "
+            f"highest is {numbers.max():g}; say which mean 'not rated' by unrated=[{which}], or "
+            "unrated=[]"
         )
         raise log.error(frame, int(low.argmax()), "rating", message)
     without = np.isin(numbers, list(unrated or ()))
@@ -245,8 +246,8 @@ def _tell_scale(ratings: np.ndarray, log: _Log, min_rating: float | None) -> Non
         log.rows.append(("liked", liked, n, f"at least {min_rating:g}"))
         if liked >= UNTOLD * n:
             warnings.warn(
-                f"{liked / n:.0%} of the ratings reach min_rating={min_rating:g}, which tells hardly "
-                f"anything apart on a scale from {ratings.min():g} to {ratings.max():g}; raise it",
+                f"{liked / n:.0%} of the ratings reach min_rating={min_rating:g}, which tells "
+                f"hardly anything apart on their scale, {ratings.min():g} to {ratings.max():g}",
                 stacklevel=4,
             )
 

@@ -66,6 +66,7 @@ def test_the_template_runs_on_a_users_file(export):
     assert "30,030 rows in the file, 29,980 ratings after cleaning" in text
     for fault in (
         "rating is not a number",
+        "time in milliseconds since 1970",
         "time cannot be read",
         "rated again",
         "without a title",
@@ -83,7 +84,7 @@ BAD = {
     "no folder": (None, "there is no such file; nor any CSV file beside it"),
     "other columns": ("user,item\n1,2\n", r"has no column 'userId', only 'user', 'item'"),
     "no likes": (
-        "userId,movieId,rating,timestamp\n1,1,2,3\n",
+        "userId,movieId,rating,timestamp\n1,1,2,964982703\n",
         "no rating reaches MIN_RATING = 4; the highest is 2",
     ),
 }

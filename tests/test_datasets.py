@@ -87,7 +87,7 @@ def expected() -> MovieLens:
     ratings = pd.DataFrame(RATINGS, columns=["user_id", "item_id", "rating", "timestamp"])
     items = pd.DataFrame(FILMS, columns=["item_id", "title", "genres"])
     items.insert(2, "year", pd.array([1995, 1965, 2001, None], dtype="Int64"))
-    return MovieLens(ratings, items)
+    return MovieLens(ratings, items.astype({"title": object, "genres": object}))
 
 
 def assert_same(actual: MovieLens, wanted: MovieLens):
