@@ -88,8 +88,8 @@ class HardNegatives:
 def on_grid(values: np.ndarray, bits: int = 20) -> np.ndarray:
     """Round to multiples of 2^-bits times the power of two above the largest magnitude; float64.
 
-    With 20 bits the products of such numbers, and sums of up to 2^13 products, are exact in float64:
-    a dot product is then the same in whatever order it is added up.
+    With 20 bits the products of such numbers, and sums of up to 2^13 products, are exact in
+    float64: a dot product is then the same in whatever order it is added up.
     """
     values = np.asarray(values, dtype=np.float64)
     _, exponent = np.frexp(np.abs(values).max(initial=0.0))

@@ -1,4 +1,4 @@
-"""Run notebooks and tests as other machines would: a disturbed last bit, other kernels, other loads.
+"""Run notebooks and tests as other machines would: another last bit, other kernels, other loads.
 
     python scripts/portability.py                           # everything: hours
     python scripts/portability.py shake --seeds 3           # the sharpest, on all notebooks
@@ -83,8 +83,9 @@ def command(options: argparse.Namespace, shaken: bool) -> list[str]:
         ]  # fmt: skip
     paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
     paths += sorted((ROOT / "notebooks/solutions").glob("*.ipynb"))
-    chosen = [str(path.relative_to(ROOT)) for path in paths
-              if not options.only or any(part in path.as_posix() for part in options.only)]  # fmt: skip
+    if options.only:
+        paths = [path for path in paths if any(part in path.as_posix() for part in options.only)]
+    chosen = [str(path.relative_to(ROOT)) for path in paths]
     # A shaken run is up to three times slower.
     return pytest + ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "1800", *chosen]
 

@@ -115,8 +115,8 @@ def test_biased_objective_is_what_it_says_and_never_rises(
         return
     model = BiasedMF(factors, reg, 6, seed, bias_reg=bias_reg, penalty=penalty).fit(frame)
     objective = model.history_["objective"].to_numpy()
-    # The recorded value is a difference of sums: its rounding error is that of the ratings' squares,
-    # also where nothing is left of them (one rating, fitted exactly, ends at -1e-16).
+    # The recorded value is a difference of sums: its rounding error is that of the ratings'
+    # squares, also where nothing is left of them (one rating, fitted exactly, ends at -1e-16).
     assert (np.diff(objective) <= 1e-9 * frame["rating"].pow(2).sum()).all()
     # rtol: the recorded value is a difference of sums that cancel when the fit is nearly exact.
     np.testing.assert_allclose(objective[-1], biased_objective(model, frame), rtol=1e-6, atol=1e-9)
