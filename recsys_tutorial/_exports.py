@@ -52,7 +52,8 @@ def read_table(
     names = {ours: theirs for ours, theirs in columns.items() if theirs is not None}
     by_name = [name for name in names.values() if isinstance(name, str)]
     encodings = ENCODINGS if encoding is None else (encoding,)
-    table = Table(_content(path), path, separator=separator, encodings=encodings, wanted=by_name)
+    table = Table(_content(path), path, separator=separator, encodings=encodings, wanted=by_name,
+                  lenient=True)  # fmt: skip
     table.header = [name.strip() for name in table.header]
     wanted = _wanted(table, names)
     others: list = []
@@ -70,6 +71,9 @@ def read_table(
     head = f"names on line {table.first_line}" if table.first_line else "no line of names"
     separated = f"{encoding}, separated by {SEPARATORS[table.separator]}, {head}"
     decisions = [(f"file {path.name}", n_rows, n_rows, separated)]
+    if table.escape:
+        done = "a backslash before a mark is left out"
+        decisions.append(("quotation marks with backslashes", n_rows, n_rows, done))
     if others:
         first = f"left out; first on line {others[0][0]}"
         decisions.append(("line with another number of fields", len(others), n_rows, first))

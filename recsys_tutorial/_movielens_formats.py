@@ -161,7 +161,8 @@ def _parse_in_c(table: Table, rating: Callable[[str], float]) -> pd.DataFrame | 
         data, separator = data.replace(b"::", b"\t"), "\t"
     # Whole numbers are left to inference: asked for int64, pandas goes through float64 where a
     # field does not fit, and rounds or wraps it. Ratings take few values, each read once by Python.
-    dtype = {name: object for name in names if name not in RATING_COLUMNS} | {"rating": object}
+    whole = [name for name in RATING_COLUMNS if name != "rating"]
+    dtype = dict.fromkeys(set(names) - set(whole), object)
     options = {"sep": separator, "header": None, "names": names, "dtype": dtype}
     options |= {"encoding": "utf-8-sig", "na_filter": False, "chunksize": CHUNK_LINES}
     stream, chunks = io.BytesIO(data), []
@@ -170,11 +171,13 @@ def _parse_in_c(table: Table, rating: Callable[[str], float]) -> pd.DataFrame | 
         for chunk in reader:
             if not isinstance(chunk.index, pd.RangeIndex):  # a field too many became an index
                 return None
-            if any(chunk[name].dtype != np.int64 for name in RATING_COLUMNS if name != "rating"):
+            if any(chunk[name].dtype != np.int64 for name in whole):
                 return None
             codes, texts = pd.factorize(chunk["rating"].to_numpy())
             chunk["rating"] = np.array([rating(text) for text in texts])[codes]
             chunks.append([chunk[name].to_numpy(copy=True) for name in RATING_COLUMNS])
+    if not chunks:
+        return None
     columns = [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
     # A line that ends early is filled up by pandas, unseen where the last columns are not ours.
     if data.count(separator.encode(), start) != len(columns[0]) * (len(names) - 1):

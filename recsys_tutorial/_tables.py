@@ -56,6 +56,8 @@ class Table:
         Those that are tried in turn; UTF-16 needs its byte order mark.
     wanted : sequence of str
         Column names by which the right separator is known at once.
+    lenient : bool
+        Blanks before a field do not count, and a backslash may stand before a quotation mark.
 
     Attributes
     ----------
@@ -74,9 +76,9 @@ class Table:
     """
 
     def __init__(self, data: bytes, path, *, names: Sequence[str] | None = None, separator=None,
-                 encodings: Sequence[str] = ENCODINGS, wanted: Sequence[str] = ()):  # fmt: skip
-        self.data, self.path, self.quoted = data, path, names is None
-        self.spaced = separator is None and self.quoted  # blanks before a field do not count
+                 encodings: Sequence[str] = ENCODINGS, wanted: Sequence[str] = (),
+                 lenient: bool = False):  # fmt: skip
+        self.data, self.path, self.quoted, self.lenient = data, path, names is None, lenient
         if not data.strip():
             raise DataFileError("the file is empty", path, 1)
         self.encoding, wrong = _encoding_of(data, encodings)
@@ -84,11 +86,14 @@ class Table:
             raise DataFileError("the file is in UTF-16; save it as UTF-8", path, 1)
         if self.encoding != "utf-8-sig":
             self.data = data.decode(self.encoding, "replace").encode()
-        self.escape = "\\" if self.quoted and ESCAPED.search(self.data) else None
+        self.escape = "\\" if lenient and ESCAPED.search(self.data) else None
         self.separator = separator or self._best_separator(wanted)
         self.header, self.first_line, self.header_lines = list(names or ()), 0, 0
         if self.quoted:
-            self.first_line, self.header, self.header_lines = next(self._records())
+            first = next(self._records(), None)
+            if first is None:
+                raise DataFileError("the file is empty", path, 1)
+            self.first_line, self.header, self.header_lines = first
         if wrong is not None:
             name = {"utf-8-sig": "UTF-8"}.get(encodings[0], encodings[0])
             message = f"byte 0x{data[wrong]:02x} is not {name}; convert the file, for example "
@@ -125,16 +130,10 @@ class Table:
         below = [column[1:] for column in zip(*digits, strict=False)]
         return not any(digits[0]) and any(column and all(column) for column in below)
 
-    def batches(self, size: int | None = BATCH, others: list | None = None) -> Iterator:
+    def batches(self, others: list | None = None) -> Iterator[pd.DataFrame]:
         """Yield frames of text; the index is the line on which each row begins.
 
-        Parameters
-        ----------
-        size : int, optional
-            Most rows of a frame; None for all in one.
-        others : list, optional
-            Takes the (line, fields) with another number of fields than the header; without it
-            they are faults.
+        Lines of another width than the header go to `others` as (line, fields), or are faults.
 
         Raises
         ------
@@ -146,7 +145,7 @@ class Table:
         while fault is None and n_read:
             lines, rows, n_read = [], [], 0
             try:
-                for line, fields, _ in islice(records, size):
+                for line, fields, _ in islice(records, BATCH):
                     n_read += 1
                     if len(fields) == len(self.header):
                         lines.append(line)
@@ -158,7 +157,8 @@ class Table:
             except DataFileError as error:
                 fault = error
             if rows:
-                yield pd.DataFrame(rows, index=lines, columns=self.header, dtype=object)
+                index = pd.Index(lines, name="line")
+                yield pd.DataFrame(rows, index=index, columns=self.header, dtype=object)
         if fault is not None:
             raise fault
 
@@ -220,7 +220,7 @@ class Table:
         quoting = csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE
         return csv.reader(
             lines, delimiter=separator, strict=strict, quoting=quoting, escapechar=self.escape,
-            skipinitialspace=self.spaced,
+            skipinitialspace=self.lenient,
         )  # fmt: skip
 
     def _best_separator(self, wanted: Sequence[str]) -> str:
@@ -234,7 +234,7 @@ class Table:
             named = len(set(wanted) & {name.strip() for name in rows[0]})
             return named, (width > 1) * n_even / len(rows), width
 
-        return max(SEPARATORS, key=merit)
+        return max(SEPARATORS, key=merit) if sample else ","
 
     def _place(self, offset: int) -> tuple[int, str | None]:
         """Return (line, column) of a byte."""

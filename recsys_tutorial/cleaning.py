@@ -75,7 +75,7 @@ def clean(
     *,
     date_format: str | Sequence[str] | None = None,
     time_unit: str | None = None,
-    unrated: Collection[float] | None = None,
+    unrated: float | Collection[float] | None = None,
     min_rating: float | None = None,
 ) -> Cleaned:
     """Mend what can be mended, count it, and number users and items.
@@ -95,7 +95,7 @@ def clean(
     time_unit : {"s", "ms", "us", "ns", "days", "yyyymmdd"}, optional
         What numbers count, believed for any year: since 1970, or days as spreadsheets count them.
         By default each number is read in the only unit that puts it between 1990 and next year.
-    unrated : collection of float, optional
+    unrated : float or collection of float, optional
         Ratings that mean "not rated", such as ``[0]`` or ``[0, -1]``; ``[]`` when there are none.
         Needed where a rating is zero or negative.
     min_rating : float, optional
@@ -173,8 +173,8 @@ class _Log:
     """Collects the report; knows where a row stands in the file."""
 
     def __init__(self, raw: pd.DataFrame):
-        self.attrs = raw.attrs
-        self.rows = list(raw.attrs.get("decisions", []))
+        self.attrs = raw.attrs if raw.index.name == "line" else {}
+        self.rows = list(self.attrs.get("decisions", []))
         self.n_raw = len(raw) + sum(rows for what, rows, *_ in self.rows if what.startswith("line"))
 
     def drop(self, frame, bad, what: str, column="", done="left out") -> pd.DataFrame:
@@ -228,7 +228,8 @@ def _with_ratings(frame, log: _Log, unrated, min_rating) -> pd.DataFrame:
             "unrated=[]"
         )
         raise log.error(frame, int(low.argmax()), "rating", message)
-    without = np.isin(numbers, list(unrated or ()))
+    unrated = [] if unrated is None else list(unrated) if np.iterable(unrated) else [unrated]
+    without = np.isin(numbers, unrated)
     frame = log.drop(frame, without, "not rated", "rating").assign(rating=numbers[~without])
     if len(frame):
         _tell_scale(frame["rating"].to_numpy(), log, min_rating)
@@ -268,7 +269,8 @@ def _with_times(frame, log: _Log, date_format, time_unit) -> pd.DataFrame:
         )
         raise log.error(frame, row, "timestamp", message)
     for label, rows in pd.Series(how[~unread], dtype=object).value_counts().items():
-        done = "UTC where no zone is named" if "date" in label else "the only unit that fits"
+        done = "as time_unit= says" if time_unit else "the only unit that fits"
+        done = "UTC where no zone is named" if "date" in label else done
         log.rows.append((f"time in {label}", int(rows), len(frame), done))
     frame = frame.assign(seconds=seconds, how=how)
     years = f"time is outside {FIRST_YEAR} to {last_year()}"

@@ -103,6 +103,8 @@ def test_without_ratings_every_row_is_a_like():
 HEAD = b"userId,movieId,rating,timestamp\n"
 BAD_FILES = {
     "empty": (b"", "the file is empty"),
+    "a mark alone": (b"\xef\xbb\xbf\n", "line 1: the file is empty"),
+    "a mark of UTF-16 alone": (b"\xff\xfe", "line 1: the file is empty"),
     "header alone": (b"userId,movieId,rating,timestamp\n", "no row below the header"),
     "other names": (b"user,movieId,rating,timestamp\n1,2,3,4\n", "has no column 'userId', only"),
     "no header": (b"1;2;3;4\n5;6;7;8\n", 'column .userId.* its position from 0.*"user_id": 0'),
@@ -207,6 +209,7 @@ def test_book_crossing_is_latin1_with_semicolons_and_half_of_its_ratings_are_non
         cleaning.clean(raw_ratings, raw_items)
     report = cleaning.clean(raw_ratings, raw_items, unrated=[0]).report
     assert report.loc["not rated"].tolist() == [3, 6, "left out; first '0' on line 2"]
+    assert cleaning.clean(raw_ratings, raw_items, unrated=0).report.equals(report)
     assert report.loc["scale of the ratings", "done"].startswith("5 to 10, 3 different values; 0 z")
     assert "semicolons" in report.loc["file ratings.csv", "done"]
     assert report.loc["file items.csv", "done"].startswith("Windows-1252, separated by semicolons")
@@ -487,3 +490,35 @@ def test_text_written_by_csv_is_read_back(rows, separator, encoding, tmp_path_fa
         )
     frame = cleaning.read_table(path, dict(zip("xyz", "abc", strict=True)))
     assert list(frame.itertuples(index=False, name=None)) == rows
+
+
+def test_positions_that_are_not_there_are_named(tmp_path):
+    path = written(tmp_path, "7,9,4,881250949\n")
+    with pytest.raises(datasets.DataFileError, match="it has no column 4, only '0', '1', '2', '3'"):
+        cleaning.read_table(path, {"user_id": 4})
+
+
+def test_a_forced_encoding_and_separator_are_kept(tmp_path):
+    path = written(tmp_path, "имя,вещь\nаня,чай\n", encoding="cp1251")
+    columns = {"user_id": "имя", "item_id": "вещь"}
+    frame = cleaning.read_table(path, columns, encoding="cp1251", separator=",")
+    assert frame.to_numpy().tolist() == [["аня", "чай"]]
+    with pytest.raises(datasets.DataFileError, match="only 'èìÿ', 'âåùü'"):  # shows the fault
+        cleaning.read_table(path, columns)
+    with pytest.raises(datasets.DataFileError, match=r"byte 0x.. is not ascii"):
+        cleaning.read_table(path, columns, encoding="ascii")
+
+
+def test_frames_of_numbers_and_dates_serve_as_well_as_text():
+    frame = pd.DataFrame(
+        {
+            "user_id": [1.0, 2.0, np.nan],
+            "item_id": [7, 8, 9],
+            "rating": [4.5, 3, 2],
+            "timestamp": pd.to_datetime(["2024-03-04 05:06:07"] * 3),
+        }
+    )
+    cleaned = cleaning.clean(frame)
+    assert cleaned.user_names.tolist() == ["1", "2"]
+    assert cleaned.ratings["timestamp"].tolist() == [1709528767] * 2
+    assert cleaned.report.loc["no user_id"].tolist() == [1, 3, "left out; first on row 2"]
