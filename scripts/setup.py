@@ -6,6 +6,8 @@ and how long that took, and when something is missing it ends with one line that
 
     python3 scripts/setup.py                          # .venv with what the tests and the site need
     python3 scripts/setup.py --extras dev,book,bench  # and the peers that `make bench` times
+    python3 scripts/setup.py --venv .venv-newest --newest           # what there is today, no pins
+    python3 scripts/setup.py --venv .venv-lint --only ruff,codespell   # these alone: seconds
 
 Standard library only, and readable by old Pythons, since one of the things it has to say is that
 the Python that runs it is too old.
@@ -28,6 +30,10 @@ OLDEST_PYTHON = (3, 11)
 NEEDED_GB = 8.0
 # What it takes after the first time, when a few packages change.
 NEEDED_AGAIN_GB = 1.0
+# A few tools without the project (--only): a Python with pip, and they.
+NEEDED_ONLY_GB = 0.2
+# In every environment, pinned by nobody; the project itself is what is installed.
+NOT_PINNED = ("pip", "setuptools", "wheel", "recsys-tutorial")
 
 # pip's own words for a failure -> ours, looked for in this order: without a network pip ends with
 # "no matching distribution", as it does for a version that does not exist.
@@ -144,8 +150,18 @@ def explain(log):
     return "pip failed: " + last_line(log)
 
 
-def key(extras, root=ROOT):
-    """Return a text that changes whenever the installation has to be repeated."""
+def pip_arguments(extras, only=(), newest=False):
+    """Return what `pip install` is given.
+
+    Either the project with its extras or ``only`` some packages; either the versions of
+    constraints.txt or, when ``newest``, whatever pyproject.toml allows today.
+    """
+    versions = ["--upgrade", "--upgrade-strategy", "eager"] if newest else ["-c", "constraints.txt"]
+    return versions + (list(only) or ["-e", ".[{}]".format(",".join(extras))])
+
+
+def key(arguments, root=ROOT):
+    """Return a text that changes whenever an installation with these arguments must be repeated."""
     import tomllib  # not at the top: this file has to be readable by Pythons without it
 
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
@@ -155,7 +171,7 @@ def key(extras, root=ROOT):
         (root / "constraints.txt").read_text(encoding="utf-8"),
         json.dumps(project, sort_keys=True),
         str(root),  # an editable installation points to this folder
-        *sorted(extras),
+        *arguments,
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -175,15 +191,14 @@ def write_stamp(stamp, value):
     os.replace(temporary, stamp)
 
 
-def pip_install(venv, extras, root=ROOT, every=20.0):
-    """Install the project and its extras; pip's words go to a log in the environment."""
+def pip_install(venv, arguments, root=ROOT, every=20.0):
+    """Run `pip install` with these arguments; pip's words go to a log in the environment."""
     log_path = venv / "install.log"
     command = [
         str(python_of(venv)), "-m", "pip", "install", "--disable-pip-version-check",
-        "--no-input", "--progress-bar", "off",
-        "-c", "constraints.txt", "-e", ".[{}]".format(",".join(extras)),
+        "--no-input", "--progress-bar", "off", *arguments,
     ]  # fmt: skip
-    say("packages: pip install -c constraints.txt -e '.[{}]'".format(",".join(extras)))
+    say("packages: pip install " + " ".join(arguments))
     start = said = time.monotonic()
     with open(log_path, "w", encoding="utf-8") as log:
         process = subprocess.Popen(
@@ -206,6 +221,42 @@ def pip_install(venv, extras, root=ROOT, every=20.0):
         text = log_path.read_text(encoding="utf-8", errors="replace")
         print("\n".join(text.splitlines()[-15:]), file=sys.stderr)
         raise SetupError(f"{explain(text)} (all of pip's output: {log_path})")
+
+
+def different_versions(pinned, installed):
+    """Return a line for each package whose version is not the pinned one.
+
+    Parameters
+    ----------
+    pinned : str
+        The text of constraints.txt.
+    installed : list of dict
+        Each with "name" and "version", as `pip list --format json` prints them.
+    """
+    lines = (line.split("#")[0].strip() for line in pinned.splitlines())
+    pins = dict(line.split("==") for line in lines if line)
+    rows = []
+    for package in installed:
+        name = re.sub(r"[-_.]+", "-", package["name"]).lower()
+        version = package["version"].split("+")[0]  # torch 2.14.1+cpu is 2.14.1
+        if name not in NOT_PINNED and pins.get(name) != version:
+            rows.append((name, pins.get(name, "(none)"), version))
+    return ["  {:<28} {:>12} -> {}".format(*row) for row in sorted(rows)]
+
+
+def say_versions(venv, root=ROOT):
+    """Print the versions of an environment that differ from constraints.txt."""
+    command = [str(python_of(venv)), "-m", "pip", "list", "--format", "json"]
+    command += ["--disable-pip-version-check"]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise SetupError(f"pip cannot list what is in {venv}: {last_line(done.stderr)}")
+    pinned = (root / "constraints.txt").read_text(encoding="utf-8")
+    installed = json.loads(done.stdout)
+    lines = different_versions(pinned, installed)
+    say(f"versions: {len(lines)} of {len(installed)} differ from constraints.txt")
+    for line in lines:
+        say(line)
 
 
 def fetch_weights(venv, root=ROOT):
@@ -239,31 +290,55 @@ def timed(name, function, *arguments):
         say(f"{name}: done in {seconds:.0f} s")
 
 
-def main(argv=None, root=ROOT):
-    """Do what is missing and return the exit code."""
+def install(venv, options, root=ROOT):
+    """Make the environment hold what the options name; nothing when it does already."""
+    extras = sorted(options.extras.split(","))
+    only = sorted(options.only.split(",")) if options.only else []
+    arguments = pip_arguments(extras, only, options.newest)
+    value = key(arguments, root)
+    # One stamp for each choice of extras: `make bench` must not undo `make test`.
+    stamp = venv / ".installed-{}".format("-".join(only or extras))
+    # What is newest changes without a change here, so pip is asked each time.
+    if is_stamped(stamp, value) and python_of(venv).exists() and not options.newest:
+        return
+    again = any(venv.glob(".installed-*"))
+    needed = NEEDED_ONLY_GB if only else NEEDED_AGAIN_GB if again else NEEDED_GB
+    venv.parent.mkdir(parents=True, exist_ok=True)
+    check_disk(venv.parent, needed)
+    timed("environment", make_venv, venv)
+    timed("packages", pip_install, venv, arguments, root)
+    write_stamp(stamp, value)
+
+
+def parse(argv):
+    """Return the command line's options."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--venv", default=".venv", help="the environment's folder")
     parser.add_argument("--extras", default="dev,book", help="extras of pyproject.toml, by commas")
+    parser.add_argument("--only", default="", help="these packages, by commas, without the project")
+    parser.add_argument(
+        "--newest",
+        action="store_true",
+        help="the newest versions that pyproject.toml allows; says which are not those pinned",
+    )
     parser.add_argument(
         "--weights",
         choices=["required", "optional", "none"],
         default="none",
         help="whether to fetch the pretrained weights too, and whether failing is an error",
     )
-    options = parser.parse_args(argv)
-    extras = options.extras.split(",")
+    return parser.parse_args(argv)
+
+
+def main(argv=None, root=ROOT):
+    """Do what is missing and return the exit code."""
+    options = parse(argv)
     venv = Path(root, os.path.expanduser(options.venv))
     try:
         check_python()
-        # One stamp for each choice of extras: `make bench` must not undo `make test`.
-        stamp, value = venv / ".installed-{}".format("-".join(sorted(extras))), key(extras, root)
-        if not (is_stamped(stamp, value) and python_of(venv).exists()):
-            again = any(venv.glob(".installed-*"))
-            venv.parent.mkdir(parents=True, exist_ok=True)
-            check_disk(venv.parent, NEEDED_AGAIN_GB if again else NEEDED_GB)
-            timed("environment", make_venv, venv)
-            timed("packages", pip_install, venv, extras, root)
-            write_stamp(stamp, value)
+        install(venv, options, root)
+        if options.newest:
+            say_versions(venv, root)
         if options.weights != "none":
             try:
                 timed("weights", fetch_weights, venv, root)

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,17 @@ from pathlib import Path
 import pytest
 
 from scripts import setup
-from scripts.setup import SetupError, check_disk, check_python, explain, key, main, make_venv
+from scripts.setup import (
+    SetupError,
+    check_disk,
+    check_python,
+    different_versions,
+    explain,
+    key,
+    main,
+    make_venv,
+    pip_arguments,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -83,17 +94,34 @@ def test_the_key_follows_what_is_installed_and_nothing_else(project):
         with open(project / name, "a") as file:
             file.write(text)
 
-    first = key(["dev", "book"], project)
-    assert key(["book", "dev"], project) == first
-    assert key(["dev"], project) != first
+    arguments = pip_arguments(["book", "dev"])
+    first = key(arguments, project)
+    assert key(pip_arguments(["dev"]), project) != first
+    assert key(pip_arguments(["book", "dev"], newest=True), project) != first
     append("pyproject.toml", '\n[tool.some-linter]\nstrict = "yes"\n')
-    assert key(["dev", "book"], project) == first
+    assert key(arguments, project) == first
     append("constraints.txt", "one-more==1.0\n")
-    second = key(["dev", "book"], project)
+    second = key(arguments, project)
     assert second != first
     text = (project / "pyproject.toml").read_text().replace('"numpy>=2.0"', '"numpy>=2.1"')
     (project / "pyproject.toml").write_text(text)
-    assert key(["dev", "book"], project) not in (first, second)
+    assert key(arguments, project) not in (first, second)
+
+
+def test_what_pip_is_asked_for():
+    assert pip_arguments(["book", "dev"]) == ["-c", "constraints.txt", "-e", ".[book,dev]"]
+    assert pip_arguments(["dev"], only=["ruff"]) == ["-c", "constraints.txt", "ruff"]
+    newest = pip_arguments(["dev"], newest=True)
+    assert "constraints.txt" not in newest
+    assert newest == ["--upgrade", "--upgrade-strategy", "eager", "-e", ".[dev]"]
+
+
+def test_versions_that_are_not_the_pinned_ones_are_named():
+    pinned = "# a comment\nnumpy==2.1.3\nscikit-learn==1.6.1\ntorch==2.14.1\nabsent==1.0\n"
+    there = "numpy 2.4.0, Scikit_Learn 1.6.1, torch 2.14.1+cpu, new 3, pip 9".split(", ")
+    installed = [dict(zip(["name", "version"], text.split(), strict=True)) for text in there]
+    lines = [line.split() for line in different_versions(pinned, installed)]
+    assert lines == [["new", "(none)", "->", "3"], ["numpy", "2.1.3", "->", "2.4.0"]]
 
 
 @pytest.fixture
@@ -106,32 +134,60 @@ def steps(project, monkeypatch):
         setup.python_of(venv).parent.mkdir(parents=True, exist_ok=True)
         setup.python_of(venv).touch()
 
-    def install(venv, extras, root):
-        taken.append("pip " + ",".join(extras))
+    def install(venv, arguments, root):
+        taken.append("pip " + " ".join(arguments))
 
     monkeypatch.setattr(setup, "make_venv", make)
     monkeypatch.setattr(setup, "pip_install", install)
     monkeypatch.setattr(setup, "fetch_weights", lambda venv, root: taken.append("weights"))
-    monkeypatch.setattr(setup, "NEEDED_GB", 0)
-    monkeypatch.setattr(setup, "NEEDED_AGAIN_GB", 0)
+    for name in ("NEEDED_GB", "NEEDED_AGAIN_GB", "NEEDED_ONLY_GB"):
+        monkeypatch.setattr(setup, name, 0)
     return taken
+
+
+PINNED = "pip -c constraints.txt -e .[book,dev]"
 
 
 def test_nothing_is_done_twice(project, steps):
     assert main([], root=project) == 0
-    assert steps == ["venv", "pip dev,book"]
+    assert steps == ["venv", PINNED]
     assert main([], root=project) == 0
-    assert steps == ["venv", "pip dev,book"]
+    assert steps == ["venv", PINNED]
     (project / "constraints.txt").write_text("")
     assert main([], root=project) == 0
-    assert steps == ["venv", "pip dev,book"] * 2
+    assert steps == ["venv", PINNED] * 2
 
 
 def test_other_extras_do_not_undo_the_first(project, steps):
     main([], root=project)
     main(["--extras", "dev,book,bench"], root=project)
     main([], root=project)
-    assert steps == ["venv", "pip dev,book", "venv", "pip dev,book,bench"]
+    assert steps == ["venv", PINNED, "venv", PINNED.replace("[", "[bench,")]
+
+
+def test_the_order_of_extras_does_not_matter(project, steps):
+    main(["--extras", "dev,book"], root=project)
+    main(["--extras", "book,dev"], root=project)
+    assert steps == ["venv", PINNED]
+
+
+def test_the_linters_alone_need_neither_the_project_nor_its_disk(project, steps, monkeypatch):
+    monkeypatch.setattr(setup, "NEEDED_GB", 1e9)
+    monkeypatch.setattr(setup, "NEEDED_AGAIN_GB", 1e9)
+    for _ in range(2):
+        assert main(["--venv", ".venv-lint", "--only", "ruff,codespell"], root=project) == 0
+    assert steps == ["venv", "pip -c constraints.txt codespell ruff"]
+
+
+def test_the_newest_are_asked_for_each_time_and_compared(project, steps, monkeypatch, capsys):
+    monkeypatch.setattr(setup, "make_venv", lambda venv: venv.mkdir(exist_ok=True))
+    monkeypatch.setattr(setup, "python_of", lambda venv: Path(sys.executable))
+    (project / "constraints.txt").write_text("pytest==0.0.1\n")
+    for _ in range(2):
+        assert main(["--newest"], root=project) == 0
+    assert steps == ["pip --upgrade --upgrade-strategy eager -e .[book,dev]"] * 2
+    out = capsys.readouterr().out
+    assert re.search(rf"^  pytest +0\.0\.1 -> {re.escape(pytest.__version__)}$", out, re.M)
 
 
 def test_a_removed_environment_is_made_again(project, steps):
@@ -142,13 +198,13 @@ def test_a_removed_environment_is_made_again(project, steps):
 
 
 def test_after_a_failure_the_next_call_goes_on(project, steps, monkeypatch, capsys):
-    def fail(venv, extras, root):
+    def fail(venv, arguments, root):
         raise SetupError("no network: none")
 
     monkeypatch.setattr(setup, "pip_install", fail)
     assert main([], root=project) == 1
     assert capsys.readouterr().err == "set-up failed: no network: none\n"
-    monkeypatch.setattr(setup, "pip_install", lambda venv, extras, root: steps.append("pip"))
+    monkeypatch.setattr(setup, "pip_install", lambda venv, arguments, root: steps.append("pip"))
     assert main([], root=project) == 0
     assert steps == ["venv", "venv", "pip"]
 
@@ -225,8 +281,12 @@ def test_without_a_network_a_real_set_up_ends_with_one_clear_line(project, monke
 def test_make_says_what_it_can_do_and_which_python_is_missing():
     done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
-    for target in ("book", "test", "lab", "notebooks", "lint", "bench", "set-repository", "clean"):
-        assert f"make {target}" in done.stdout
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.M).group(1).split()
+    targets = re.findall(r"^([a-z-]+):", makefile, re.M)
+    assert sorted(targets) == sorted(phony)
+    for target in set(targets) - {"help", "setup", "python"}:
+        assert re.search(rf"\bmake {target}\b", done.stdout), target
     done = subprocess.run(
         ["make", "lint", "PYTHON=no-such-python"],
         cwd=ROOT, capture_output=True, text=True, timeout=60,
