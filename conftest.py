@@ -1,3 +1,3 @@
 """Here, above tests/ and notebooks/, since both are compared under the same rules."""
 
-pytest_plugins = ["tests.nbval_tolerance"]
+pytest_plugins = ["tests.nbval_tolerance", "tests.progress"]

@@ -31,6 +31,7 @@ import nbformat
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from scripts.machine_speed import limit  # noqa: E402
 from scripts.setup import python_of  # noqa: E402
 
 OTTER = "otter-grader==7.0.0"
@@ -150,7 +151,7 @@ def otter(python: Path, *arguments: str, cwd: Path) -> None:
     """Run otter; SystemExit with its last lines when it fails."""
     done = subprocess.run(
         [str(python), "-m", "otter", *arguments],
-        cwd=cwd, capture_output=True, text=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL,
+        cwd=cwd, capture_output=True, text=True, timeout=limit(TIMEOUT), stdin=subprocess.DEVNULL,
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(

@@ -37,6 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from scripts.execute_notebooks import find_notebooks  # noqa: E402
+from scripts.machine_speed import limit  # noqa: E402
 from scripts.set_repository import current  # noqa: E402
 from scripts.setup import python_of  # noqa: E402
 
@@ -132,15 +133,18 @@ class StandIn:
         command = [sys.executable, "-m", "pip", "--python", str(self.python), "uninstall", "-qy"]
         subprocess.run([*command, PACKAGE.replace("_", "-")], capture_output=True)
 
-    def execute(self, notebook, folder: Path, timeout: int = CELL_TIMEOUT) -> str:
+    def execute(self, notebook, folder: Path, timeout: int | None = None) -> str:
         """Run a notebook in `folder`; return the first error as text, or ""."""
         self.forget()
         env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         env.pop("RECSYS_TUTORIAL_RECORD", None)
         client = NotebookClient(
-            notebook, kernel_name="colab", timeout=timeout, allow_errors=True,
+            notebook,
+            kernel_name="colab",
+            timeout=timeout or limit(CELL_TIMEOUT),
+            allow_errors=True,
             resources={"metadata": {"path": str(folder)}},
-        )  # fmt: skip
+        )
         try:
             # Jupyter looks for the kernel's description when the client starts it.
             with mock.patch.dict(os.environ, JUPYTER_PATH=str(self.folder / "jupyter")):

@@ -26,6 +26,10 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from scripts.machine_speed import limit  # noqa: E402
+
 CELL_TIMEOUT = 1800
 # mystnb holds the alternative texts of figures, which the site shows.
 KEPT_CELL_METADATA = {"tags", "slideshow", "mystnb"}
@@ -103,8 +107,15 @@ def write(notebook, path: Path) -> None:
     os.replace(temporary, path)
 
 
-def execute(path: Path, timeout: int = CELL_TIMEOUT) -> tuple[float, float, list[str]]:
+def execute(path: Path, timeout: int | None = None) -> tuple[float, float, list[str]]:
     """Run one notebook in place.
+
+    Parameters
+    ----------
+    path : Path
+        The notebook.
+    timeout : int or None
+        Seconds that a cell may take; None: CELL_TIMEOUT on the reference machine.
 
     Returns
     -------
@@ -123,7 +134,7 @@ def execute(path: Path, timeout: int = CELL_TIMEOUT) -> tuple[float, float, list
     client = NotebookClient(
         notebook,
         kernel_name="python3",
-        timeout=timeout,
+        timeout=timeout or limit(CELL_TIMEOUT),
         record_timing=False,
         coalesce_streams=True,
         resources={"metadata": {"path": str(path.parent)}},

@@ -3,6 +3,9 @@
     .venv/bin/python scripts/run_tests.py                     # what `make test` runs
     .venv/bin/python scripts/run_tests.py lint tests          # some of the stages
 
+At the start the machine's speed is measured, and all time limits follow it: a slow or busy machine
+is slow, not red. Tests and notebooks print a line each when they are finished.
+
 The stages: lint (ruff, codespell), tests (pytest over the package and the tools), notebooks (every
 notebook runs again and its outputs are compared), site (the book is built, then looked at).
 """
@@ -18,8 +21,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from scripts import machine_speed  # noqa: E402
+
 # These need the built site, so they come after it.
 SITE_TESTS = ("tests/test_book.py", "tests/test_browser.py")
+# Seconds on two idle cores: five times what a cell may take, and what a test ever took there.
+CELL_LIMIT = 300
+TEST_LIMIT = 600
 
 
 @dataclass(frozen=True)
@@ -50,10 +60,35 @@ def environment(workers: int) -> dict[str, str]:
     return env
 
 
-def stages(workers: int, root: Path = ROOT) -> dict[str, list[list[str]]]:
-    """Return {stage: its commands}; a stage stops at its first command that fails."""
+def time_factor(workers: int, env: dict[str, str]) -> float:
+    """Return what time limits are multiplied with, measured unless the environment sets it; say it.
+
+    As many processes are timed as there will be workers, each with its share of the threads.
+    """
+    given = env.get(machine_speed.VARIABLE)
+    if given:
+        factor = machine_speed.read_factor(given)
+        print(f"speed: time limits x {factor:.2f}, as {machine_speed.VARIABLE} says", flush=True)
+        return factor
+    seconds = machine_speed.measure(workers, env)
+    factor = round(machine_speed.factor_of(seconds), 2)
+    print(
+        f"speed: {seconds:.1f} s for what an idle core of the reference machine does in "
+        f"{machine_speed.REFERENCE_SECONDS:.1f} s: time limits x {factor:.2f} "
+        f"({machine_speed.VARIABLE} sets another factor)",
+        flush=True,
+    )
+    return factor
+
+
+def stages(workers: int, factor: float = 1.0, root: Path = ROOT) -> dict[str, list[list[str]]]:
+    """Return {stage: its commands}; a stage stops at its first command that fails.
+
+    `factor` multiplies the limits for a test and for a cell.
+    """
     python = [sys.executable]
-    pytest = [*python, "-m", "pytest", "-n", str(workers)]
+    limited = [*python, "-m", "pytest", "--timeout", f"{factor * TEST_LIMIT:.0f}"]
+    pytest = [*limited, "-n", str(workers)]
     site_tests = [path for path in SITE_TESTS if (root / path).is_file()]
     plan = {
         "lint": [[*python, "scripts/lint.py"]],
@@ -63,12 +98,12 @@ def stages(workers: int, root: Path = ROOT) -> dict[str, list[list[str]]]:
         ],
         "notebooks": [
             [*pytest, "--dist", "loadfile", "--nbval", "--nbval-current-env",
-             "--nbval-cell-timeout", "300", "notebooks"]
+             "--nbval-cell-timeout", f"{factor * CELL_LIMIT:.0f}", "notebooks"]
         ],
         "site": [[*python, "scripts/build_book.py"]],
     }  # fmt: skip
     if site_tests:
-        plan["site"].append([*python, "-m", "pytest", *site_tests])
+        plan["site"].append([*limited, *site_tests])
     return plan
 
 
@@ -107,6 +142,10 @@ def main(argv: list[str] | None = None) -> int:
     if unknown:
         parser.error(f"no stage {', '.join(unknown)}; there are {', '.join(plan)}")
     env = environment(options.workers)
+    if options.stages != ["lint"]:
+        factor = time_factor(options.workers, env)
+        env[machine_speed.VARIABLE] = str(factor)
+        plan = stages(options.workers, factor)
     chosen = [name for name in plan if not options.stages or name in options.stages]
     results = [run_stage(name, plan[name], env) for name in chosen]
     print(summary(results), flush=True)

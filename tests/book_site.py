@@ -15,6 +15,8 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import yaml
 
+from scripts.machine_speed import limit
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -23,7 +25,7 @@ def build(source: Path, output: Path) -> subprocess.CompletedProcess:
     start = "from jupyter_book.cli.main import main; main()"
     command = [sys.executable, "-c", start, "build", str(source), "-W", "-n"]
     command += ["--keep-going", "--path-output", str(output)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, timeout=limit(300))
 
 
 @functools.cache

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from scripts.machine_speed import limit
+
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH, DEPTH, HEADS = 96, 6, 4
 # What a notebook may ask for, by its name on the hub or in `pretrained.KNOWN`. A name that is not
@@ -219,7 +221,7 @@ def run(notebook, stand_ins: Path, cache: Path) -> None:
     }  # fmt: skip
     client = NotebookClient(
         notebook,
-        timeout=SECONDS_PER_CELL,
+        timeout=limit(SECONDS_PER_CELL),
         kernel_name="python3",
         resources={"metadata": {"path": str(cache)}},
     )

@@ -14,13 +14,15 @@ replaces the comparison (and nothing else) of nbval 0.11.0:
 - a code cell without an execution count fails: nothing would be compared there. The notebooks of a
   folder named ``exercises`` or ``capstone`` are not collected: the reader is meant to fill them.
 
-At the end of a run it prints the seconds of each notebook.
+What nbval waits for beside the cells, the kernel's start and its outputs, is given more time on a
+slow or busy machine. At the end of a run it prints the seconds of each notebook.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -28,6 +30,8 @@ from pathlib import Path
 import nbval
 import nbval.plugin
 import pytest
+
+from scripts.machine_speed import VARIABLE, factor, limit
 
 NBVAL_VERSION = "0.11.0"
 # float64 results moved by 1e-14 between machines, and a printed digit is at least 1e-5 of most
@@ -169,6 +173,17 @@ def pytest_configure(config):
     # The class itself cannot be replaced by a subclass: nbval's own methods call
     # super(IPyNbCell, self) and would then look one class too far down.
     nbval.plugin.IPyNbCell.compare_outputs = compare_outputs
+    if config.option.nbval and not hasattr(config, "workerinput"):  # workers inherit both
+        os.environ.setdefault(VARIABLE, str(factor()))
+        option = config.option
+        option.nbval_kernel_startup_timeout = limit(int(option.nbval_kernel_startup_timeout))
+
+
+def pytest_collection_modifyitems(items):
+    """Give a busy machine more than nbval's 5 seconds from a cell's end to its last output."""
+    for item in items:
+        if isinstance(item, nbval.plugin.IPyNbCell):
+            item.output_timeout = limit(item.output_timeout)
 
 
 def pytest_ignore_collect(collection_path: Path):

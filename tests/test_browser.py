@@ -20,6 +20,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
+from scripts.machine_speed import limit
 from tests import book_site
 from tests.book_site import ROOT
 
@@ -124,7 +125,7 @@ def new_tab(chromium, site, base):
             reduced_motion="reduce",  # else axe sees colours half-way between two states
             **options,
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(limit(10) * 1000)
         tab = Tab(context.new_page(), base)
 
         def route(route):

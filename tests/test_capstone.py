@@ -10,6 +10,7 @@ import pytest
 from nbclient import NotebookClient
 
 from recsys_tutorial import datasets
+from scripts.machine_speed import limit
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ROOT / "notebooks" / "capstone" / "bring_your_own_ratings.ipynb"
@@ -30,7 +31,7 @@ def template(folder, **values):
 
 
 def run(notebook, folder):
-    client = NotebookClient(notebook, kernel_name="python3", timeout=300, allow_errors=True,
+    client = NotebookClient(notebook, kernel_name="python3", timeout=limit(300), allow_errors=True,
                             resources={"metadata": {"path": str(folder)}})  # fmt: skip
     client.execute()
     outputs = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]

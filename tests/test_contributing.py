@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from recsys_tutorial import leaderboard
+from scripts.machine_speed import limit
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -17,7 +18,7 @@ FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("[0-9]*.yml"))
 
 def schema(name, *paths):
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{name}"]
-    return subprocess.run([*command, *paths], capture_output=True, text=True, timeout=120)
+    return subprocess.run([*command, *paths], capture_output=True, text=True, timeout=limit(120))
 
 
 def test_citation_file_is_valid_and_in_step_with_the_package():

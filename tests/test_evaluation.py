@@ -27,6 +27,7 @@ from recsys_tutorial.evaluation import (
     slices,
 )
 from recsys_tutorial.splits import Holdout, new_user_split
+from scripts.machine_speed import limit
 
 
 def csr(dense):
@@ -350,7 +351,11 @@ def test_100_000_users_by_20_000_items_fit_in_2_gb():
     if not Path("/proc/self/status").exists():
         pytest.skip("a process's own peak memory is read from /proc, which Linux has")
     done = subprocess.run(
-        [sys.executable, "-c", LARGE], capture_output=True, text=True, timeout=500, check=False
+        [sys.executable, "-c", LARGE],
+        capture_output=True,
+        text=True,
+        timeout=limit(500),
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     measured = json.loads(done.stdout)

@@ -14,6 +14,7 @@ from torch import nn
 
 from recsys_tutorial.grad_cache import gather_rows, in_chunks
 from recsys_tutorial.losses import info_nce
+from scripts.machine_speed import limit
 from tests import gather_script
 
 HERE = Path(__file__).parent
@@ -174,7 +175,7 @@ def two_processes(tmp_path_factory):
     command = [sys.executable, "-m", "torch.distributed.run", *options, script, str(folder)]
     paths = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
     env = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=limit(240))
     assert done.returncode == 0, done.stderr[-3000:]
     return [np.load(folder / f"process-{rank}.npz") for rank in (0, 1)]
 

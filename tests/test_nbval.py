@@ -11,6 +11,7 @@ import nbclient
 import nbformat
 import pytest
 
+from scripts.machine_speed import limit
 from tests.nbval_tolerance import difference, tolerance_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -173,7 +174,7 @@ def executed():
     notebook.cells = [nbformat.v4.new_code_cell(source) for source in CELLS.values()]
     cell(notebook, "wide").metadata["tags"] = ["rtol=1e-3"]
     cell(notebook, "ignored").metadata["tags"] = ["nbval-ignore-output"]
-    nbclient.NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
+    nbclient.NotebookClient(notebook, kernel_name="python3", timeout=limit(120)).execute()
     return notebook
 
 
@@ -197,7 +198,7 @@ def outcomes(executed, tmp_path_factory):
                "--nbval-current-env", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider",
                "--junitxml", "report.xml", "."]  # fmt: skip
     done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=300,
+        command, cwd=folder, capture_output=True, text=True, timeout=limit(300),
         stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""},
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
@@ -232,6 +233,6 @@ def test_exercises_are_not_run(outcomes):
 def test_the_comparison_is_loaded_for_the_notebooks_folder():
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--trace-config", "--collect-only", "-q", "notebooks"],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
+        cwd=ROOT, capture_output=True, text=True, timeout=limit(120), stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert "tests.nbval_tolerance" in done.stdout

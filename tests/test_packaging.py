@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.machine_speed import limit
+
 ROOT = Path(__file__).resolve().parents[1]
 
 PROBE = """
@@ -35,7 +37,12 @@ print(json.dumps({
 
 def run(*command, **options):
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL, **options
+        command,
+        capture_output=True,
+        text=True,
+        timeout=limit(300),
+        stdin=subprocess.DEVNULL,
+        **options,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout

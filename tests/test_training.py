@@ -19,6 +19,7 @@ from torch import nn
 from recsys_tutorial.checkpoints import load_tensors, save_tensors
 from recsys_tutorial.monitoring import FitMonitor, model_state
 from recsys_tutorial.training import train, warmup_cosine
+from scripts.machine_speed import limit
 from tests import distributed_script, training_script
 
 HERE = Path(__file__).parent
@@ -210,7 +211,9 @@ def test_randomness_comes_from_the_seed_and_goes_no_further():
 
 def killed(folder: Path, kill: str) -> None:
     command = [sys.executable, str(HERE / "training_script.py"), str(folder), kill]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, env=environment(), capture_output=True, text=True, timeout=limit(120)
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (folder / "result.npz").exists()
 
@@ -219,7 +222,7 @@ def killed(folder: Path, kill: str) -> None:
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
     command = [sys.executable, str(HERE / "training_script.py"), str(folder)]
-    subprocess.run(command, env=environment(), check=True, timeout=120)
+    subprocess.run(command, env=environment(), check=True, timeout=limit(120))
     return dict(np.load(folder / "result.npz"))
 
 
@@ -232,7 +235,7 @@ def test_killed_and_resumed_gives_the_same_result(tmp_path, uninterrupted):
         steps.append(load_tensors(path, "a training checkpoint")[1]["step"] if path.exists() else 0)
     assert steps == sorted(steps) and steps[0] == 0 and 0 < steps[2] < steps[-1] < 30, steps
     command = [sys.executable, str(HERE / "training_script.py"), str(tmp_path)]
-    subprocess.run(command, env=environment(), check=True, timeout=120)
+    subprocess.run(command, env=environment(), check=True, timeout=limit(120))
     resumed = np.load(tmp_path / "result.npz")
     assert set(resumed) == set(uninterrupted)
     for name, value in uninterrupted.items():
@@ -243,13 +246,13 @@ def test_killed_from_outside_at_any_time(tmp_path, uninterrupted):
     command = [sys.executable, str(HERE / "training_script.py"), str(tmp_path)]
     for seconds in (0.0, 0.02):  # after the first checkpoint is there
         process = subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL)
-        until = time.monotonic() + 60
+        until = time.monotonic() + limit(60)
         while not list(tmp_path.glob("*.safetensors")) and time.monotonic() < until:
             time.sleep(0.001)
         time.sleep(seconds)
         process.kill()
         process.wait()
-    subprocess.run(command, env=environment(), check=True, timeout=120)
+    subprocess.run(command, env=environment(), check=True, timeout=limit(120))
     resumed = np.load(tmp_path / "result.npz")
     for name, value in uninterrupted.items():
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
@@ -435,7 +438,7 @@ def two_processes(tmp_path_factory):
     script = str(HERE / "distributed_script.py")
     command = [sys.executable, "-m", "torch.distributed.run", *options, script, str(folder)]
     env = {**environment(), "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=limit(240))
     assert done.returncode == 0, done.stderr[-3000:]
     return [np.load(folder / f"process-{rank}.npz") for rank in (0, 1)]
 

