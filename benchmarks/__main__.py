@@ -3,8 +3,9 @@
     python -m benchmarks                 # every benchmarks/bench_*.py
     python -m benchmarks metrics als     # those whose name contains one of these words
 
-Exit code 1 when a promised ratio was missed or a benchmark failed; a peer that is not installed is
-named and left out.
+Exit code 1 when a promised ratio was missed, a benchmark failed, or one wrote into data/, which the
+chapters read: results belong into benchmarks/results. A peer that is not installed is named and
+left out.
 """
 
 from __future__ import annotations
@@ -49,10 +50,11 @@ def blas_kernels() -> list[str]:
 def machine(threads: int) -> str:
     """Return the lines that say what machine and what versions a table holds for."""
     import numpy as np
+    import psutil
     import scipy
     import torch
 
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    memory = psutil.virtual_memory().total / 2**30
     return "\n".join(
         [
             f"{cpu_model()}, {os.cpu_count()} cores, {memory:.0f} GiB, "
@@ -91,6 +93,12 @@ def table(rows: list) -> str:
     )
 
 
+def state(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return {file: (bytes, time of change)} of everything below a folder."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmarks chosen and return the exit code."""
     parser = argparse.ArgumentParser(
@@ -105,12 +113,15 @@ def main(argv: list[str] | None = None) -> int:
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(THREADS)
 
+    from recsys_tutorial.datasets import data_dir
+
     modules = sorted(path.stem for path in Path(__file__).parent.glob("bench_*.py"))
     chosen = [m for m in modules if not names or any(name in m for name in names)]
     if not chosen:
         print(f"no benchmark matches {names}; there are: {', '.join(modules)}", file=sys.stderr)
         return 2
     rows, left_out, failed = [], [], []
+    data = state(data_dir())
     for module in chosen:
         print(f"{module} ...", file=sys.stderr, flush=True)
         start = time.perf_counter()
@@ -124,6 +135,11 @@ def main(argv: list[str] | None = None) -> int:
                 traceback.print_exc()
                 failed.append(module)
         print(f"{module}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+        before, data = data, state(data_dir())
+        if data != before:
+            changed = sorted(dict(data.items() ^ before.items()))
+            print(f"{module} wrote into data/: {', '.join(changed)}", file=sys.stderr)
+            failed.append(module)
     print(machine(THREADS), end="\n\n")
     if rows:
         print(table(rows), end="\n\n")

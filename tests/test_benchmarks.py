@@ -3,12 +3,15 @@
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as runner
+from benchmarks import harness
 from benchmarks.harness import Row, Timing, compare_speed, interleave
+from recsys_tutorial import datasets
 from scripts.machine_speed import limit
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,16 +31,43 @@ def test_calls_alternate_after_a_warm_up_and_a_calibration_of_each():
     assert all(t.minimum >= 0.021 for t in timings.values())
 
 
-def test_short_work_is_repeated_and_divided():
+def test_short_work_is_repeated_and_divided(monkeypatch):
     calls = []
+    # A clock that only the work moves: a busy machine's clock moves meanwhile too.
+    monkeypatch.setattr(harness.time, "perf_counter", lambda: 0.001 * len(calls))
+    timing = interleave({"short": lambda: calls.append(1)}, repeat=2)["short"]
+    assert len(calls) == 2 + 2 * round(harness.SHORTEST_SAMPLE / 0.001)
+    assert timing.samples == pytest.approx((0.001, 0.001))
 
-    def short():
-        calls.append(1)
-        time.sleep(0.001)
 
-    timing = interleave({"short": short}, repeat=2)["short"]
-    assert len(calls) > 2 + 2 * 2
-    assert 0.001 <= timing.median < 0.01
+@pytest.fixture
+def planted(monkeypatch, tmp_path):
+    """A benchmark that writes a file, and a data folder of its own."""
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "runs.csv").write_text("1\n")
+    target = tmp_path / "elsewhere.csv"
+    module = types.ModuleType("benchmarks.bench_planted")
+    module.run = lambda: (
+        target.write_text("2\n") and [Row("work", Timing((1.0,)), "peer", Timing((2.0,)))]
+    )
+    monkeypatch.setitem(sys.modules, "benchmarks.bench_planted", module)
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: [Path("bench_planted.py")])
+    monkeypatch.setattr(datasets, "data_dir", lambda: tmp_path / "shop")
+    for variable in runner.THREAD_VARIABLES:
+        monkeypatch.setenv(variable, "1")  # so that main's own values do not stay
+    return target
+
+
+def test_a_benchmark_that_writes_into_data_fails_the_run(planted, monkeypatch, capsys):
+    assert runner.main([]) == 0
+    module = sys.modules["benchmarks.bench_planted"]
+    good = module.run
+    module.run = lambda: (planted.parent / "shop" / "runs.csv").write_text("22\n") and good()
+    assert runner.main([]) == 1
+    printed = capsys.readouterr()
+    assert "failed: bench_planted" in printed.out
+    assert "bench_planted wrote into data/: " in printed.err
+    assert "runs.csv" in printed.err
 
 
 def test_ratio_is_of_medians_and_a_missed_promise_is_said():

@@ -1,0 +1,78 @@
+"""Make the four tables of this folder: every repetition of every setting of the simulated shop.
+
+    python data/simulation/make.py                 # all of them, on two processes
+    python data/simulation/make.py arrivals        # one of them
+
+Chapter 11 loads them and computes some of the repetitions again. pictures.npz, which the shop
+reads, is made by make_pictures.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from recsys_tutorial.shop_logs import first_days
+from recsys_tutorial.shop_runs import KEYS, SETTINGS, learn_seed, run_seed, to_wide
+
+SEEDS = range(20)
+FRESH_SEEDS = range(20, 100)  # all below those that settings were tuned on
+
+
+def arrivals_seed(seed: int) -> pd.DataFrame:
+    """`first_days` with its setting and seed."""
+    return first_days(seed).assign(setting="arriving", seed=seed)
+
+
+def confirm_seed(seed: int) -> pd.DataFrame:
+    """The explorer that was chosen on the tuning seeds, against greedy."""
+    table = run_seed("drifting", seed, ["greedy", "Thompson"])
+    return table[[*KEYS, "day", "regret"]]
+
+
+# {table: (function, its arguments, one task each)}
+TASKS: dict[str, tuple[Callable, list[tuple]]] = {
+    "runs": (run_seed, [(setting, seed) for setting in SETTINGS for seed in SEEDS]),
+    "learning": (learn_seed, [(seed,) for seed in SEEDS]),
+    "arrivals": (arrivals_seed, [(seed,) for seed in SEEDS]),
+    "confirmation": (confirm_seed, [(seed,) for seed in FRESH_SEEDS]),
+}
+
+
+def make(name: str, folder: Path, pool) -> None:
+    """Compute one table and write it, whole or not at all."""
+    function, tasks = TASKS[name]
+    table = pd.concat(pool.starmap(function, tasks, chunksize=1))
+    temporary = folder / f"{name}.csv.tmp"
+    to_wide(table).to_csv(temporary, index=False)
+    os.replace(temporary, folder / f"{name}.csv")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Make the tables chosen and say how long each took."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tables", nargs="*", help=f"of {', '.join(TASKS)}; default: all")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="the folder")
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args(argv)
+    unknown = sorted(set(options.tables) - set(TASKS))
+    if unknown:
+        parser.error(f"no table {', '.join(unknown)}; there are {', '.join(TASKS)}")
+    # The processes that are spawned inherit these: one thread each.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = "1"
+    with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
+        for name in options.tables or TASKS:
+            start = time.monotonic()
+            make(name, options.out, pool)
+            print(f"{name}.csv: {time.monotonic() - start:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
