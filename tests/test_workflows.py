@@ -54,8 +54,8 @@ def zizmor(*paths):
     return lint(program, "--offline", "--no-progress", "--color", "never", *paths)
 
 
-def test_there_are_the_three():
-    assert [path.stem for path in WORKFLOWS] == ["book", "colab", "tests"]
+def test_there_are_the_four():
+    assert [path.stem for path in WORKFLOWS] == ["book", "colab", "portability", "tests"]
 
 
 def test_the_workflows_are_valid():
@@ -137,6 +137,18 @@ def test_the_tests_run_on_every_python_that_is_promised():
     promised = {c[len(prefix) - 2 :] for c in pyproject["project"]["classifiers"] if prefix in c}
     workflow = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text(encoding="utf-8"))
     assert set(workflow["jobs"]["tests"]["strategy"]["matrix"]["python"]) == promised
+
+
+def test_each_week_three_systems_run_the_tests_and_every_disturbance():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/portability.yml").read_text("utf-8"))
+    matrix = workflow["jobs"]["newest"]["strategy"]["matrix"]
+    assert {name.split("-")[0] for name in matrix["system"]} == {"ubuntu", "macos", "windows"}
+    commands = [command.split() for command in matrix["what"]]
+    assert [what for _, what in commands] == ["tests", "shake", "kernels", "busy"]
+    assert all((ROOT / "scripts" / script).is_file() for script, _ in commands)
+    assert workflow[True]["schedule"]  # YAML reads the key `on` as true
+    # A scheduled run that fails tells somebody.
+    assert "gh issue create" in workflow["jobs"]["report"]["steps"][0]["run"]
 
 
 def test_what_they_call_exists():
