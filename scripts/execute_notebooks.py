@@ -31,6 +31,7 @@ sys.path.insert(0, str(ROOT))
 from scripts.machine_speed import limit  # noqa: E402
 
 CELL_TIMEOUT = 1800
+LONGEST_CELL = 60  # seconds on two idle cores; what takes longer is named
 # mystnb holds the alternative texts of figures, which the site shows.
 KEPT_CELL_METADATA = {"tags", "slideshow", "mystnb"}
 NOTEBOOK_METADATA = {
@@ -145,7 +146,11 @@ def execute(path: Path, timeout: int | None = None) -> tuple[float, float, list[
         memory.start()
         try:
             for number, cell in enumerate(notebook.cells):
+                began = time.monotonic()
                 client.execute_cell(cell, number)
+                taken = time.monotonic() - began
+                if taken > LONGEST_CELL:
+                    print(f"{path.name}: cell {number} took {taken:.0f} s", flush=True)
         finally:
             peak = memory.stop()
     seconds = time.monotonic() - start
