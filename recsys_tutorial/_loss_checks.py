@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from recsys_tutorial._precision import leave_out
+
 if TYPE_CHECKING:
     from torch import Tensor
-
-LEFT_OUT = -1e30  # e^-1e30 is 0 in every precision, but unlike -inf it makes no nan of 0 * log 0
 
 
 def softmax_loss(
@@ -26,9 +26,9 @@ def softmax_loss(
     if decoupled:
         left_out = left_out.clone()
         left_out[rows, place] = True
-        losses = logits.masked_fill(left_out, LEFT_OUT).logsumexp(1) - logits[rows, place]
+        losses = leave_out(logits, left_out).logsumexp(1) - logits[rows, place]
     else:
-        masked = logits.masked_fill(left_out, LEFT_OUT)
+        masked = leave_out(logits, left_out)
         losses = torch.nn.functional.cross_entropy(masked, place, reduction="none")
     return (losses * counts).sum() / counts.sum().clamp(min=1)
 

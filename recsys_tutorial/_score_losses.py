@@ -8,17 +8,18 @@ import torch
 from torch.nn import functional
 
 from recsys_tutorial._loss_checks import (
-    LEFT_OUT,
     bool_mask,
     check_finite,
     log_probability,
     softmax_loss,
 )
+from recsys_tutorial._precision import in_full_precision, leave_out
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+@in_full_precision
 def bpr_loss(positive_scores: Tensor, negative_scores: Tensor) -> Tensor:
     """Bayesian personalised ranking: mean of -log sigmoid(positive - negative).
 
@@ -46,6 +47,7 @@ def bpr_loss(positive_scores: Tensor, negative_scores: Tensor) -> Tensor:
     return functional.softplus(negative_scores - positive_scores).mean()
 
 
+@in_full_precision
 def bce_loss(
     positive_scores: Tensor, negative_scores: Tensor, mask: Tensor | None = None
 ) -> Tensor:
@@ -83,6 +85,7 @@ def bce_loss(
     return check_finite(loss, positive_scores=positive_scores, negative_scores=negative_scores)
 
 
+@in_full_precision
 def triplet_loss(positive_scores: Tensor, negative_scores: Tensor, margin: float = 0.2) -> Tensor:
     """Mean of max(0, margin - s+ + s-): a negative counts until it is `margin` below.
 
@@ -110,6 +113,7 @@ def triplet_loss(positive_scores: Tensor, negative_scores: Tensor, margin: float
     return check_finite(loss, positive_scores=positive_scores, negative_scores=negative_scores)
 
 
+@in_full_precision
 def sampled_softmax_loss(
     positive_scores: Tensor, negative_scores: Tensor, negative_log_q: Tensor
 ) -> Tensor:
@@ -148,6 +152,7 @@ def sampled_softmax_loss(
     return check_finite(loss, positive_scores=positive_scores, negative_scores=negative_scores)
 
 
+@in_full_precision
 def multinomial_loss(scores: Tensor, targets: Tensor, mask: Tensor | None = None) -> Tensor:
     """Softmax over the whole catalogue against everything a user likes: no negatives are drawn.
 
@@ -175,12 +180,10 @@ def multinomial_loss(scores: Tensor, targets: Tensor, mask: Tensor | None = None
     """
     if scores.shape != targets.shape:
         raise ValueError(f"scores {tuple(scores.shape)} and targets {tuple(targets.shape)} differ")
-    if scores.itemsize < 4:  # half precision
-        scores = scores.float()
     if mask is not None:
         if bool((mask & (targets > 0)).any()):
             raise ValueError("mask leaves a target out")
-        scores = scores.masked_fill(mask, LEFT_OUT)
+        scores = leave_out(scores, mask)
     return -(targets * scores.log_softmax(1)).sum() / targets.sum().clamp(min=1)
 
 

@@ -1,5 +1,7 @@
 """Losses: pure functions of tensors that return a scalar to minimise.
 
+They compute in float32 or float64: half precision is brought to float32, autocast is off inside.
+
 When is which right, and what to beware of:
 
     info_nce               vectors are trained, and a batch holds many negatives. Beware of false
@@ -37,7 +39,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from recsys_tutorial._loss_checks import (
-    LEFT_OUT,
     bool_mask,
     check_finite,
     check_info_nce,
@@ -45,6 +46,7 @@ from recsys_tutorial._loss_checks import (
     log_probability,
     softmax_loss,
 )
+from recsys_tutorial._precision import in_full_precision, leave_out
 from recsys_tutorial._score_losses import (
     bce_loss,
     bpr_loss,
@@ -67,6 +69,7 @@ __all__ = [
 ]
 
 
+@in_full_precision
 def info_nce(
     anchors: Tensor,
     positives: Tensor,
@@ -147,9 +150,6 @@ def info_nce(
             f"no row has a negative (batch {n}, in_batch={in_batch}, no negatives given): give "
             "negatives, or a batch of at least 2 rows with in_batch"
         )
-    if anchors.itemsize < 4:  # logits of half precision are too coarse
-        anchors, positives = anchors.float(), positives.float()
-        negatives = None if negatives is None else negatives.float()
 
     rows = torch.arange(n, device=anchors.device)
     if in_batch:
@@ -198,6 +198,7 @@ def info_nce(
     return check_finite(loss, anchors=anchors, positives=positives, negatives=negatives)
 
 
+@in_full_precision
 def multi_positive_nce(
     anchors: Tensor,
     candidates: Tensor,
@@ -245,8 +246,6 @@ def multi_positive_nce(
             f"{tuple(anchors.shape)} and {tuple(candidates.shape)}"
         )
     check_temperature(temperature)
-    if anchors.itemsize < 4:
-        anchors, candidates = anchors.float(), candidates.float()
     logits = anchors @ candidates.T / temperature  # (batch, n_candidates)
     if log_q is not None:
         logits = logits - log_probability("log_q", log_q, anchors, [(len(candidates),)])
@@ -255,7 +254,7 @@ def multi_positive_nce(
         mask = bool_mask("mask", mask, logits)
         if bool((mask & is_positive).any()):
             raise ValueError("mask leaves a positive out")
-        logits = logits.masked_fill(mask, LEFT_OUT)
+        logits = leave_out(logits, mask)
     counts = is_positive.sum(1)
     total = (logits.log_softmax(1) * is_positive).sum(1) / counts.clamp(min=1)
     loss = -total.sum() / (counts > 0).sum().clamp(min=1)

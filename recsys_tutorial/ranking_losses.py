@@ -1,7 +1,8 @@
 """Losses over a user's list of candidates: pure functions of tensors (n_lists, list_size).
 
 `scores` are a model's, `labels` are 1 for what the user liked and 0 for the rest of the list,
-`teacher` holds another model's scores of the same candidates.
+`teacher` holds another model's scores of the same candidates. Computed in float32 or float64, also
+under autocast.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
+from recsys_tutorial._precision import in_full_precision
 from recsys_tutorial.losses import multinomial_loss
 
 
+@in_full_precision
 def pointwise_loss(scores: Tensor, labels: Tensor) -> Tensor:
     """Each pair is a question of its own, answered yes or no: binary cross-entropy.
 
@@ -29,6 +32,7 @@ def pointwise_loss(scores: Tensor, labels: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(scores, labels.to(scores))
 
 
+@in_full_precision
 def pairwise_loss(scores: Tensor, labels: Tensor) -> Tensor:
     """Every liked candidate against every other one of its list: -log sigmoid(s+ - s-), mean.
 
@@ -48,6 +52,7 @@ def pairwise_loss(scores: Tensor, labels: Tensor) -> Tensor:
     return (functional.softplus(-gap) * differs).sum() / differs.sum().clamp(min=1)
 
 
+@in_full_precision
 def listwise_loss(scores: Tensor, labels: Tensor) -> Tensor:
     """A softmax over the list has to give its probability to what was liked.
 
@@ -66,6 +71,7 @@ def listwise_loss(scores: Tensor, labels: Tensor) -> Tensor:
     return multinomial_loss(scores, labels.to(scores))
 
 
+@in_full_precision
 def distillation_loss(scores: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
     """Cross-entropy of the student's softmax over the list to the teacher's, in nats.
 
@@ -88,6 +94,7 @@ def distillation_loss(scores: Tensor, teacher: Tensor, temperature: float = 1.0)
     return -(target * (scores / temperature).log_softmax(1)).sum(1).mean()
 
 
+@in_full_precision
 def margin_mse(scores: Tensor, teacher: Tensor) -> Tensor:
     """The differences between the candidates of a list shall be the teacher's.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -13,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 from accelerate.utils import broadcast, set_seed
 from torch import Tensor, nn
 
+from recsys_tutorial._accelerators import accelerator_for, chosen_precision
 from recsys_tutorial.checkpoints import load_tensors, save_tensors
 from recsys_tutorial.monitoring import FitMonitor, model_state, restore_state
 
@@ -79,8 +81,10 @@ def train(
         as many in every epoch
     validation, patience : see `FitMonitor`; larger is better. The best epoch's weights stay.
     metrics : function model -> more numbers for the history, after each epoch
-    precision : "full", "bf16" or "fp16" (autocast), or "auto": on CUDA bf16 where the GPU has it,
-        else fp16; "full" elsewhere
+    precision : "full", "bf16" or "fp16" (mixed: matrix products in half precision, weights and the
+        losses of this package in full), or "auto": on CUDA bf16 where the GPU computes it itself,
+        else fp16, as on a T4; "full" elsewhere. With fp16 the loss is scaled, so that small
+        gradients stay above 0, and a step is left out where that made large ones overflow.
     checkpoint : file name, or None
         Written every `checkpoint_every` steps and after each epoch. If the file exists, the run
         goes on from there; a finished one returns at once.
@@ -106,16 +110,7 @@ def train(
         raise ValueError(f"warmup must be within 0 to 1, got {warmup}")
     if clip_norm is not None and not clip_norm > 0:
         raise ValueError(f"clip_norm must be positive or None, got {clip_norm}")
-    accelerator = Accelerator(
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]
-    )
-    # The wrapped module's forward is the loss, so that gradients are averaged wherever it calls.
-    objective = accelerator.prepare(_Objective(model, loss))
-    precision = _precision(precision, accelerator.device)
-    groups = _parameter_groups(model, learning_rate, weight_decay)
-    optimizer = torch.optim.AdamW(groups)
-    scaler = torch.amp.GradScaler(accelerator.device.type, enabled=precision == "fp16")
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    precision = chosen_precision(precision)
 
     def plan(epoch: int) -> list[np.ndarray]:
         rng = np.random.default_rng([seed, epoch])
@@ -123,31 +118,32 @@ def train(
             return list(batches(rng))
         return np.array_split(rng.permutation(n_examples), math.ceil(n_examples / batch_size))
 
-    n_steps = len(plan(1))
-    monitor = FitMonitor(
-        model,
-        epochs,
-        validation=None if validation is None else lambda _: _judge(validation, model, accelerator),
-        patience=patience,
-        steps=n_steps,
-    )
-    settings = {
-        "n_examples": n_examples, "epochs": epochs, "steps per epoch": n_steps,
-        "learning_rate": learning_rate if np.isscalar(learning_rate) else dict(learning_rate),
-        "weight_decay": weight_decay, "warmup": warmup, "clip_norm": clip_norm,
-        "accumulation": accumulation, "seed": seed, "patience": patience, "precision": precision,
-        "processes": accelerator.num_processes,
-    }  # fmt: skip
-    run = _Run(model, optimizer, scaler, monitor, settings)
-    if checkpoint is not None and Path(checkpoint).exists():
-        run.load(checkpoint)
-    accelerator.wait_for_everyone()  # no process may write before all have looked
+    with accelerator_for(precision) as accelerator, _own_randomness():
+        # The wrapped module's forward is the loss, so that gradients are averaged, and half
+        # precision is used, wherever it calls.
+        objective = accelerator.prepare(_Objective(model, loss))
+        groups = _parameter_groups(model, learning_rate, weight_decay)
+        optimizer = accelerator.prepare(torch.optim.AdamW(groups))
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        n_steps = len(plan(1))
+        judge = None if validation is None else functools.partial(_judge, validation, accelerator)
+        monitor = FitMonitor(model, epochs, validation=judge, patience=patience, steps=n_steps)
+        settings = {
+            "n_examples": n_examples, "epochs": epochs, "steps per epoch": n_steps,
+            "learning_rate": learning_rate if np.isscalar(learning_rate) else dict(learning_rate),
+            "weight_decay": weight_decay, "warmup": warmup, "clip_norm": clip_norm,
+            "accumulation": accumulation, "seed": seed, "patience": patience,
+            "precision": precision, "processes": accelerator.num_processes,
+        }  # fmt: skip
+        run = _Run(model, optimizer, accelerator.scaler, monitor, settings)
+        if checkpoint is not None and Path(checkpoint).exists():
+            run.load(checkpoint)
+        accelerator.wait_for_everyone()  # no process may write before all have looked
 
-    def save() -> None:
-        if checkpoint is not None and accelerator.is_main_process:
-            run.save(checkpoint)
+        def save() -> None:
+            if checkpoint is not None and accelerator.is_main_process:
+                run.save(checkpoint)
 
-    with _own_randomness():
         for epoch in monitor:
             order = plan(epoch)
             if len(order) != n_steps:
@@ -163,24 +159,21 @@ def train(
                 set_seed(int(np.random.SeedSequence(randomness).generate_state(1)[0]))
                 optimizer.zero_grad()
                 try:
-                    with torch.autocast(accelerator.device.type, **_AUTOCAST[precision]):
-                        value, blame = _backward(
-                            objective, batch, accelerator, accumulation, scaler, randomness
-                        )
+                    value, blame = _backward(
+                        objective, batch, accelerator, accumulation, randomness
+                    )
                 except Exception as error:
                     error.add_note(_where(run.step + 1, epoch, batch, example_ids))
                     raise
-                scaler.unscale_(optimizer)
-                norm = nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf)
-                if not math.isfinite(value) or not (scaler.is_enabled() or norm.isfinite()):
+                norm = accelerator.clip_grad_norm_(parameters, clip_norm or math.inf)
+                if not math.isfinite(value) or not _is_usable(norm, accelerator.scaler):
                     what = "gradient's norm" if math.isfinite(value) else "loss"
                     raise FloatingPointError(
                         f"the {what} became {float(norm) if math.isfinite(value) else value} "
                         f"{_where(run.step + 1, epoch, blame, example_ids)}: look at them, lower "
                         "learning_rate, or raise the temperature"
                     )
-                scaler.step(optimizer)
-                scaler.update()
+                optimizer.step()
                 run.step, run.loss_sum = run.step + 1, run.loss_sum + value
                 monitor.advance()
                 if run.step % checkpoint_every == 0:
@@ -229,7 +222,7 @@ class _Objective(nn.Module):
 
 def _backward(
     objective: nn.Module, batch: np.ndarray, accelerator: Accelerator, accumulation: int,
-    scaler: torch.amp.GradScaler, randomness: list[int],
+    randomness: list[int],
 ) -> tuple[float, np.ndarray]:  # fmt: skip
     """Add a batch's gradients up; its loss, and the examples to blame if that is not finite."""
     rng = np.random.default_rng(randomness)
@@ -244,13 +237,22 @@ def _backward(
         with contextlib.nullcontext() if last else accelerator.no_sync(objective):
             share = weight * len(piece) / len(own)
             value = objective(piece, rng)
-            scaler.scale(share * value).backward()
+            accelerator.backward(share * value)
         total += share * value.item()
         if not value.isfinite() and world == 1:
             blame = piece
     if world > 1:
         total = accelerator.reduce(total.float().to(accelerator.device), "mean")
     return float(total), blame
+
+
+def _is_usable(norm: Tensor, scaler: torch.amp.GradScaler | None) -> bool:
+    """Whether to go on: the gradient is finite, or will be when the scaler has scaled it less.
+
+    A step whose scaled gradient does not fit float16 is left out, and the scale halved. At a scale
+    of 1 it is the gradient itself that does not fit, or is nan, and no later step would be taken.
+    """
+    return bool(norm.isfinite()) or (scaler is not None and scaler.get_scale() > 1)
 
 
 class _Run:
@@ -272,7 +274,8 @@ class _Run:
                 tensors[f"optimizer/{key}/{self.names[parameter]}"] = value
         info = {"kind": "a training checkpoint", "settings": self.settings, "step": self.step}
         info |= {"loss_sum": self.loss_sum, "monitor": self.monitor.progress()}
-        save_tensors(path, tensors, {**info, "scaler": self.scaler.state_dict()})
+        scaler = {} if self.scaler is None else self.scaler.state_dict()
+        save_tensors(path, tensors, {**info, "scaler": scaler})
 
     def load(self, path: str | os.PathLike) -> None:
         tensors, info = load_tensors(path, "a training checkpoint")
@@ -295,7 +298,8 @@ class _Run:
             value = value if key == "step" else value.to(parameter.device)
             self.optimizer.state[parameter][key] = value
         self.step, self.loss_sum = info["step"], info["loss_sum"]
-        self.scaler.load_state_dict(info["scaler"])
+        if self.scaler is not None:
+            self.scaler.load_state_dict(info["scaler"])
         self.monitor.resume(info["monitor"], parts["best"] or None)
 
 
@@ -326,24 +330,7 @@ def _parameter_groups(
     ]
 
 
-_AUTOCAST = {
-    "full": {"enabled": False},
-    "bf16": {"dtype": torch.bfloat16},
-    "fp16": {"dtype": torch.float16},
-}
-
-
-def _precision(precision: str, device: torch.device) -> str:
-    if precision not in ("auto", *_AUTOCAST):
-        raise ValueError(f"precision must be auto, full, bf16 or fp16, got {precision!r}")
-    if precision != "auto":
-        return precision
-    if device.type != "cuda":
-        return "full"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-
-
-def _judge(validation: Callable, model: nn.Module, accelerator: Accelerator) -> float:
+def _judge(validation: Callable, accelerator: Accelerator, model: nn.Module) -> float:
     """The validation metric, the same in every process (else they would part ways)."""
     value = float(validation(model))
     if accelerator.num_processes == 1:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recsys_tutorial._loss_checks import LEFT_OUT
+from recsys_tutorial._precision import leave_out
 from recsys_tutorial.models.towers import FeatureTower, ProjectionHead
 
 __all__ = ["FusionTower", "RawTower", "gradient_norms", "modality_losses"]
@@ -166,7 +166,7 @@ class FusionTower(nn.Module):
         if self.how == "attention":
             q, k, v = self.query_key_value(h).chunk(3, dim=2)  # (n, M, dim) each
             logits = q @ k.transpose(1, 2) / self.dim**0.5  # (n, M, M)
-            b = logits.masked_fill(~there[:, None, :], LEFT_OUT).softmax(2)
+            b = leave_out(logits, ~there[:, None, :]).softmax(2)
             h = (h + self.out(b @ v)) * there[:, :, None]  # (n, M, dim)
         return h.sum(1) / there.sum(1, keepdim=True).clamp(min=1)
 
@@ -196,7 +196,7 @@ class FusionTower(nn.Module):
         return {"how": self.how, "modalities": self.names, "present": self.present.sum(0).tolist()}
 
     def _gates(self, h: Tensor, there: Tensor) -> Tensor:
-        logits = self.gate(h.flatten(1)).masked_fill(~there, LEFT_OUT)  # (n, M)
+        logits = leave_out(self.gate(h.flatten(1)), ~there)  # (n, M)
         return logits.softmax(1) * there
 
     def _drop(self, there: Tensor) -> Tensor:

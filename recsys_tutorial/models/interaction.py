@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from recsys_tutorial._loss_checks import LEFT_OUT
+from recsys_tutorial._precision import leave_out
 
 
 class GMF(nn.Module):
@@ -169,7 +169,7 @@ class TargetAttention(nn.Module):
         inside = history @ layer.transpose(1, 2) + (items @ of_v.T + first.bias)[:, None]
         raw = last(inside.relu())[:, :, 0]  # (batch, length)
         if self.softmax:
-            raw = raw.masked_fill(~mask, LEFT_OUT).softmax(1)
+            raw = leave_out(raw, ~mask).softmax(1)
         return raw * mask
 
     def forward(self, history: Tensor, mask: Tensor, items: Tensor) -> Tensor:
@@ -213,7 +213,7 @@ class PairAttention(nn.Module):
         of_users = users @ first.weight[:, : self.dim].T  # (batch, n, hidden)
         of_items = items @ first.weight[:, self.dim :].T + first.bias  # (batch, m, hidden)
         raw = last((of_users[:, :, None] + of_items[:, None]).relu())[..., 0]  # (batch, n, m)
-        weights = raw.masked_fill(~real, LEFT_OUT).flatten(1).softmax(1).view_as(raw) * real
+        weights = leave_out(raw, ~real).flatten(1).softmax(1).view_as(raw) * real
         return (weights * (users @ items.transpose(1, 2))).sum((1, 2))
 
 
@@ -239,9 +239,9 @@ def late_interaction(
         raise ValueError("each text needs at least one token")
     dots = users @ items.transpose(1, 2)  # (batch, n, m)
     if beta is None:
-        best = dots.masked_fill(~real, LEFT_OUT).amax(2)  # (batch, n)
+        best = leave_out(dots, ~real).amax(2)  # (batch, n)
         return (best * user_mask).sum(1)
-    weights = (beta * dots).masked_fill(~real, LEFT_OUT).flatten(1).softmax(1)  # (batch, n * m)
+    weights = leave_out(beta * dots, ~real).flatten(1).softmax(1)  # (batch, n * m)
     return (weights * dots.flatten(1)).sum(1)
 
 

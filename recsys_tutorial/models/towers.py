@@ -22,7 +22,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from recsys_tutorial._likes import as_likes
-from recsys_tutorial._loss_checks import LEFT_OUT
+from recsys_tutorial._precision import at_least_float32, leave_out
 from recsys_tutorial.encoding import Encoder
 
 
@@ -256,6 +256,7 @@ class HistoryTower(nn.Module):
         columns, place = np.unique(history.indices, return_inverse=True)
         device = next(self.parameters()).device
         vectors = self.items(torch.from_numpy(columns.astype(np.int64)).to(device))
+        vectors = at_least_float32(vectors)  # sums of weights are too large for half precision
         weights = np.zeros((history.shape[0], len(columns)))
         users = np.repeat(np.arange(len(weights)), np.diff(history.indptr))
         weights[users, place] = history.data * self.item_weights[history.indices]
@@ -263,7 +264,7 @@ class HistoryTower(nn.Module):
 
     def embed(self, things: Sequence) -> Tensor:
         """Users who liked one thing each, which need not have a row: a text is such a user."""
-        vectors = self.items.embed(things)
+        vectors = at_least_float32(self.items.embed(things))
         return self._pool(torch.eye(len(vectors)).to(vectors), vectors)
 
     def _pool(self, weights: Tensor, vectors: Tensor) -> Tensor:
@@ -273,7 +274,7 @@ class HistoryTower(nn.Module):
             says = self.query(torch.tanh(self.attention(vectors)))[:, 0]  # (n_columns,)
             liked = weights > 0
             logits = says + torch.where(liked, weights, 1.0).log()  # (n_users, n_columns)
-            weights = logits.masked_fill(~liked, LEFT_OUT).softmax(1) * liked
+            weights = leave_out(logits, ~liked).softmax(1) * liked
             return weights @ vectors  # (n_users, dim)
         pooled = weights @ vectors  # (n_users, dim)
         if self.pooling == "sqrt":

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recsys_tutorial._likes import check_history, check_train
+from recsys_tutorial._precision import at_least_float32, in_full_precision
 from recsys_tutorial.checkpoints import load_tensors, save_tensors
 from recsys_tutorial.encoding import Encoder, best_device
 from recsys_tutorial.losses import info_nce, multinomial_loss
@@ -138,8 +139,9 @@ class TwoTower(nn.Module):
             vectors = self.user_tower(self._rows(users, self.user_tower.n_rows, "user"))
         else:
             vectors = self.user_tower.embed(users)
+        vectors = at_least_float32(vectors)  # lengths, temperature and prior are for no half
         if self.similarity == "cosine":
-            vectors = functional.normalize(vectors, dim=1)
+            vectors = _of_length_one(vectors)
         vectors = vectors / self.temperature
         if not self.popularity_prior:
             return vectors
@@ -155,8 +157,9 @@ class TwoTower(nn.Module):
             vectors = self.item_tower(items)
         else:
             vectors = self.item_tower.embed(items)
+        vectors = at_least_float32(vectors)
         if self.similarity == "cosine":
-            vectors = functional.normalize(vectors, dim=1)
+            vectors = _of_length_one(vectors)
         if not self.popularity_prior:
             return vectors
         if items is None or isinstance(items, Tensor):
@@ -360,9 +363,24 @@ def _softmax_over(model, train, users, items, share, rng) -> Tensor:
         vectors = model.user_vectors(history)
     else:
         targets, mask, vectors = likes, None, model.user_vectors(users)
-    scores = vectors @ model.item_vectors(items).T  # (batch, len(items))
+    scores = _dot_products(vectors, model.item_vectors(items))  # (batch, len(items))
     targets = torch.from_numpy(targets[:, items].toarray()).to(scores)
     return multinomial_loss(scores, targets, mask)
+
+
+def _of_length_one(vectors: Tensor) -> Tensor:
+    """Rows scaled to length 1; a row of zeros, such as an empty history's, stays as it is.
+
+    Through `normalize` it would have a gradient of 1e12: harmless where that meets the zeros that
+    the row came from, but in float16 it is infinite, and infinity times 0 is nan.
+    """
+    some = vectors.detach().any(1, keepdim=True)  # (n, 1)
+    return torch.where(some, functional.normalize(vectors, dim=1), vectors.detach())
+
+
+@in_full_precision
+def _dot_products(users: Tensor, items: Tensor) -> Tensor:
+    return users @ items.T  # (n_users, n_items)
 
 
 def _softmax_in_batch(model, train, users, items, share, log_share, rng) -> Tensor:
