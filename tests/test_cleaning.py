@@ -438,6 +438,10 @@ WRITERS = {
 }
 
 
+def test_the_years_that_are_believed_end_with_the_next():
+    assert cleaning.seconds_of(pd.Series([str(START - 1), str(END)])).isna().all()
+
+
 @pytest.mark.parametrize("unit", WRITERS)
 @settings(max_examples=60, deadline=None)
 @given(times=st.lists(st.integers(START, END - 1), min_size=1, max_size=20))
