@@ -138,22 +138,38 @@ def distinct_batches(
     Parameters
     ----------
     items : int ndarray (n_examples,), the positive of each example
-    batch_size : int, at most; smaller where an item has more examples than there would be batches
+    batch_size : int >= 2, at most; smaller where an item has more examples than there would be
+        batches. Only an odd number of examples in batches of 2 makes one of 3.
     rng : numpy Generator
 
     Returns
     -------
-    list of int64 ndarray, the numbers of the examples: each once, sizes that differ by at most 1.
-    An item with c examples is in c of the batches: its chance to be met is c / len(batches).
+    list of int64 ndarray, the numbers of the examples: each once, sizes that differ by at most 1,
+    none below 2: an example alone has no negative. An item with c examples is in c of the batches:
+    its chance to be met is c / len(batches).
+
+    Raises
+    ------
+    ValueError for a batch_size below 2, or when more than half of the examples are of one item:
+    then some of them would have to be alone.
     """
     items = np.asarray(items)
-    if items.ndim != 1 or not len(items) or batch_size < 1:
+    if items.ndim != 1 or not len(items) or batch_size < 2:
         raise ValueError(
-            f"items must be (n_examples,), batch_size at least 1; got {items.shape}, {batch_size}"
+            "items must be (n_examples,), batch_size at least 2 (an example alone has no "
+            f"negative); got {items.shape}, {batch_size}"
         )
-    _, kind, counts = np.unique(items, return_inverse=True, return_counts=True)
-    n_batches = max(-(-len(items) // batch_size), counts.max())
-    order = np.lexsort([rng.random(len(items)), rng.permutation(len(counts))[kind]])
+    names, kind, counts = np.unique(items, return_inverse=True, return_counts=True)
+    n, most = len(items), counts.max()
+    if 2 * most > n:
+        raise ValueError(
+            f"item {names[counts.argmax()]} has {most} of the {n} examples, {most / n:.1%}: with "
+            "more than half, it cannot have another item beside it in every batch. Keep at most "
+            f"{n - most} of its examples, or use batches in random order and give info_nce the "
+            "items as positive_ids"
+        )
+    n_batches = max(min(-(-n // batch_size), n // 2), most)
+    order = np.lexsort([rng.random(n), rng.permutation(len(counts))[kind]])
     return [order[b::n_batches] for b in rng.permutation(n_batches)]
 
 

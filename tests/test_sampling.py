@@ -1,6 +1,8 @@
+import re
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import sparse, stats
 
@@ -140,17 +142,55 @@ def test_mixtures_have_the_mixed_distribution():
 # -- batches
 
 
-@settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10_000), n=st.integers(1, 80), batch=st.integers(1, 20))
-def test_batches_hold_no_item_twice_and_every_example_once(seed, n, batch):
+def examples_of(counts: list[int], rng: np.random.Generator) -> np.ndarray:
+    """Item 10 * i of example after example, in random order, counts[i] times."""
+    return rng.permutation(np.repeat(10 * np.arange(len(counts)), counts))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    others=st.lists(st.integers(1, 8), min_size=1, max_size=20),
+    share=st.floats(0, 1),
+    batch=st.integers(2, 20),
+)
+def test_batches_hold_no_item_twice_and_every_example_once(seed, others, share, batch):
+    """One item's share goes up to the half: there batches are pairs, and none is of one."""
     rng = np.random.default_rng(seed)
-    items = rng.integers(rng.integers(1, 30), size=n)
+    first = max(1, round(share * sum(others)))  # beside as many others: exactly half at share 1
+    assume(2 * max(others) <= first + sum(others))
+    items = examples_of([first, *others], rng)
     batches = distinct_batches(items, batch, rng)
-    assert sorted(np.concatenate(batches)) == list(range(n))
-    assert all(len(set(items[b])) == len(b) <= batch for b in batches)
+    assert sorted(np.concatenate(batches)) == list(range(len(items)))
+    assert all(len(set(items[b])) == len(b) for b in batches)
     sizes = [len(b) for b in batches]
-    assert max(sizes) - min(sizes) <= 1
-    assert len(batches) == max(-(-n // batch), np.bincount(items).max())
+    assert min(sizes) >= 2 and max(sizes) - min(sizes) <= 1
+    odd_pairs = batch == 2 and len(items) % 2 == 1
+    assert max(sizes) <= batch + odd_pairs and sizes.count(3) <= (1 if odd_pairs else len(sizes))
+    fewest = len(items) // 2 if batch == 2 else -(-len(items) // batch)
+    assert len(batches) == max(fewest, first, *others)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    others=st.lists(st.integers(1, 8), max_size=10),
+    more=st.integers(1, 30),
+    batch=st.integers(2, 20),
+)
+def test_an_item_with_over_half_of_the_examples_is_named_before_the_first_batch(
+    seed, others, more, batch
+):
+    rng, rest = np.random.default_rng(seed), sum(others)
+    items = examples_of([*others, rest + more], rng)
+    share = f"{(rest + more) / len(items):.1%}"
+    expected = f"item {10 * len(others)} has {rest + more} of the {len(items)} examples, {share}"
+    with pytest.raises(ValueError, match=re.escape(expected)) as error:
+        distinct_batches(items, batch, rng)
+    assert f"at most {rest} of its examples" in str(error.value)
+    if rest:  # what the message advises is enough
+        surplus = np.flatnonzero(items == 10 * len(others))[rest:]
+        assert min(map(len, distinct_batches(np.delete(items, surplus), batch, rng))) >= 2
 
 
 def test_batches_differ_between_epochs():
@@ -178,7 +218,7 @@ TRAIN = sparse.csr_matrix([[1.0, 0, 0], [0, 1, 0]])
         (lambda: MixedNegatives([UniformNegatives(TRAIN)], [0.5]), "sum to 1"),
         (lambda: MixedNegatives([HardNegatives(TRAIN)], [1.0]).log_q([0], [[1]]), "no log_q"),
         (lambda: distinct_batches(np.zeros((2, 2)), 4, None), r"items must be \(n_examples,\)"),
-        (lambda: distinct_batches(np.zeros(2), 0, None), "batch_size at least 1"),
+        (lambda: distinct_batches(np.zeros(2), 1, None), "batch_size at least 2 .an example alone"),
     ],
 )  # fmt: skip
 def test_samplers_say_what_is_wrong(call, message):

@@ -22,7 +22,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from recsys_tutorial._likes import as_likes
-from recsys_tutorial._precision import at_least_float32, leave_out
+from recsys_tutorial._precision import at_least_float32, in_full_precision, leave_out
 from recsys_tutorial.encoding import Encoder
 
 
@@ -256,7 +256,7 @@ class HistoryTower(nn.Module):
         columns, place = np.unique(history.indices, return_inverse=True)
         device = next(self.parameters()).device
         vectors = self.items(torch.from_numpy(columns.astype(np.int64)).to(device))
-        vectors = at_least_float32(vectors)  # sums of weights are too large for half precision
+        vectors = at_least_float32(vectors)  # and with them the weights
         weights = np.zeros((history.shape[0], len(columns)))
         users = np.repeat(np.arange(len(weights)), np.diff(history.indptr))
         weights[users, place] = history.data * self.item_weights[history.indices]
@@ -264,9 +264,10 @@ class HistoryTower(nn.Module):
 
     def embed(self, things: Sequence) -> Tensor:
         """Users who liked one thing each, which need not have a row: a text is such a user."""
-        vectors = at_least_float32(self.items.embed(things))
+        vectors = self.items.embed(things)
         return self._pool(torch.eye(len(vectors)).to(vectors), vectors)
 
+    @in_full_precision  # sums of weights may be too large for float16
     def _pool(self, weights: Tensor, vectors: Tensor) -> Tensor:
         """From weights (n_users, n_columns) and vectors (n_columns, dim): (n_users, dim)."""
         total = weights.sum(1, keepdim=True)  # (n_users, 1)
