@@ -5,12 +5,16 @@
 #   VENV=.venv          where the environment stands; LINT_VENV and NEWEST_VENV: those of
 #                       make lint and make newest
 #   WORKERS=2           processes that run the tests
+#   N=60 SEED=0 MODULE= faults that `make mutants` plants, which sample, in which modules;
+#                       MUTANTS=--again plants the survivors of that sample again
 
 PYTHON ?= python3
 VENV ?= .venv
 LINT_VENV ?= .venv-lint
 NEWEST_VENV ?= .venv-newest
 WORKERS ?= 2
+N ?= 60
+SEED ?= 0
 ifeq ($(OS),Windows_NT)
 BIN := Scripts/python.exe
 else
@@ -23,7 +27,7 @@ LINT = $(PYTHON) scripts/setup.py --venv "$(LINT_VENV)" --only ruff,codespell &&
 	"$(LINT_VENV)/$(BIN)" scripts/lint.py
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lab notebooks slides colab-check lint fix bench newest portability clean distclean set-repository setup python
+.PHONY: help book test lab notebooks slides colab-check lint fix bench newest portability mutants clean distclean set-repository setup python
 
 help:
 	@echo "make book                  the course as a site: _build/html/index.html"
@@ -37,6 +41,7 @@ help:
 	@echo "make newest                the tests with the newest versions, and which are not the pinned"
 	@echo "make portability           every notebook under disturbed last bits and other kernels"
 	@echo "make bench                 time the package against its peers; BENCH=metrics for one file"
+	@echo "make mutants               plant faults one at a time: do the tests notice? N= SEED= MODULE="
 	@echo "make set-repository URL=https://github.com/OWNER/NAME   after a fork: every link follows"
 	@echo "make clean                 remove what was built; make distclean removes the environments too"
 
@@ -89,6 +94,10 @@ portability: python
 bench: python
 	@$(SETUP) --extras dev,book,bench --weights required
 	@"$(RUN)" -m benchmarks $(BENCH)
+
+mutants: python
+	@$(SETUP) --weights required
+	@"$(RUN)" scripts/mutants.py --n $(N) --seed $(SEED) --module "$(MODULE)" $(MUTANTS)
 
 set-repository: python
 	@$(PYTHON) scripts/set_repository.py $(URL)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recsys_tutorial.genre_queries import genre_queries
+from recsys_tutorial.genre_queries import genre_queries, learned_films
 
 FILMS = ["Comedy|Romance", "Comedy", "Romance|War", "", "Comedy|Romance|War", "War"]
 
@@ -32,6 +32,16 @@ def test_a_pair_of_genres_is_in_one_part_only():
     again = genre_queries(films, least=5)
     assert (again.part == queries.part).all() and again.texts == queries.texts
     assert (genre_queries(films, least=5, seed=1).part != queries.part).any()
+
+
+def test_half_of_the_films_is_learned_and_another_half_with_another_seed():
+    learned = learned_films(4000)
+    # 4 standard errors of a coin thrown 4,000 times, sqrt(0.25 / 4000) each
+    assert learned.dtype == bool and abs(learned.mean() - 0.5) < 0.032
+    assert (learned == learned_films(4000)).all()
+    assert abs((learned == learned_films(4000, seed=1)).mean() - 0.5) < 0.032
+    same_stream = np.random.default_rng(0).random(4000) < 0.5  # that of the pairs' parts
+    assert abs((learned == same_stream).mean() - 0.5) < 0.032
 
 
 def test_bad_inputs_are_named():

@@ -493,3 +493,66 @@ S, T = torch.zeros(3), torch.zeros(3, 2)
 def test_the_relatives_say_what_is_wrong(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# -- all options of info_nce together
+
+
+def direction(logits, similarity, left_out, *, hardness, decoupled):
+    """One row and one negative at a time; row i's positive is candidate i."""
+    losses = []
+    for i, row in enumerate(logits.tolist()):
+        negatives = [j for j in range(len(row)) if j != i and not left_out[i, j]]
+        if negatives:
+            total = sum(math.exp(row[j] + hardness * float(similarity[i, j])) for j in negatives)
+            total += 0 if decoupled else math.exp(row[i])
+            losses.append(math.log(total) - row[i])
+    return sum(losses) / max(len(losses), 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    batch=st.integers(2, 5),
+    n_neg=st.integers(0, 3),
+    hardness=st.sampled_from([0.0, 0.5, 2.0]),
+    decoupled=st.booleans(),
+    symmetric=st.booleans(),
+    with_q=st.booleans(),
+    with_mask=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_info_nce_with_any_two_options_is_the_equation(
+    batch, n_neg, hardness, decoupled, symmetric, with_q, with_mask, seed
+):
+    rng = np.random.default_rng(seed)
+    a, p, n = (vectors(size, 3, seed=seed + k) for k, size in enumerate((batch, batch, n_neg)))
+    options = {"temperature": 0.7, "in_batch": True, "symmetric": symmetric}
+    options |= {"hardness": hardness, "decoupled": decoupled}
+    similarity = torch.cat([a @ p.T, a @ n.T], dim=1)
+    log_q = torch.zeros(batch + n_neg, dtype=torch.float64)
+    if with_q:
+        log_q = torch.tensor(np.log(rng.uniform(0.01, 0.9, batch + n_neg)))
+        options["log_q"] = log_q[:batch]
+        if n_neg:
+            options["negative_log_q"] = log_q[batch:]
+    left_out = torch.zeros(similarity.shape, dtype=bool)
+    if with_mask:
+        left_out = torch.tensor(rng.random(tuple(similarity.shape)) < 0.3)
+        options["mask"] = left_out
+    kind = {"hardness": hardness, "decoupled": decoupled}
+    expected = direction(similarity / 0.7 - log_q, similarity, left_out, **kind)
+    if symmetric:  # no correction there, and the batch's anchors alone are candidates
+        pairs = similarity[:, :batch].T
+        expected += direction(pairs / 0.7, pairs, left_out[:, :batch].T, **kind)
+        expected /= 2
+    loss = info_nce(a, p, n if n_neg else None, **options)
+    assert loss.item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_hardness_counts_in_both_directions():
+    a, p = vectors(5, 3), vectors(5, 3, seed=1)
+    options = {"temperature": 0.5, "hardness": 2.0}
+    there, back = info_nce(a, p, **options), info_nce(p, a, **options)
+    both = info_nce(a, p, symmetric=True, **options)
+    assert torch.isclose(both, (there + back) / 2, rtol=1e-12)
+    assert not torch.isclose(back, info_nce(p, a, temperature=0.5), rtol=1e-3)

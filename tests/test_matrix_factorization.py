@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import sparse
+from scipy import optimize, sparse, special
 
 from recsys_tutorial.evaluation import rank
 from recsys_tutorial.losses import bpr_loss
@@ -165,6 +165,26 @@ def test_sgd_and_als_reach_the_same_objective(reg, penalty):
 def test_bpr_objective_falls():
     objective = BPR(8, iterations=30, batch_size=64).fit(groups_of_taste()[0]).history_["objective"]
     assert objective.iloc[-1] < 0.7 * objective.iloc[0]
+
+
+def test_bpr_penalises_the_biases_of_liked_and_of_drawn_items_alike():
+    """Everybody likes item 0, so 1 is always the negative; its factors are penalised to nothing.
+
+    Then the loss of a triple is softplus(b_1 - b_0) + bias_reg (b_0^2 + b_1^2), smallest where
+    b_0 = -b_1 and sigmoid(-2 b_0) = 2 bias_reg b_0. Without a penalty, b_1 would sink for ever.
+    """
+    train = sparse.csr_matrix(np.repeat([[1.0, 0.0]], 6, axis=0))
+    model = BPR(2, 1.0, 400, bias_reg=0.1, learning_rate=0.05).fit(train)
+    bias = optimize.brentq(lambda b: special.expit(-2 * b) - 2 * 0.1 * b, 0, 5)
+    np.testing.assert_allclose(model.item_bias_, [bias, -bias], rtol=1e-3)
+    loss = np.log1p(np.exp(-2 * bias)) + 0.1 * 2 * bias**2
+    np.testing.assert_allclose(model.history_["objective"].iloc[-1], loss, rtol=1e-3)
+
+
+def test_bpr_takes_a_step_per_triple_where_the_batch_is_one():
+    one, many = (BPR(2, iterations=1, batch_size=n).fit(likes()) for n in (1, 256))
+    assert np.isfinite(one.item_factors_).all()
+    assert (one.item_factors_ != many.item_factors_).any()
 
 
 # --- planted answers ------------------------------------------------------------------------

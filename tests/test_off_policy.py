@@ -120,6 +120,26 @@ def test_clipping_bounds_the_weights_and_biases_downwards():
     assert value < TRUTH - 0.1
 
 
+def test_estimates_and_their_errors_by_hand():
+    rewards, w = np.array([1.0, 0.0, 1.0]), np.array([0.5, 2.0, 3.0])
+    assert ips(rewards, w).value == pytest.approx(3.5 / 3)
+    assert ips(rewards, w).standard_error == pytest.approx(np.std([0.5, 0, 3], ddof=1) / 3**0.5)
+    value, error = snips(rewards, w)
+    assert value == pytest.approx(3.5 / 5.5)
+    spread = [0.5 * (1 - value), -2 * value, 3 * (1 - value)]
+    assert error == pytest.approx(np.std(spread, ddof=1) / 3**0.5 / (5.5 / 3))
+    target = np.array([[0.2, 0.8], [1.0, 0.0], [0.5, 0.5]])
+    q = np.array([[0.1, 0.6], [0.3, 0.9], [0.4, 0.2]])
+    expected = np.array([0.5, 0.3, 0.3])
+    assert direct_method(target, q) == pytest.approx((1.1 / 3, expected.std(ddof=1) / 3**0.5))
+    rounds = expected + w * (rewards - [0.6, 0.3, 0.2])
+    dr = doubly_robust(rewards, w, np.array([1, 0, 1]), target, q)
+    assert dr == pytest.approx((rounds.mean(), rounds.std(ddof=1) / 3**0.5))
+    assert effective_sample_size(w) == pytest.approx(5.5**2 / 13.25)
+    one = ips(np.ones(1), np.full(1, 2.0))
+    assert one.value == 2 and np.isnan(one.standard_error)  # one round has no spread
+
+
 TWO = np.full((2, 3), 1 / 3)
 BAD = {
     "zero propensity": (lambda: importance_weights([0.5, 0.5], [0.5, 0.0]), "logging.*round 1"),
@@ -130,12 +150,18 @@ BAD = {
     "clip": (lambda: importance_weights([0.5], [0.5], clip=0.0), "clip must be positive"),
     "rewards": (lambda: ips(np.ones(2), np.ones(3)), r"rewards \(2,\)"),
     "nan reward": (lambda: ips(np.array([1, np.nan]), np.ones(2)), "finite"),
+    "nan weight": (lambda: ips(np.ones(2), np.array([1, np.nan])), "finite"),
+    "infinite weight": (lambda: snips(np.ones(2), np.array([1, np.inf])), "finite"),
     "no overlap": (lambda: snips(np.ones(2), np.zeros(2)), "all weights are 0"),
     "not a policy": (lambda: direct_method(2 * TWO, TWO), "round 0 sum to 2.0000"),
     "shapes": (lambda: direct_method(TWO, TWO[:, :2]), "n_actions"),
     "rounds": (
         lambda: doubly_robust(np.ones(3), np.ones(3), np.zeros(3, int), TWO, TWO),
         "2 rows of predictions",
+    ),
+    "actions": (
+        lambda: doubly_robust(np.ones(2), np.ones(2), np.zeros(3, int), TWO, TWO),
+        "2 rewards, 3 actions",
     ),
 }
 

@@ -54,3 +54,50 @@ def test_quality_cost_names_every_model_with_a_cost(axes):
     plotting.quality_cost(table, ax=axes)
     assert {t.get_text() for t in axes.texts} == {"A", "B"}
     assert set(table.columns) <= set(leaderboard.COLUMNS)
+    (bars,) = axes.containers
+    x, y = bars.lines[0].get_data()
+    np.testing.assert_allclose(x, [1e-4, 2.0])  # no cost has no place on a log scale
+    np.testing.assert_allclose(y, [0.1, 0.2])
+    ends = [segment[:, 1] for segment in bars.lines[2][0].get_segments()]
+    np.testing.assert_allclose(ends, [[0.05, 0.2], [0.1, 0.3]])
+    assert axes.get_xscale() == "log" and axes.get_ylabel() == "NDCG@10"
+    assert axes.get_xlabel() == "scoring, ms per user"
+
+
+FRAME = pd.DataFrame({"mean": [0.2], "low": [0.1], "high": [0.3]}, ["a"])
+BOARD = pd.DataFrame({"model": ["A"], "ndcg@10": [0.1], "ndcg@10_low": [0.05],
+                      "ndcg@10_high": [0.2], "ms_per_user": [1.0]})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda **where: plotting.intervals(FRAME, "x", **where),
+        lambda **where: plotting.lines(FRAME, "x", "y", **where),
+        lambda **where: plotting.quality_cost(BOARD, **where),
+    ],
+    ids=["intervals", "lines", "quality_cost"],
+)
+def test_axes_that_are_given_are_drawn_on_and_else_the_current_ones(draw):
+    given, current = plt.figure().subplots(2)
+    plt.sca(current)
+    assert draw(ax=given) is given and given.has_data() and not current.has_data()
+    assert draw() is current and current.has_data()
+
+
+def test_a_line_at_zero_is_drawn_where_it_is_asked_for(axes):
+    n_lines = []
+    for zero in (False, True):
+        axes.clear()
+        plotting.intervals(FRAME, "x", zero=zero, ax=axes)
+        n_lines.append(sum(list(line.get_xdata()) == [0, 0] for line in axes.get_lines()))
+    assert n_lines == [0, 1]
+
+
+def test_one_column_needs_no_legend_and_several_do(axes):
+    plotting.lines(FRAME, "across", "up", ax=axes)
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["mean", "low", "high"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("across", "up")
+    axes.clear()
+    plotting.lines(FRAME[["mean"]], "across", "up", ax=axes)
+    assert axes.get_legend() is None and axes.get_xscale() == "linear"

@@ -42,6 +42,15 @@ def test_each_loss_is_its_definition():
     assert margin_mse(SCORES, TEACHER).item() == pytest.approx(np.mean(margins))
 
 
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_a_temperature_softens_student_and_teacher_alike(temperature):
+    s, t = ((tensor / temperature).tolist() for tensor in (SCORES, TEACHER))
+    rows = [(softmax(t[a])[i], softmax(s[a])[i]) for a in range(3) for i in range(5)]
+    expected = -sum(target * math.log(student) for target, student in rows) / 3
+    loss = distillation_loss(SCORES, TEACHER, temperature)
+    assert loss.item() == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("loss", [pairwise_loss, listwise_loss])
 def test_the_level_of_a_list_is_free_where_only_its_order_counts(loss):
     levels = torch.tensor([[3.0], [-40.0], [700.0]])

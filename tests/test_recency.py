@@ -1,5 +1,7 @@
 """Ages of likes, and a popularity that forgets, against a plain loop on real ratings."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,6 +45,15 @@ def test_ages_stand_in_the_order_of_the_matrix(films):
     own = ratings[ratings["user_id"] == user].set_index("item_id")["timestamp"]
     times = own.loc[split.item_ids[split.train.indices[start:stop]]].to_numpy()
     np.testing.assert_allclose(np.diff(ages[start:stop]), -np.diff(times) / YEAR, atol=1e-9)
+
+
+def test_an_item_that_nobody_liked_yet_has_a_place_too(films):
+    ratings, split = films
+    train = split.train.tolil()
+    train[:, -3:] = 0
+    cut = replace(split, train=train.tocsr())
+    found = fading_popularity(cut, ratings)
+    assert found.shape == split.item_ids.shape and (found[-3:] == 0).all()
 
 
 def test_bad_input_is_refused(films):

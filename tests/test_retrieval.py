@@ -170,6 +170,16 @@ def test_the_same_items_give_the_same_index_which_can_be_kept(kind, tmp_path):
         FaissIndex.load(tmp_path / "a")
 
 
+def test_another_seed_makes_other_clusters():
+    items, users = clustered(1500), clustered(40, seed=1)
+    found = [
+        FaissIndex(items, "ivf", effort=1, lists=30, seed=seed).propose(users, 200)[0]
+        for seed in (0, 1, 1)
+    ]
+    np.testing.assert_array_equal(found[1], found[2])
+    assert (found[0] != found[1]).mean() > 0.1  # other clusters hold other items
+
+
 def test_few_items_make_a_small_index():
     for kind in ("flat", "hnsw", "ivf"):
         assert_exact(normal(3, 5), normal(1, 5), 2, index=FaissIndex(normal(1, 5), kind))

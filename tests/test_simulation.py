@@ -158,6 +158,17 @@ def test_pictures_arrive_as_planned():
     assert fresh.stock[fresh.best()].all()
 
 
+def test_new_are_the_arrivals_of_the_last_days_today_among_them():
+    shop = Shop(small_pictures(), 2, seed=7, new_per_day=3, n_days=5)
+    for day in range(5):
+        for n_days in (1, 2, 3):
+            first = max(day - n_days + 1, 1)  # day 0's stock is nobody's arrival
+            expected = [first <= arrival <= day for arrival in shop.arrival]
+            assert shop.new(n_days).tolist() == expected
+            assert shop.new(n_days).sum() == 3 * min(n_days, day)
+        shop.next_day()
+
+
 def test_seeds_repeat_and_differ():
     a, b, c = (Shop(small_pictures(), 20, seed) for seed in (8, 8, 9))
     assert (a.attraction == b.attraction).all()

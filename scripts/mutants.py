@@ -1,0 +1,311 @@
+"""Plant single-line faults in the package, one at a time, and see whether the tests notice.
+
+    .venv/bin/python scripts/mutants.py                         # 60 faults over all modules
+    .venv/bin/python scripts/mutants.py --n 20 --seed 3 --module losses
+    .venv/bin/python scripts/mutants.py --seed 3 --again        # those that survived, after a test
+
+A copy of the tree is changed, never the tree itself, and it has a copy of the cache. Each fault
+meets its module's own tests (`OWN_TESTS`) up to the first that fails; one that makes them take over
+three times as long as usual counts as caught. Every module is drawn equally often, in it every kind
+of fault equally often. Results are kept in `_build/mutants/`, so that a run that was interrupted
+goes on where it stopped, and faults of a module that has changed since are planted anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import hashlib
+import importlib
+import json
+import math
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import zip_longest
+from pathlib import Path
+
+try:
+    from scripts.faults import Fault, faults
+except ModuleNotFoundError:  # run as a script
+    from faults import Fault, faults
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "recsys_tutorial"
+# The tests of a module bear its name; these share a file.
+OWN_TESTS = {
+    "_archives": ["datasets"],
+    "_clipart": ["clipart"],
+    "_loss_checks": ["losses"],
+    "_movielens_formats": ["datasets"],
+    "_score_losses": ["losses"],
+    "_tables": ["datasets", "cleaning"],
+    "checkpoints": ["training"],
+    "embedding_cache": ["encoders"],
+    "encoding": ["encoders"],
+    "hard_negatives": ["sampling", "two_tower"],
+    "monitoring": ["training"],
+    "online_learning": ["bandits", "shop_runs"],
+    "onnx_weights": ["pretrained"],
+    "pictures": ["encoders", "clipart"],
+    "shop_logs": ["shop_runs"],
+    "shop_policies": ["bandits", "shop_runs"],
+    "simulation": ["simulation", "shop_runs"],
+    "weight_files": ["pretrained"],
+    "weight_sources": ["pretrained"],
+    "models/bpr": ["matrix_factorization"],
+    "models/implicit_als": ["matrix_factorization"],
+    "models/pair_layout": ["cross_encoder"],
+    "models/sgd": ["matrix_factorization"],
+    "models/towers": ["two_tower"],
+}
+# Lines, by their beginnings, in which a fault changes no result, with the reason.
+EQUIVALENT = {
+    "_BLOCK": "how much is taken at a time, not what comes out",
+    "_USERS": "the same: users at a time",
+    "_PIECE": "the same: bytes at a time",
+    "_PADDING": "the same: which rows share a block",
+    "_MANY_SHARDS": "when files are merged, not what is in them",
+    "_MARGIN": "candidates beyond the needed, to take fewer rounds",
+    "with torch.no_grad()": "memory, not values",
+}
+# Seconds added to three times the usual: another job may take the cores meanwhile.
+SLOWEST = 60
+# Imported once, before the tests of a fault are forked off: this takes longer than most of them.
+HEAVY = ["torch", "scipy.sparse", "pandas", "sklearn", "transformers", "timm", "hypothesis",
+         "faiss", "matplotlib.pyplot", "accelerate"]  # fmt: skip
+PYTEST = ["-x", "-q", "-m", "not slow and not browser", "-p", "no:cacheprovider",
+          "--hypothesis-seed=0", "--hypothesis-profile=mutants"]  # fmt: skip
+
+
+def modules(root: Path = ROOT) -> list[str]:
+    """Return the names of the package's modules, "losses" or "models/bpr"."""
+    folder = root / PACKAGE
+    names = [p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.py")]
+    return sorted(name for name in names if not name.endswith("__init__"))
+
+
+def tests_of(module: str, root: Path) -> list[str]:
+    """Return the paths that pytest is given: the module itself (doctests) and its test files."""
+    names = OWN_TESTS.get(module, [module.split("/")[-1]])
+    paths = [f"tests/test_{name}.py" for name in names]
+    missing = [path for path in paths if not (root / path).is_file()]
+    if missing:
+        raise FileNotFoundError(f"{module} has no {missing[0]}: name its tests in OWN_TESTS")
+    return [f"{PACKAGE}/{module}.py", *paths]
+
+
+def diff(module: str, source: str, fault: Fault) -> str:
+    """Return the changed lines, those without first with - and those with the fault with +."""
+    old, new = source.splitlines(), fault.apply(source).splitlines()
+    while old and new and old[-1] == new[-1]:
+        old.pop(), new.pop()
+    same = next(i for i, pair in enumerate(zip_longest(old, new)) if pair[0] != pair[1])
+    lines = [f"-{line}" for line in old[same:]] + [f"+{line}" for line in new[same:]]
+    return "\n".join([f"{PACKAGE}/{module}.py:{fault.line}: {fault.kind}", *lines])
+
+
+def draw(names: list[str], n: int, seed: int, root: Path = ROOT) -> list[tuple[str, Fault]]:
+    """Return n faults: modules in turn, in a module a kind at random, of a kind one at random."""
+    pools: dict[str, list[Fault]] = {}
+    sources: dict[str, str] = {}
+    for name in names:
+        source = sources[name] = (root / PACKAGE / f"{name}.py").read_text(encoding="utf-8")
+        lines = [line.strip() for line in source.splitlines()]
+        pools[name] = [
+            fault
+            for fault in faults(source)
+            if not lines[fault.line - 1].startswith(tuple(EQUIVALENT))
+        ]
+    rng, chosen, order = random.Random(seed), [], []
+    while len(chosen) < n and any(pools.values()):
+        order = order or rng.sample(names, len(names))
+        name = order[-1]
+        if not pools[name]:
+            order.pop()
+            continue
+        kind = rng.choice(sorted({fault.kind for fault in pools[name]}))
+        fault = rng.choice([fault for fault in pools[name] if fault.kind == kind])
+        # one fault a place: two of them would ask the same question
+        pools[name] = [f for f in pools[name] if (f.start, f.end) != (fault.start, fault.end)]
+        with contextlib.suppress(SyntaxError):  # no test is needed to catch that: another one
+            ast.parse(fault.apply(sources[name]))
+            chosen.append((name, fault))
+            order.pop()
+    return chosen
+
+
+def interval(caught: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share."""
+    z, share = 1.96, caught / n
+    middle = share + z * z / (2 * n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
+
+
+def copy_tree(target: Path, root: Path = ROOT) -> None:
+    """Copy what git knows or would know of the tree, and the cache, which faults may spoil."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=root, check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, listed.split("\0")):
+        if (root / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, target / name)
+
+
+def _child(folder: str, paths: list[str], log: str) -> None:
+    if hasattr(os, "setsid"):
+        os.setsid()  # so that a test's children end with it
+    sys.stdout = sys.stderr = open(log, "w", encoding="utf-8")  # noqa: SIM115, until the end
+    os.dup2(sys.stdout.fileno(), 1)
+    os.dup2(sys.stdout.fileno(), 2)
+    os.chdir(folder)
+    sys.path[:] = [folder, *(p for p in sys.path if p not in ("", str(Path(__file__).parent)))]
+    for name in [n for n in sys.modules if n.split(".")[0] in (PACKAGE, "scripts", "tests")]:
+        del sys.modules[name]
+    os.environ["PYTHONPATH"] = folder
+    sys.dont_write_bytecode = True  # two faults within a second would share a stale .pyc
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    import hypothesis
+    import pytest
+
+    # A failing example is all that is asked for: it need not be the smallest.
+    phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
+    hypothesis.settings.register_profile("mutants", phases=phases, database=None)
+    code = pytest.main([*PYTEST, *paths])
+    sys.stdout.flush()
+    os._exit(int(code))
+
+
+def run_tests(folder: Path, paths: list[str], limit: float) -> tuple[str, float]:
+    """Run pytest in a process of its own; return "passed", "failed" or "timeout", and seconds."""
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
+    arguments = (str(folder), paths, str(folder / "mutants.log"))
+    process = context.Process(target=_child, args=arguments)
+    start = time.monotonic()
+    process.start()
+    process.join(limit)
+    outcome = "timeout"
+    if process.exitcode is not None:
+        outcome = "failed" if process.exitcode else "passed"
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.join()
+    return outcome, time.monotonic() - start
+
+
+class Results:
+    """What came of each fault, a JSON line each, kept between runs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        self.known = {entry["key"]: entry for entry in map(json.loads, text.splitlines())}
+
+    def add(self, **entry) -> None:
+        """Keep one, at once."""
+        self.known[entry["key"]] = entry
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def plant(chosen: list[tuple[str, Fault]], results: Results, again: bool, root: Path) -> list[dict]:
+    """Test every fault that has no result yet (`again`: or that survived); return all results."""
+    entries, normal = [], {}
+    with tempfile.TemporaryDirectory(prefix="mutants-") as name:
+        folder = Path(name) / "tree"
+        copy_tree(folder, root)
+        os.environ["RECSYS_TUTORIAL_CACHE"] = copy_cache(Path(name) / "cache")
+        for number, (module, fault) in enumerate(chosen, start=1):
+            path = folder / PACKAGE / f"{module}.py"
+            source = path.read_text(encoding="utf-8")
+            change = diff(module, source, fault)
+            key = hashlib.sha256((source + change).encode()).hexdigest()[:16]
+            entry = results.known.get(key)
+            if entry is None or (again and entry["outcome"] == "survived"):
+                tests = tests_of(module, root)
+                if str(tests) not in normal:  # also a check that the tests are green
+                    outcome, normal[str(tests)] = run_tests(folder, tests, 1800)
+                    if outcome != "passed":
+                        log = (folder / "mutants.log").read_text(encoding="utf-8")
+                        raise SystemExit(f"{log[-3000:]}\n{tests} fail without a fault")
+                path.write_text(fault.apply(source), encoding="utf-8")
+                try:
+                    outcome, seconds = run_tests(folder, tests, 3 * normal[str(tests)] + SLOWEST)
+                finally:
+                    path.write_text(source, encoding="utf-8")
+                outcome = {"passed": "survived", "failed": "caught"}.get(outcome, "caught, timeout")
+                results.add(key=key, outcome=outcome, seconds=round(seconds, 1), change=change)
+                entry = results.known[key]
+            print(f"{number}/{len(chosen)} {entry['outcome']} in {entry['seconds']:.0f} s: "
+                  f"{entry['change'].splitlines()[0]}", flush=True)  # fmt: skip
+            entries.append(entry)
+    return entries
+
+
+def copy_cache(target: Path) -> str:
+    """Copy the folder of downloaded weights and features, if there is one; return its path."""
+    from pooch import os_cache
+
+    cache = os.environ.get("RECSYS_TUTORIAL_CACHE") or os_cache(PACKAGE)
+    if Path(cache).is_dir():
+        shutil.copytree(cache, target)
+    return str(target)
+
+
+def report(entries: list[dict]) -> str:
+    """Return the survivors and the share that was caught."""
+    survivors = [entry for entry in entries if entry["outcome"] == "survived"]
+    n, caught = len(entries), len(entries) - len(survivors)
+    low, high = interval(caught, n)
+    lines = [f"\n{entry['change']}" for entry in survivors]
+    slow = sum(entry["outcome"] == "caught, timeout" for entry in entries)
+    lines.append(
+        f"\n{caught} of {n} faults caught, {slow} of them by time: {caught / n:.0%}, "
+        f"95 % interval {low:.0%} to {high:.0%}; {sum(e['seconds'] for e in entries):.0f} s"
+    )
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
+    """Plant faults and say which survived."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=60, help="faults to plant")
+    parser.add_argument("--seed", type=int, default=0, help="another seed is another sample")
+    parser.add_argument("--module", default="", help="only modules whose name contains this")
+    parser.add_argument("--skip", default="", help="modules to leave out, by commas")
+    parser.add_argument("--again", action="store_true", help="plant survivors again")
+    parser.add_argument("--list", action="store_true", help="show the sample, plant nothing")
+    options = parser.parse_args(argv)
+    skipped = options.skip.split(",")
+    names = [m for m in modules(root) if options.module in m and m not in skipped]
+    chosen = draw(names, options.n, options.seed, root)
+    if not chosen:
+        parser.error(f"no fault can be planted in a module with {options.module!r} in its name")
+    if options.list:
+        for module, fault in chosen:
+            source = (root / PACKAGE / f"{module}.py").read_text(encoding="utf-8")
+            print(diff(module, source, fault), end="\n\n")
+        return 0
+    for name in HEAVY:
+        importlib.import_module(name)
+    results = Results(root / "_build" / "mutants" / f"seed{options.seed}.jsonl")
+    print(report(plant(chosen, results, options.again, root)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

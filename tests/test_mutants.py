@@ -1,0 +1,175 @@
+"""Planted faults: which are found in a text, which are left alone, and what tests make of them."""
+
+import ast
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from scripts import mutants
+from scripts.faults import faults
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def planted(source):
+    """{kind: the texts with such a fault}."""
+    found = {}
+    for fault in faults(source):
+        found.setdefault(fault.kind, set()).add(fault.apply(source))
+    return found
+
+
+@pytest.mark.parametrize(
+    "source, kind, expected",
+    [
+        ("a + b", "term forgotten", {"(a)", "(b)"}),
+        ("a - b", "term forgotten", {"(a)"}),
+        ("a - b", "arithmetic", {"a + b"}),
+        ("x @ w.T", "axis", {"x @ w"}),
+        ("x.sum(axis=0)", "axis", {"x.sum(axis=1)"}),
+        ("x.sum(axis=1)", "function", {"x.mean(axis=1)"}),
+        ("a <= b < c", "comparison", {"a < b < c", "a <= b <= c"}),
+        ("a not in b", "comparison", {"a in b"}),
+        ("a and b and c", "condition dropped", {"(b and c)", "(a and c)", "(a and b)"}),
+        ("u = v if w else x", "condition negated", {"u = v if not (w) else x"}),
+        ("if not w: f()", "condition negated", {"if (w): f()"}),
+        ("m[~k] = 1", "mask negated", {"m[(k)] = 1"}),
+        ("y = -x", "sign", {"y = (x)"}),
+        ("y = x[1:]", "off by one", {"y = x[2:]"}),
+        ("y = 0.5 * x", "constant", {"y = 1.0 * x"}),
+        ("f(a, k=b)", "argument dropped", {"f(a)"}),
+        ("x += y", "statement forgotten", {"pass"}),
+        ("x += y", "arithmetic", {"x -= y"}),
+        ("def f(x, k=3):\n    return x", "argument ignored",
+         {"def f(x, k=3):\n    k = 3\n    return x"}),
+        ('def f(x, *, k=None):\n    "What."\n    return x', "argument ignored",
+         {'def f(x, *, k=None):\n    "What."\n    k = None\n    return x'}),
+        ("é = 'é'; y = -x", "sign", {"é = 'é'; y = (x)"}),  # places are counted in bytes
+    ],
+)  # fmt: skip
+def test_a_fault_of_each_kind(source, kind, expected):
+    assert planted(source)[kind] == expected
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        '"A docstring with 1 + 1."',
+        'raise ValueError(f"{a + 1} is not {b}")',
+        '__all__ = ["max"]',
+        "if TYPE_CHECKING:\n    x = 1",
+        "x: Literal[1]",
+        "@dataclass(frozen=True)\nclass A:\n    x: int",
+        'warnings.warn(f"{a}" + "b", stacklevel=2)',
+        "def f(k=3): ...",  # a default is a choice, no behaviour
+        "pairs = zip(a, b, strict=True)",
+    ],
+)
+def test_what_no_test_should_hold_is_left_alone(source):
+    assert [f for f in faults(source) if f.kind != "argument ignored"] == []
+
+
+def test_every_module_has_tests_and_faults():
+    names = mutants.modules(ROOT)
+    assert {"losses", "models/bpr"} <= set(names)
+    for name in names:
+        for path in mutants.tests_of(name, ROOT):
+            assert (ROOT / path).is_file()
+    with pytest.raises(FileNotFoundError, match=r"no_such has no tests/test_no_such\.py"):
+        mutants.tests_of("no_such", ROOT)
+    assert set(mutants.OWN_TESTS) <= set(names)
+
+
+def test_a_sample_is_repeatable_even_and_compiles():
+    first, again, other = (mutants.draw(mutants.modules(ROOT), 70, s, ROOT) for s in (3, 3, 4))
+    assert first == again != other
+    sources = {}
+    for name, fault in first:
+        sources[name] = (ROOT / "recsys_tutorial" / f"{name}.py").read_text("utf-8")
+        changed = fault.apply(sources[name])
+        assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(sources[name])), fault
+        shown = mutants.diff(name, sources[name], fault).splitlines()
+        assert shown[0].startswith(f"recsys_tutorial/{name}.py:")
+        assert {line[0] for line in shown[1:]} <= set("+-")
+    counts = [sum(name == module for name, _ in first) for module in mutants.modules(ROOT)]
+    assert min(counts) >= 1 and max(counts) <= 3  # 70 over all modules
+
+
+def test_the_interval_is_wilsons():
+    from scipy.stats import binomtest
+
+    for caught, n in ((0, 5), (52, 60), (110, 110)):
+        exact = binomtest(caught, n).proportion_ci(method="wilson")
+        assert mutants.interval(caught, n) == pytest.approx((exact.low, exact.high), abs=1e-4)
+
+
+MODULE = """
+def double(x, times=2):
+    while x < 0:
+        x += 1
+    return times * x
+
+
+def unseen(x):
+    return x + 3
+"""
+TESTS = """
+from recsys_tutorial.small import double
+
+
+def test_double():
+    assert double(-3) == 0 and double(4) == 8 and double(4, times=3) == 12
+"""
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    os.environ["RECSYS_TUTORIAL_CACHE"] = str(tmp_path / "no cache")
+    monkeypatch.setattr(mutants, "HEAVY", [])
+    root = tmp_path / "tree"
+    files = {"recsys_tutorial/__init__.py": "", "recsys_tutorial/small.py": MODULE,
+             "tests/test_small.py": TESTS, "tests/__init__.py": "", ".gitignore": "_build/\n",
+             "pytest.ini": "[pytest]\nmarkers =\n    slow\n    browser\n"}  # fmt: skip
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, "utf-8")
+    subprocess.run(["git", "init", "-q", str(root)], check=True)
+    return root
+
+
+def test_what_tests_notice_is_caught_and_the_rest_is_shown(tree, capsys, monkeypatch):
+    monkeypatch.setattr(mutants, "SLOWEST", 3)
+    assert mutants.main(["--n", "100"], tree) == 0
+    printed = capsys.readouterr().out
+    survivors = printed.split("\n\n", 1)[1]
+    assert "+    return (x)" in survivors and "+    return x + 4" in survivors
+    assert "times" not in survivors  # double is tested, its argument too
+    n = len(mutants.draw(["small"], 100, 0, tree))
+    assert f" of {n} faults caught" in printed and "95 % interval" in printed
+    assert "caught, timeout" in printed  # x -= 1 never ends
+    assert (tree / "recsys_tutorial/small.py").read_text("utf-8") == MODULE
+
+    with monkeypatch.context() as patch:  # results are kept
+        patch.setattr(mutants, "run_tests", lambda *_: pytest.fail("run again"))
+        mutants.main(["--n", "100"], tree)
+    assert capsys.readouterr().out.split("\n\n", 1)[1] == survivors
+
+    more = TESTS.replace("double\n", "double, unseen\n", 1) + "    assert unseen(2) == 5\n"
+    (tree / "tests/test_small.py").write_text(more, "utf-8")
+    mutants.main(["--n", "100", "--again"], tree)  # and what survived meets the new test
+    assert f"{n} of {n} faults caught" in capsys.readouterr().out
+
+
+def test_tests_that_fail_without_a_fault_are_no_measure(tree):
+    (tree / "tests/test_small.py").write_text("def test_it():\n    assert 1 == 2\n", "utf-8")
+    with pytest.raises(SystemExit, match="fail without a fault"):
+        mutants.main(["--n", "1"], tree)
+
+
+def test_no_module_of_that_name(tree, capsys):
+    with pytest.raises(SystemExit):
+        mutants.main(["--module", "large"], tree)
+    assert "no fault can be planted" in capsys.readouterr().err
