@@ -41,16 +41,21 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "recsys_tutorial"
 # The tests of a module bear its name; these share a file.
 OWN_TESTS = {
+    "_accelerators": ["precision", "training"],
     "_archives": ["datasets"],
     "_clipart": ["clipart"],
+    "_exports": ["cleaning"],
+    "_likes": ["likes"],
     "_loss_checks": ["losses"],
     "_movielens_formats": ["datasets"],
+    "_precision": ["precision"],
     "_score_losses": ["losses"],
     "_tables": ["datasets", "cleaning"],
+    "_ties": ["ties"],
+    "_times": ["cleaning"],
     "checkpoints": ["training"],
-    "embedding_cache": ["encoders"],
     "encoding": ["encoders"],
-    "hard_negatives": ["sampling", "two_tower"],
+    "hard_negatives": ["hard_negatives", "sampling", "two_tower"],
     "monitoring": ["training"],
     "online_learning": ["bandits", "shop_runs"],
     "onnx_weights": ["pretrained"],
@@ -82,7 +87,8 @@ SLOWEST = 60
 HEAVY = ["torch", "scipy.sparse", "pandas", "sklearn", "transformers", "timm", "hypothesis",
          "faiss", "matplotlib.pyplot", "accelerate"]  # fmt: skip
 PYTEST = ["-x", "-q", "-m", "not slow and not browser", "-p", "no:cacheprovider",
-          "--hypothesis-seed=0", "--hypothesis-profile=mutants"]  # fmt: skip
+          "-p", "no:playwright", "--hypothesis-seed=0",
+          "--hypothesis-profile=mutants"]  # fmt: skip
 
 
 def modules(root: Path = ROOT) -> list[str]:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from recsys_tutorial import embedding_cache
 from recsys_tutorial.embedding_cache import EmbeddingCache, content_key
+from scripts.machine_speed import limit
 from tests import cache_script
 
 ROOT = Path(__file__).parents[1]
@@ -124,7 +125,7 @@ def test_processes_may_write_at_once(tmp_path):
     for worker, path in enumerate(outputs):
         with path.open("w") as output:
             processes.append(start(folder, worker, 4, output))
-    errors = [process.communicate(timeout=300)[1] for process in processes]
+    errors = [process.communicate(timeout=limit(300))[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, "\n".join(errors)
     assert errors == [""] * 4  # no warning either
     for worker, path in enumerate(outputs):
