@@ -443,7 +443,7 @@ def test_the_years_that_are_believed_end_with_the_next():
 
 
 @pytest.mark.parametrize("unit", WRITERS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(times=st.lists(st.integers(START, END - 1), min_size=1, max_size=20))
 @example(times=[START, END - 1])
 def test_every_unit_is_recognised_between_1990_and_next_year(unit, times):
@@ -457,7 +457,7 @@ def test_every_unit_is_recognised_between_1990_and_next_year(unit, times):
     assert how == f"time in {UNITS[unit][0]}"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     dates=st.lists(st.dates(date(1990, 1, 1), date(2026, 12, 31)), min_size=1, max_size=12),
     written_as=st.sampled_from(["%d{0}%m{0}%Y", "%m{0}%d{0}%Y", "%d{0}%m{0}%y", "%y{0}%m{0}%d"]),
