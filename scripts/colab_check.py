@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from scripts.execute_notebooks import find_notebooks  # noqa: E402
-from scripts.machine_speed import limit  # noqa: E402
+from scripts.machine_speed import kernel_limits  # noqa: E402
 from scripts.set_repository import current  # noqa: E402
 from scripts.setup import python_of  # noqa: E402
 
@@ -133,7 +133,7 @@ class StandIn:
         command = [sys.executable, "-m", "pip", "--python", str(self.python), "uninstall", "-qy"]
         subprocess.run([*command, PACKAGE.replace("_", "-")], capture_output=True)
 
-    def execute(self, notebook, folder: Path, timeout: int | None = None) -> str:
+    def execute(self, notebook, folder: Path, timeout: float = CELL_TIMEOUT) -> str:
         """Run a notebook in `folder`; return the first error as text, or ""."""
         self.forget()
         env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
@@ -141,7 +141,7 @@ class StandIn:
         client = NotebookClient(
             notebook,
             kernel_name="colab",
-            timeout=timeout or limit(CELL_TIMEOUT),
+            **kernel_limits(timeout),
             allow_errors=True,
             resources={"metadata": {"path": str(folder)}},
         )

@@ -28,7 +28,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scripts.machine_speed import limit  # noqa: E402
+from scripts.machine_speed import kernel_limits  # noqa: E402
 
 CELL_TIMEOUT = 1800
 LONGEST_CELL = 60  # seconds on two idle cores; what takes longer is named
@@ -132,10 +132,13 @@ def execute(path: Path, timeout: int | None = None) -> tuple[float, float, list[
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+    limits = kernel_limits(CELL_TIMEOUT)
+    if timeout is not None:
+        limits["timeout"] = timeout
     client = NotebookClient(
         notebook,
         kernel_name="python3",
-        timeout=timeout or limit(CELL_TIMEOUT),
+        **limits,
         record_timing=False,
         coalesce_streams=True,
         resources={"metadata": {"path": str(path.parent)}},

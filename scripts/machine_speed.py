@@ -90,6 +90,19 @@ def limit(seconds: float) -> int:
     return math.ceil(seconds * factor())
 
 
+def kernel_limits(seconds: float) -> dict[str, int]:
+    """Return nbclient's limits: so many seconds for a cell, its own defaults for what is around.
+
+    Those, 60 seconds to start and 4 from a cell's end to its last output, do not know a busy
+    machine; past the second, outputs are dropped with no more than a warning.
+    """
+    return {
+        "timeout": limit(seconds),
+        "startup_timeout": limit(60),
+        "iopub_timeout": limit(4),
+    }
+
+
 def main(argv: list[str]) -> int:
     """Print the factor, or with --workload the seconds of one piece of work."""
     print(workload() if argv == ["--workload"] else f"{factor():.2f}")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.machine_speed import limit
+from scripts.machine_speed import kernel_limits
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH, DEPTH, HEADS = 96, 6, 4
@@ -221,7 +221,7 @@ def run(notebook, stand_ins: Path, cache: Path) -> None:
     }  # fmt: skip
     client = NotebookClient(
         notebook,
-        timeout=limit(SECONDS_PER_CELL),
+        **kernel_limits(SECONDS_PER_CELL),
         kernel_name="python3",
         resources={"metadata": {"path": str(cache)}},
     )

@@ -10,7 +10,7 @@ import pytest
 from nbclient import NotebookClient
 
 from recsys_tutorial import datasets
-from scripts.machine_speed import limit
+from scripts.machine_speed import kernel_limits
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ROOT / "notebooks" / "capstone" / "bring_your_own_ratings.ipynb"
@@ -31,8 +31,13 @@ def template(folder, **values):
 
 
 def run(notebook, folder):
-    client = NotebookClient(notebook, kernel_name="python3", timeout=limit(300), allow_errors=True,
-                            resources={"metadata": {"path": str(folder)}})  # fmt: skip
+    client = NotebookClient(
+        notebook,
+        kernel_name="python3",
+        allow_errors=True,
+        resources={"metadata": {"path": str(folder)}},
+        **kernel_limits(300),
+    )
     client.execute()
     outputs = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
     text = "\n".join(o.get("text", "") or o.get("data", {}).get("text/plain", "") for o in outputs)

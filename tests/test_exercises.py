@@ -8,7 +8,7 @@ import pytest
 from nbclient import NotebookClient
 
 from scripts import make_exercises
-from scripts.machine_speed import limit
+from scripts.machine_speed import kernel_limits
 
 ROOT = Path(__file__).resolve().parents[1]
 EXERCISES = sorted((ROOT / "notebooks" / "exercises").glob("*.ipynb"))
@@ -100,7 +100,7 @@ def test_every_check_fails_on_the_empty_exercise_and_says_what_to_do(path):
     client = NotebookClient(
         notebook,
         kernel_name="python3",
-        timeout=limit(300),
+        **kernel_limits(300),
         allow_errors=True,
         resources={"metadata": {"path": str(path.parent)}},
     )

@@ -11,7 +11,7 @@ import nbclient
 import nbformat
 import pytest
 
-from scripts.machine_speed import limit
+from scripts.machine_speed import kernel_limits, limit
 from tests.nbval_tolerance import difference, tolerance_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -174,7 +174,7 @@ def executed():
     notebook.cells = [nbformat.v4.new_code_cell(source) for source in CELLS.values()]
     cell(notebook, "wide").metadata["tags"] = ["rtol=1e-3"]
     cell(notebook, "ignored").metadata["tags"] = ["nbval-ignore-output"]
-    nbclient.NotebookClient(notebook, kernel_name="python3", timeout=limit(120)).execute()
+    nbclient.NotebookClient(notebook, kernel_name="python3", **kernel_limits(120)).execute()
     return notebook
 
 

@@ -5,7 +5,7 @@ import pytest
 from nbclient import NotebookClient
 
 from scripts import new_chapter
-from scripts.machine_speed import limit
+from scripts.machine_speed import kernel_limits
 from tests import test_notebooks
 
 
@@ -15,7 +15,7 @@ def test_the_template_runs_and_has_the_form_of_a_chapter(tmp_path):
     notebook = nbformat.read(path, as_version=4)
     assert notebook.cells[0].source.startswith("# 12. A title: and more\n\n[Open in Colab](")
     assert "{" + "number}" not in path.read_text("utf-8")
-    client = NotebookClient(notebook, kernel_name="python3", timeout=limit(120),
+    client = NotebookClient(notebook, kernel_name="python3", **kernel_limits(120),
                             resources={"metadata": {"path": str(tmp_path)}})  # fmt: skip
     client.execute()
     nbformat.write(notebook, path)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbclient
 import pytest
 
 from scripts import machine_speed, run_tests
@@ -152,14 +153,41 @@ def test_stages_get_the_factor(monkeypatch, capfd):
 UNSCALED = {"tests/test_execute_notebooks.py": 1, "scripts/setup.py": 1}
 
 
+def sources():
+    """(name, every node) of each test and script."""
+    for path in sorted([*ROOT.glob("tests/*.py"), *ROOT.glob("scripts/*.py")]):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        yield path.relative_to(ROOT).as_posix(), list(ast.walk(tree))
+
+
 def test_no_limit_is_a_bare_number():
     """A `timeout=60` in a test or a script is red on a slow machine; `timeout=limit(60)` is not."""
     found = {}
-    for path in sorted([*ROOT.glob("tests/*.py"), *ROOT.glob("scripts/*.py")]):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.keyword) or node.arg != "timeout":
-                continue
-            if isinstance(node.value, ast.Constant) and node.value.value is not None:
-                name = path.relative_to(ROOT).as_posix()
-                found[name] = found.get(name, 0) + 1
+    for name, nodes in sources():
+        given = [n.value for n in nodes if isinstance(n, ast.keyword) and n.arg == "timeout"]
+        n_bare = sum(isinstance(v, ast.Constant) and v.value is not None for v in given)
+        if n_bare:
+            found[name] = n_bare
     assert found == UNSCALED
+
+
+def test_no_kernel_is_given_nbclient_s_own_limits():
+    names = set()
+    for name, nodes in sources():
+        for node in nodes:
+            called = isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1]
+            if called == "NotebookClient":
+                names.add(name)
+                assert any(keyword.arg is None for keyword in node.keywords), name
+    assert {"scripts/execute_notebooks.py", "tests/test_nbval.py"} <= names
+
+
+def test_a_kernel_s_limits_are_nbclient_s_names_and_defaults(monkeypatch):
+    monkeypatch.setenv(machine_speed.VARIABLE, "1")
+    limits = machine_speed.kernel_limits(90)
+    assert limits.pop("timeout") == 90
+    assert limits == {name: getattr(nbclient.NotebookClient, name).default_value for name in limits}
+    monkeypatch.setenv(machine_speed.VARIABLE, "3")
+    assert machine_speed.kernel_limits(90) == {
+        "timeout": 270, "startup_timeout": 180, "iopub_timeout": 12
+    }  # fmt: skip
