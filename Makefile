@@ -39,7 +39,8 @@ help:
 	@echo "make colab-check           run each notebook as Colab would, NOTEBOOK= as above"
 	@echo "make lint                  ruff and codespell, in seconds; make fix mends what ruff can"
 	@echo "make newest                the tests with the newest versions, and which are not the pinned"
-	@echo "make portability           every notebook under disturbed last bits and other kernels"
+	@echo "make portability           every notebook under disturbed last bits and other kernels;"
+	@echo "                           RUNS=\"shake --only 06 09\" for a part: alone it takes hours"
 	@echo "make bench                 time the package against its peers; BENCH=metrics for one file"
 	@echo "make mutants               plant faults one at a time: do the tests notice? N= SEED= MODULE="
 	@echo "make set-repository URL=https://github.com/OWNER/NAME   after a fork: every link follows"
@@ -89,7 +90,7 @@ newest: python
 
 portability: python
 	@$(SETUP) --weights required
-	@"$(RUN)" scripts/portability.py
+	@"$(RUN)" scripts/portability.py $(RUNS)
 
 bench: python
 	@$(SETUP) --extras dev,book,bench --weights required

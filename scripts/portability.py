@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -105,7 +106,11 @@ def fresh_cache(folder: Path, env: dict[str, str]) -> Path:
     """Return a cache that has the weights and no vectors: those are computed the run's own way."""
     cache = folder / "cache"
     cache.mkdir()
-    (cache / "weights").symlink_to(Path(env["RECSYS_TUTORIAL_CACHE"]) / "weights")
+    weights = Path(env["RECSYS_TUTORIAL_CACHE"]) / "weights"
+    try:
+        (cache / "weights").symlink_to(weights)
+    except OSError:  # Windows allows links to administrators alone
+        shutil.copytree(weights, cache / "weights")
     return cache
 
 
