@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
+from recsys_tutorial._ties import column_key
 from recsys_tutorial.datasets import load_movielens
 from recsys_tutorial.evaluation import compare, evaluate, rank
 from recsys_tutorial.models import EASE, ItemKNN, Popularity, baselines
@@ -54,11 +55,14 @@ def test_popularity_counts_likes():
 
 
 def dense_neighbours(similarity, k):
-    """Per item i (a column) keep its k most similar others j, lower j first among equals."""
+    """Per item i (a column) keep its k most similar others j, equals in `rank`'s order."""
     kept = np.zeros_like(similarity)
+    liked = similarity.diagonal() > 0  # the others have no neighbours, and no place in the order
+    key = np.zeros(len(similarity))
+    key[liked] = column_key(int(liked.sum())).argsort().argsort()
     for i in range(len(similarity)):
         others = [j for j in range(len(similarity)) if j != i and similarity[j, i] > 0]
-        for j in sorted(others, key=lambda j: (-similarity[j, i], j))[:k]:
+        for j in sorted(others, key=lambda j: (-similarity[j, i], key[j]))[:k]:
             kept[j, i] = similarity[j, i]
     return kept
 
