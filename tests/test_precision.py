@@ -405,7 +405,7 @@ def test_a_resumed_run_knows_its_scale(tmp_path, precision):
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("negatives", ["all", "in_batch"])
 def test_two_towers_with_users_who_show_nothing(negatives, precision):
-    """Half the histories are empty: vectors of zeros, whose length nothing may be divided by."""
+    """Some histories are empty: vectors of zeros, whose length nothing may be divided by."""
     rng = np.random.default_rng(0)
     kind = rng.integers(2, size=24)
     fits = kind == rng.integers(2, size=(40, 1))
