@@ -173,10 +173,11 @@ def pytest_configure(config):
     # The class itself cannot be replaced by a subclass: nbval's own methods call
     # super(IPyNbCell, self) and would then look one class too far down.
     nbval.plugin.IPyNbCell.compare_outputs = compare_outputs
-    if config.option.nbval and not hasattr(config, "workerinput"):  # workers inherit both
-        os.environ.setdefault(VARIABLE, str(factor()))
-        option = config.option
-        option.nbval_kernel_startup_timeout = limit(int(option.nbval_kernel_startup_timeout))
+    option = config.option
+    if option.nbval:
+        os.environ.setdefault(VARIABLE, str(factor()))  # for the workers, which need not measure
+        given = int(option.nbval_kernel_startup_timeout)
+        option.nbval_kernel_startup_timeout = max(given, limit(60))
 
 
 def pytest_collection_modifyitems(items):
