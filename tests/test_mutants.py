@@ -3,6 +3,7 @@
 import ast
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,10 +126,7 @@ def test_double():
 
 
 @pytest.fixture
-def tree(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "environ", os.environ.copy())
-    os.environ["RECSYS_TUTORIAL_CACHE"] = str(tmp_path / "no cache")
-    monkeypatch.setattr(mutants, "HEAVY", [])
+def tree(tmp_path):
     root = tmp_path / "tree"
     files = {"recsys_tutorial/__init__.py": "", "recsys_tutorial/small.py": MODULE,
              "tests/test_small.py": TESTS, "tests/__init__.py": "", ".gitignore": "_build/\n",
@@ -140,33 +138,42 @@ def tree(tmp_path, monkeypatch):
     return root
 
 
-def test_what_tests_notice_is_caught_and_the_rest_is_shown(tree, capsys, monkeypatch):
-    monkeypatch.setattr(mutants, "SLOWEST", 3)
-    assert mutants.main(["--n", "100"], tree) == 0
-    printed = capsys.readouterr().out
-    survivors = printed.split("\n\n", 1)[1]
+def plant(tree, *options):
+    """Run the tool in a process of its own: pytest inside pytest shares its plugins' state."""
+    code = (
+        "import sys; from pathlib import Path; from scripts import mutants\n"
+        "mutants.HEAVY, mutants.SLOWEST = ['pytest', 'hypothesis'], 3\n"
+        "sys.exit(mutants.main(sys.argv[2:], Path(sys.argv[1])))"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "RECSYS_TUTORIAL_CACHE": str(tree / "none")}
+    # of the plugins only the one whose options are given, since each fault loads them anew
+    env |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "_hypothesis_pytestplugin"}
+    command = [sys.executable, "-c", code, str(tree), *options]
+    return subprocess.run(command, env=env, capture_output=True, text=True)
+
+
+def test_what_tests_notice_is_caught_and_the_rest_is_shown(tree):
+    done = plant(tree, "--n", "100")
+    assert done.returncode == 0, done.stderr
+    survivors = done.stdout.split("\n\n", 1)[1]
     assert "+    return (x)" in survivors and "+    return x + 4" in survivors
     assert "times" not in survivors  # double is tested, its argument too
     n = len(mutants.draw(["small"], 100, 0, tree))
-    assert f" of {n} faults caught" in printed and "95 % interval" in printed
-    assert "caught, timeout" in printed  # x -= 1 never ends
+    assert f" of {n} faults caught" in survivors and "95 % interval" in survivors
+    assert "caught, timeout" in done.stdout  # x -= 1 never ends
     assert (tree / "recsys_tutorial/small.py").read_text("utf-8") == MODULE
 
-    with monkeypatch.context() as patch:  # results are kept
-        patch.setattr(mutants, "run_tests", lambda *_: pytest.fail("run again"))
-        mutants.main(["--n", "100"], tree)
-    assert capsys.readouterr().out.split("\n\n", 1)[1] == survivors
+    # Results are kept: with tests that would all fail, nothing is planted again.
+    path = tree / "tests/test_small.py"
+    path.write_text("def test_it():\n    assert 1 == 2\n", "utf-8")
+    assert plant(tree, "--n", "100").stdout == done.stdout
+    broken = plant(tree, "--n", "100", "--again")
+    assert broken.returncode and "fail without a fault" in broken.stderr
 
+    # What survived meets a new test.
     more = TESTS.replace("double\n", "double, unseen\n", 1) + "    assert unseen(2) == 5\n"
-    (tree / "tests/test_small.py").write_text(more, "utf-8")
-    mutants.main(["--n", "100", "--again"], tree)  # and what survived meets the new test
-    assert f"{n} of {n} faults caught" in capsys.readouterr().out
-
-
-def test_tests_that_fail_without_a_fault_are_no_measure(tree):
-    (tree / "tests/test_small.py").write_text("def test_it():\n    assert 1 == 2\n", "utf-8")
-    with pytest.raises(SystemExit, match="fail without a fault"):
-        mutants.main(["--n", "1"], tree)
+    path.write_text(more, "utf-8")
+    assert f"{n} of {n} faults caught" in plant(tree, "--n", "100", "--again").stdout
 
 
 def test_no_module_of_that_name(tree, capsys):

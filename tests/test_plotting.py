@@ -55,7 +55,7 @@ def test_quality_cost_names_every_model_with_a_cost(axes):
     assert {t.get_text() for t in axes.texts} == {"A", "B"}
     assert set(table.columns) <= set(leaderboard.COLUMNS)
     (bars,) = axes.containers
-    x, y = bars.lines[0].get_data()
+    x, y = np.array(bars.lines[0].get_data(), dtype=float)
     np.testing.assert_allclose(x, [1e-4, 2.0])  # no cost has no place on a log scale
     np.testing.assert_allclose(y, [0.1, 0.2])
     ends = [segment[:, 1] for segment in bars.lines[2][0].get_segments()]

@@ -69,6 +69,7 @@ from scripts.shake import install
 shaker = install(seed=3)
 import numpy as np
 import torch
+from scipy import sparse
 from recsys_tutorial import metrics
 torch.manual_seed(0)
 u = torch.randn(50, 40, dtype=torch.float64, requires_grad=True)
@@ -77,7 +78,8 @@ products = [u @ v for _ in range(2)]
 gradients = [torch.autograd.grad((u @ v).tanh().sum(), u)[0] for _ in range(2)]
 whole = torch.ones(3, 3) @ torch.ones(3, 3)
 by_torch = shaker.n_shaken
-ndcg = [metrics.ndcg_at_k(np.arange(60).reshape(6, 10), np.eye(6, 60, 3), 10) for _ in range(9)]
+ranked, relevant = np.arange(60).reshape(6, 10), sparse.csr_matrix(np.eye(6, 60, 3))
+ndcg = [metrics.ndcg_at_k(ranked, relevant, 10) for _ in range(9)]
 print(json.dumps({{
     "products": float((products[0] - products[1]).abs().max()),
     "gradients": float((gradients[0] - gradients[1]).abs().max()),
