@@ -321,7 +321,8 @@ def _load_vit(folder: Path, size: tuple[int, int]) -> nn.Module:
             pretrained=False,
             pretrained_cfg=config.get("pretrained_cfg"),
             num_classes=0,
-            img_size=size,
+            # timm's own refusal of 0 names no size that fits; ours, below, does.
+            img_size=tuple(max(1, side) for side in size),
             **config.get("model_args", {}),
         )
 
