@@ -136,7 +136,7 @@ def test_the_run_says_its_factor_and_scales_every_limit(monkeypatch, capsys):
         command = plan[stage][-1]
         assert command[command.index("--timeout") + 1] == "1800"
     command = plan["notebooks"][0]
-    assert command[command.index("--nbval-cell-timeout") + 1] == "900"
+    assert command[command.index("--nbval-cell-timeout") + 1] == "2700"
 
 
 def test_stages_get_the_factor(monkeypatch, capfd):
