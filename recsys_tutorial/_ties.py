@@ -2,7 +2,7 @@
 
 Item ids and columns are no neutral order: low ones are older, better known films. On MovieLens
 latest-small a model that scores everything alike had NDCG@10 0.022 when ties went to the lower
-column, six times chance.
+column; ordered by this key it has 0.002, as random scores do within their spread.
 """
 
 from __future__ import annotations
