@@ -23,7 +23,7 @@ endif
 RUN := $(VENV)/$(BIN)
 SETUP = $(PYTHON) scripts/setup.py --venv "$(VENV)"
 # The linters have an environment of their own: seconds and 50 MB instead of minutes and 7 GB.
-LINT = $(PYTHON) scripts/setup.py --venv "$(LINT_VENV)" --only ruff,codespell && \
+LINT = $(PYTHON) scripts/setup.py --venv "$(LINT_VENV)" --only ruff,codespell,import-linter && \
 	"$(LINT_VENV)/$(BIN)" scripts/lint.py
 
 .DEFAULT_GOAL := help
@@ -37,7 +37,7 @@ help:
 	@echo "make notebooks NOTEBOOK=02 the same for those whose name contains this"
 	@echo "make slides                slides from each chapter's figures: _build/slides/"
 	@echo "make colab-check           run each notebook as Colab would, NOTEBOOK= as above"
-	@echo "make lint                  ruff and codespell, in seconds; make fix mends what ruff can"
+	@echo "make lint                  ruff, codespell, import-linter, in seconds; make fix mends what ruff can"
 	@echo "make newest                the tests with the newest versions, and which are not the pinned"
 	@echo "make portability           every notebook under disturbed last bits and other kernels;"
 	@echo "                           RUNS=\"shake --only 06 09\" for a part: alone it takes hours"

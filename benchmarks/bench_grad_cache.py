@@ -21,9 +21,9 @@ def step(kind: str) -> dict[str, float]:
     import torch
 
     from recsys_tutorial.encoders import TextEncoder
-    from recsys_tutorial.grad_cache import in_chunks
     from recsys_tutorial.leaderboard import cost
     from recsys_tutorial.losses import info_nce
+    from recsys_tutorial.training.large_batches import in_chunks
 
     with limited_threads(THREADS):
         encoder = TextEncoder(device="cpu", use_cache=False).unfreeze("all").train()

@@ -11,7 +11,7 @@ import multiprocessing
 import time
 
 from benchmarks.harness import THREADS, Row, Timing
-from recsys_tutorial.shop_runs import run_seed
+from recsys_tutorial.feedback.runs import run_seed
 
 SEEDS = range(20)
 PROMISED = 120.0  # seconds

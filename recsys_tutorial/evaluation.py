@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import sparse
 
 from recsys_tutorial import metrics
-from recsys_tutorial._ties import column_key
+from recsys_tutorial.ranking import rank
 from recsys_tutorial.splits import Holdout
 
 METRICS: dict[str, Callable] = {
@@ -81,84 +81,6 @@ class Comparison:
             f"{self.metric}: {self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}], "
             f"{self.n_users} users"
         )
-
-
-def rank(
-    scores: np.ndarray, seen: sparse.csr_matrix | None, k: int, *, first_row: int = 0
-) -> np.ndarray:
-    """The k best columns of each row, best first.
-
-    Equal scores are ordered by a fixed pseudo-random key of the column: a model that cannot tell
-    items apart ranks like chance, not like the order of the catalogue.
-
-    Parameters
-    ----------
-    scores : ndarray (n_users, n_items); -inf means "do not recommend"
-    seen : csr_matrix (n_users, n_items) or None: its stored items are left out
-    k : int, how many
-    first_row : int, what the first row is called in an error, for who ranks block after block
-
-    Returns
-    -------
-    ndarray (n_users, k), int64; -1 where a user has fewer than k items left.
-
-    Raises
-    ------
-    ValueError for a wrong shape, a nan score (it names the place) or k < 1.
-    """
-    scores = np.asarray(scores)
-    if scores.ndim != 2:
-        raise ValueError(f"scores must be (n_users, n_items), got shape {scores.shape}")
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
-    if scores.dtype.kind != "f":
-        scores = scores.astype(np.float64)
-    n_users, n_items = scores.shape
-    # A sum finds a nan without an (n_users, n_items) mask; inf - inf is looked at again.
-    with np.errstate(invalid="ignore", over="ignore"):
-        suspicious = np.isnan(scores.sum())
-    if suspicious and np.isnan(scores).any():
-        row, column = np.argwhere(np.isnan(scores))[0]
-        raise ValueError(f"the score of user row {first_row + row}, item column {column} is nan")
-    if seen is not None:
-        if seen.shape != scores.shape:
-            raise ValueError(f"scores has shape {scores.shape}, but seen has {seen.shape}")
-        seen = sparse.csr_matrix(seen)
-        scores = scores.copy()
-        scores[np.repeat(np.arange(n_users), np.diff(seen.indptr)), seen.indices] = -np.inf
-    width = min(k, n_items)
-    key = column_key(n_items)
-    if width < n_items:
-        columns = _top_columns(scores, width, key)  # (n_users, width)
-    else:
-        columns = np.broadcast_to(np.arange(n_items), scores.shape)
-    best = np.take_along_axis(scores, columns, axis=1)
-    order = np.lexsort((key[columns], -best), axis=1)  # by score, equal ones by their key
-    ranked = np.full((n_users, k), -1, dtype=np.int64)
-    ranked[:, :width] = np.where(
-        np.isneginf(np.take_along_axis(best, order, axis=1)),
-        -1,
-        np.take_along_axis(columns, order, axis=1),
-    )
-    return ranked
-
-
-def _top_columns(scores: np.ndarray, k: int, key: np.ndarray) -> np.ndarray:
-    """Columns of the k largest scores of each row; at the border those with the lower keys."""
-    n_users, n_items = scores.shape
-    border = np.partition(scores, n_items - k, axis=1)[:, n_items - k, None]  # k-th largest
-    chosen = scores >= border
-    if np.count_nonzero(chosen) > n_users * k:  # more ties at the border than places
-        surplus = np.count_nonzero(chosen, axis=1) - k
-        rows = np.flatnonzero(surplus)
-        row, column = np.nonzero(scores[rows] == border[rows])
-        order = np.lexsort((key[column], row))  # the ties, row by row
-        row, column = row[order], column[order]
-        n_tied = np.bincount(row, minlength=len(rows))
-        place = np.arange(len(row)) - np.repeat(np.cumsum(n_tied) - n_tied, n_tied)
-        late = place >= np.repeat(n_tied - surplus[rows], n_tied)
-        chosen[rows[row[late]], column[late]] = False
-    return (np.flatnonzero(chosen) % n_items).reshape(n_users, k)
 
 
 def evaluate(

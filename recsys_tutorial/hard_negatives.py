@@ -65,7 +65,7 @@ class HardNegatives:
         *,
         positives: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Item columns, int64; see `UniformNegatives.draw`. `positives` (batch,) for the margin."""
+        """Item columns, int64; see `protocols.Negatives`. `positives` (batch,) for the margin."""
         if self.items_ is None:
             raise ValueError("there is no index yet: call refresh(user_vectors, item_vectors)")
         if self.margin is not None and positives is None:
@@ -124,12 +124,8 @@ class MixedNegatives:
         *,
         positives: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Item columns, int64; see `UniformNegatives.draw` and `HardNegatives.draw`."""
-        extra = {"positives": positives}
-        drawn = [
-            s.draw(users, rng, n_negatives, **(extra if isinstance(s, HardNegatives) else {}))
-            for s in self.samplers
-        ]
+        """Item columns, int64; see `protocols.Negatives`."""
+        drawn = [s.draw(users, rng, n_negatives, positives=positives) for s in self.samplers]
         which = rng.choice(len(drawn), p=self.shares, size=drawn[0].shape)
         return np.choose(which, drawn)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recsys_tutorial.datasets import data_dir
+from recsys_tutorial._paths import data_dir
 from recsys_tutorial.evaluation import Evaluation
 
 METRICS = ("ndcg@10", "recall@20")

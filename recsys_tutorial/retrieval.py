@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from recsys_tutorial._tensor_files import load_tensors, save_tensors
 from recsys_tutorial._ties import column_key
-from recsys_tutorial.checkpoints import load_tensors, save_tensors
-from recsys_tutorial.evaluation import rank
+from recsys_tutorial.ranking import rank
 
 __all__ = ["FaissIndex", "top_k"]
 

@@ -3,8 +3,8 @@
     UniformNegatives       every other item alike
     PopularityNegatives    by popularity ** alpha: 0 uniform, 1 as in a batch of likes
 
-and in `hard_negatives` those that the present model finds hard, and mixtures. Each has
-`draw(users, rng, n_negatives)`; those with a known distribution have `log_q(users, items)` for the
+and in `hard_negatives` those that the present model finds hard, and mixtures. All draw as
+`protocols.Negatives` says; those with a known distribution have `log_q(users, items)` for the
 correction that `losses.info_nce` describes. In-batch negatives need no sampler, but batches in
 which no item is the positive of two examples: `distinct_batches`.
 """
@@ -50,17 +50,14 @@ class UniformNegatives:
         self._start = train.indptr
 
     def draw(
-        self, users: np.ndarray, rng: np.random.Generator, n_negatives: int | None = None
+        self,
+        users: np.ndarray,
+        rng: np.random.Generator,
+        n_negatives: int | None = None,
+        *,
+        positives: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Item columns, int64.
-
-        Parameters
-        ----------
-        users : ndarray (batch,), rows of `train`
-        rng : numpy Generator
-        n_negatives : None for one each, result (batch,); or int, result (batch, n_negatives),
-            drawn with replacement
-        """
+        """Item columns, int64, (batch,) or (batch, n_negatives); see `protocols.Negatives`."""
         users = repeated(users, n_negatives, len(self.n_left_))
         return self.pick(users, rng.integers(self.n_left_[users]))
 
@@ -113,9 +110,14 @@ class PopularityNegatives:
         self._keys = users * self._ends[-1] + starts - within
 
     def draw(
-        self, users: np.ndarray, rng: np.random.Generator, n_negatives: int | None = None
+        self,
+        users: np.ndarray,
+        rng: np.random.Generator,
+        n_negatives: int | None = None,
+        *,
+        positives: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Item columns, int64; see `UniformNegatives.draw`."""
+        """Item columns, int64; see `protocols.Negatives`."""
         users = repeated(users, n_negatives, len(self._left))
         r = rng.integers(self._left[users])
         place = np.searchsorted(self._keys, users * self._ends[-1] + r, side="right")

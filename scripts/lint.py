@@ -1,4 +1,4 @@
-"""Lint everything: ruff on code and notebooks, codespell on prose, code and notebooks.
+"""Lint everything: ruff on code and notebooks, codespell on prose too, import-linter on imports.
 
     .venv/bin/python scripts/lint.py            # what `make lint` runs
     .venv/bin/python scripts/lint.py --fix      # let ruff mend what it can
@@ -56,6 +56,14 @@ def main(argv: list[str] | None = None) -> int:
         [*python, "ruff", "check", *(["--fix"] if fix else [])],
         [*python, "ruff", "format", *([] if fix else ["--check"])],
         [*python, "codespell_lib"],
+        # It has no module that `python -m` runs.
+        [
+            sys.executable,
+            "-c",
+            "from importlinter.cli import lint_imports_command as run; run()",
+            "--no-logo",
+            "--no-cache",
+        ],
     ]
     codes = [subprocess.run(command, cwd=ROOT).returncode for command in commands]
     codes.append(spell_notebooks(notebook_paths()))

@@ -39,37 +39,33 @@ except ModuleNotFoundError:  # run as a script
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "recsys_tutorial"
-# The tests of a module bear its name; these share a file.
+# The tests of datasets/cleaning are tests/datasets/test_cleaning.py; a module without a file of its
+# name is tested by all of its room's, unless it is named here.
 OWN_TESTS = {
-    "_accelerators": ["precision", "training"],
-    "_archives": ["datasets"],
-    "_clipart": ["clipart"],
-    "_exports": ["cleaning"],
-    "_likes": ["likes"],
-    "_loss_checks": ["losses"],
-    "_movielens_formats": ["datasets"],
-    "_precision": ["precision"],
-    "_score_losses": ["losses"],
-    "_tables": ["datasets", "cleaning"],
-    "_ties": ["ties"],
-    "_times": ["cleaning"],
-    "checkpoints": ["training"],
-    "encoding": ["encoders"],
-    "hard_negatives": ["hard_negatives", "sampling", "two_tower"],
-    "monitoring": ["training"],
-    "online_learning": ["bandits", "shop_runs"],
-    "onnx_weights": ["pretrained"],
-    "pictures": ["encoders", "clipart"],
-    "shop_logs": ["shop_runs"],
-    "shop_policies": ["bandits", "shop_runs"],
-    "simulation": ["simulation", "shop_runs"],
-    "weight_files": ["pretrained"],
-    "weight_sources": ["pretrained"],
-    "models/bpr": ["matrix_factorization"],
-    "models/implicit_als": ["matrix_factorization"],
-    "models/pair_layout": ["cross_encoder"],
-    "models/sgd": ["matrix_factorization"],
-    "models/towers": ["two_tower"],
+    "_lazy": ["test_moved"],
+    "_paths": ["datasets/test_movielens", "datasets/test_clipart"],
+    "_tensor_files": ["training/test_loop", "test_retrieval"],
+    "datasets/_exports": ["datasets/test_cleaning"],
+    "datasets/_times": ["datasets/test_cleaning"],
+    "datasets/pictures": ["encoders/test_encoders", "datasets/test_clipart"],
+    "feedback/logs": ["feedback/test_runs"],
+    "feedback/online": ["feedback/test_bandits", "feedback/test_runs"],
+    "feedback/policies": ["feedback/test_bandits", "feedback/test_runs"],
+    "feedback/shop": ["feedback/test_shop", "feedback/test_runs"],
+    "hard_negatives": ["test_hard_negatives", "test_sampling", "models/test_two_tower"],
+    "losses/_checks": ["losses/test_losses"],
+    "losses/contrastive": ["losses/test_losses"],
+    "losses/scores": ["losses/test_losses"],
+    "models/biased_mf": ["models/test_matrix_factorization"],
+    "models/bpr": ["models/test_matrix_factorization"],
+    "models/implicit_als": ["models/test_matrix_factorization"],
+    "models/pair_layout": ["models/test_cross_encoder"],
+    "models/sgd": ["models/test_matrix_factorization"],
+    "models/towers/encoder": ["models/test_two_tower"],
+    "models/towers/history": ["models/test_two_tower"],
+    "models/towers/rows": ["models/test_two_tower"],
+    "ranking": ["test_evaluation", "test_ties", "test_reranking"],
+    "training/_accelerators": ["test_precision", "training/test_loop"],
 }
 # Lines, by their beginnings, in which a fault changes no result, with the reason.
 EQUIVALENT = {
@@ -100,9 +96,12 @@ def modules(root: Path = ROOT) -> list[str]:
 
 def tests_of(module: str, root: Path) -> list[str]:
     """Return the paths that pytest is given: the module itself (doctests) and its test files."""
-    names = OWN_TESTS.get(module, [module.split("/")[-1]])
-    paths = [f"tests/test_{name}.py" for name in names]
-    missing = [path for path in paths if not (root / path).is_file()]
+    room, _, name = module.rpartition("/")
+    own = "/".join(filter(None, [room, f"test_{name.lstrip('_')}"]))
+    paths = [f"tests/{name}.py" for name in OWN_TESTS.get(module, [own])]
+    if paths == [f"tests/{own}.py"] and room and not (root / paths[0]).is_file():
+        paths = [f"tests/{room}"]
+    missing = [path for path in paths if not (root / path).exists()]
     if missing:
         raise FileNotFoundError(f"{module} has no {missing[0]}: name its tests in OWN_TESTS")
     return [f"{PACKAGE}/{module}.py", *paths]

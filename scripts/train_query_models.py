@@ -24,12 +24,12 @@ import numpy as np
 import torch
 
 from recsys_tutorial.datasets import data_dir, load_movielens
+from recsys_tutorial.datasets.genre_queries import genre_queries, learned_films
 from recsys_tutorial.evaluation import rank
-from recsys_tutorial.genre_queries import genre_queries, learned_films
 from recsys_tutorial.losses import multinomial_loss
 from recsys_tutorial.models.cross_encoder import CrossEncoder
-from recsys_tutorial.models.last_blocks import LastBlocksTower
 from recsys_tutorial.models.pair_layout import item_texts
+from recsys_tutorial.models.towers.last_blocks import LastBlocksTower
 from recsys_tutorial.models.two_tower import TwoTower
 from recsys_tutorial.training import train
 

@@ -139,13 +139,14 @@ def _write_dat(path: Path, frame) -> None:
 
 def install(folder: str | os.PathLike) -> None:
     """Before a notebook's first cell: from here on, this process has only what stands in."""
-    from recsys_tutorial import datasets, pretrained, training
+    from recsys_tutorial import datasets, training
+    from recsys_tutorial.pretrained import finding
 
     folder = Path(folder)
 
     def find(name: str, hub: str) -> Path:
         if name not in ENCODERS:
-            raise pretrained.WeightsNotFound(f"{name!r} is not one of {', '.join(ENCODERS)}")
+            raise finding.WeightsNotFound(f"{name!r} is not one of {', '.join(ENCODERS)}")
         return folder / ENCODERS[name]
 
     load = datasets.load_movielens
@@ -168,7 +169,7 @@ def install(folder: str | os.PathLike) -> None:
     def no_network(*args, **kwargs):
         raise OSError(f"the network is out of bounds here: {args[:2]}")
 
-    pretrained._find, datasets.load_movielens, training.train = find, load_films, two_steps
+    finding.find, datasets.load_movielens, training.train = find, load_films, two_steps
     socket.getaddrinfo = no_network
 
     # Only now: what they import from `training` must be ours.

@@ -74,17 +74,17 @@ def test_what_no_test_should_hold_is_left_alone(source):
 
 def test_every_module_has_tests_and_faults():
     names = mutants.modules(ROOT)
-    assert {"losses", "models/bpr"} <= set(names)
+    assert {"losses/contrastive", "models/bpr"} <= set(names)
     for name in names:
         for path in mutants.tests_of(name, ROOT):
-            assert (ROOT / path).is_file()
+            assert (ROOT / path).exists()
     with pytest.raises(FileNotFoundError, match=r"no_such has no tests/test_no_such\.py"):
         mutants.tests_of("no_such", ROOT)
     assert set(mutants.OWN_TESTS) <= set(names)
 
 
 def test_a_sample_is_repeatable_even_and_compiles():
-    first, again, other = (mutants.draw(mutants.modules(ROOT), 70, s, ROOT) for s in (3, 3, 4))
+    first, again, other = (mutants.draw(mutants.modules(ROOT), 80, s, ROOT) for s in (3, 3, 4))
     assert first == again != other
     sources = {}
     for name, fault in first:
@@ -94,8 +94,12 @@ def test_a_sample_is_repeatable_even_and_compiles():
         shown = mutants.diff(name, sources[name], fault).splitlines()
         assert shown[0].startswith(f"recsys_tutorial/{name}.py:")
         assert {line[0] for line in shown[1:]} <= set("+-")
-    counts = [sum(name == module for name, _ in first) for module in mutants.modules(ROOT)]
-    assert min(counts) >= 1 and max(counts) <= 3  # 70 over all modules
+    counts = [
+        sum(name == module for name, _ in first)
+        for module in mutants.modules(ROOT)
+        if module != "protocols"  # promises: there is nothing in it to break
+    ]
+    assert min(counts) >= 1 and max(counts) <= 3  # 80 over all modules
 
 
 def test_the_interval_is_wilsons():

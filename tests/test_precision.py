@@ -14,15 +14,16 @@ from accelerate.state import AcceleratorState
 from scipy import sparse
 from torch import nn
 
-from recsys_tutorial import losses, ranking_losses
-from recsys_tutorial._accelerators import chosen_precision
-from recsys_tutorial.checkpoints import load_tensors
-from recsys_tutorial.grad_cache import in_chunks
+from recsys_tutorial import losses
+from recsys_tutorial._tensor_files import load_tensors
 from recsys_tutorial.losses import info_nce
-from recsys_tutorial.models.fusion import FusionTower
+from recsys_tutorial.losses import lists as ranking_losses
 from recsys_tutorial.models.interaction import PairAttention, TargetAttention, late_interaction
+from recsys_tutorial.models.towers.fusion import FusionTower
 from recsys_tutorial.models.two_tower import FeatureTower, HistoryTower, IdTower, TwoTower
 from recsys_tutorial.training import train
+from recsys_tutorial.training._accelerators import chosen_precision
+from recsys_tutorial.training.large_batches import in_chunks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 HALVES = [torch.bfloat16, torch.float16]
@@ -120,7 +121,7 @@ def test_losses_of_float64_stay_float64(name):
     assert value != in_float32.double()  # a guard: float32 would show
 
 
-@pytest.mark.parametrize("name", ["losses", "_score_losses", "ranking_losses"])
+@pytest.mark.parametrize("name", ["losses.contrastive", "losses.scores", "losses.lists"])
 def test_no_loss_is_forgotten(name):
     """Each public loss is decorated, and its example is still run."""
     module = importlib.import_module(f"recsys_tutorial.{name}")
@@ -327,7 +328,7 @@ def test_chunks_are_encoded_again_in_the_same_precision(precision):
 def test_auto_asks_whether_the_gpu_itself_computes_bfloat16(monkeypatch, major, chosen):
     """A T4 (7.5) says that it supports it, but that is an emulation."""
     state, card = SimpleNamespace(device=torch.device("cuda")), SimpleNamespace(major=major)
-    monkeypatch.setattr("recsys_tutorial._accelerators.PartialState", lambda cpu: state)
+    monkeypatch.setattr("recsys_tutorial.training._accelerators.PartialState", lambda cpu: state)
     monkeypatch.setattr(torch.version, "hip", None)
     monkeypatch.setattr(torch.version, "cuda", "12.8")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -342,7 +343,7 @@ def test_auto_asks_whether_the_gpu_itself_computes_bfloat16(monkeypatch, major, 
 def test_auto_is_full_on_a_cpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     state = SimpleNamespace(device=torch.device("cpu"))
-    monkeypatch.setattr("recsys_tutorial._accelerators.PartialState", lambda cpu: state)
+    monkeypatch.setattr("recsys_tutorial.training._accelerators.PartialState", lambda cpu: state)
     assert chosen_precision("auto") == "full"
 
 

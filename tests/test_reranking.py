@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 
 from recsys_tutorial.evaluation import evaluate
-from recsys_tutorial.models.reranking import Candidates
+from recsys_tutorial.reranking import Candidates
 from recsys_tutorial.splits import Holdout
 
 RETRIEVER = np.array([[9.0, 8, 7, 6, 5], [1, 2, 3, 4, 5]])

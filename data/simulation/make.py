@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from recsys_tutorial.shop_logs import first_days
-from recsys_tutorial.shop_runs import KEYS, SETTINGS, learn_seed, run_seed, to_wide
+from recsys_tutorial.feedback.logs import first_days
+from recsys_tutorial.feedback.runs import KEYS, SETTINGS, learn_seed, run_seed, to_wide
 
 SEEDS = range(20)
 FRESH_SEEDS = range(20, 100)  # all below those that settings were tuned on

@@ -1,25 +1,29 @@
 """Recommenders. Each has `fit(train)` and `score(history)`; see `recsys_tutorial`."""
 
-from recsys_tutorial.models.baselines import EASE, ItemKNN, Popularity
-from recsys_tutorial.models.content import Blend, ContentKernel
-from recsys_tutorial.models.matrix_factorization import BPR, BiasedMF, ImplicitALS
+from recsys_tutorial._lazy import lazy_names
 
-__all__ = [
-    "BPR",
-    "EASE",
-    "BiasedMF",
-    "Blend",
-    "ContentKernel",
-    "ImplicitALS",
-    "ItemKNN",
-    "Popularity",
-    "TwoTower",
-]
-
-
-def __getattr__(name: str):
-    if name == "TwoTower":  # torch is imported by those who need it
-        from recsys_tutorial.models.two_tower import TwoTower
-
-        return TwoTower
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "baselines": ["EASE", "ItemKNN", "Popularity"],
+        "biased_mf": ["BiasedMF"],
+        "bpr": ["BPR"],
+        "content": ["Blend", "ContentKernel", "attention_scores", "unit_rows"],
+        "implicit_als": ["ImplicitALS"],
+        "cross_encoder": ["CrossEncoder", "hash_of_users"],
+        "interaction": [
+            "GMF",
+            "MLP",
+            "ConvNCF",
+            "FactorizationMachine",
+            "FeatureCrosses",
+            "NeuMF",
+            "PairAttention",
+            "TargetAttention",
+            "late_interaction",
+        ],
+        "interaction_ranker": ["InteractionRanker"],
+        "pair_layout": ["PairLayout", "item_texts", "liked_together", "short_titles", "user_texts"],
+        "two_tower": ["TwoTower"],
+    },
+)

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from recsys_tutorial._likes import check_history, check_train
-from recsys_tutorial.evaluation import rank
+from recsys_tutorial.ranking import rank
 
 _BLOCK_BYTES = 8 * 2**20  # of the dense item-item similarity at a time; 32 MB took twice as long
 

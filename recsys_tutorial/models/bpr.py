@@ -12,8 +12,8 @@ from recsys_tutorial._likes import check_history, check_train
 from recsys_tutorial.models.implicit_als import check_same, check_sizes
 from recsys_tutorial.models.ridge import BatchedRidge
 from recsys_tutorial.models.sgd import epochs, one_torch_thread
-from recsys_tutorial.monitoring import FitMonitor
 from recsys_tutorial.sampling import UniformNegatives
+from recsys_tutorial.training.monitor import FitMonitor
 
 
 class BPR:

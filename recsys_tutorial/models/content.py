@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from recsys_tutorial._likes import as_likes, check_history
+from recsys_tutorial.ranking import standardize
 
 
 class ContentKernel:
@@ -90,25 +91,6 @@ class Blend:
         """(n_users, n_items): the weighted sum."""
         parts = zip(self.weights, self.models, strict=True)
         return sum(weight * standardize(model.score(history)) for weight, model in parts)
-
-
-def standardize(scores: np.ndarray) -> np.ndarray:
-    """Each row minus its mean, over its standard deviation; a constant row becomes 0.
-
-    Parameters
-    ----------
-    scores : ndarray (n_users, n_items), finite: a model that leaves items out (-inf) has no
-        standard deviation; blend it where it leaves none out
-    """
-    scores = np.asarray(scores, dtype=np.float64)
-    if not np.isfinite(scores).all():
-        row = int(np.argmin(np.isfinite(scores).all(axis=1)))
-        raise ValueError(f"the scores of user row {row} are not all finite")
-    centred = scores - scores.mean(axis=1, keepdims=True)
-    spread = centred.std(axis=1, keepdims=True)
-    # Subtracting the mean of equal numbers leaves rounding, which must not be blown up to 1.
-    constant = np.ptp(scores, axis=1, keepdims=True) == 0
-    return np.where(constant, 0.0, centred / np.where(constant, 1.0, spread))
 
 
 def attention_scores(

@@ -13,17 +13,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recsys_tutorial import pretrained
-from recsys_tutorial.checkpoints import load_tensors, save_tensors
+from recsys_tutorial._tensor_files import load_tensors, save_tensors
 from recsys_tutorial.encoders import TextEncoder
-from recsys_tutorial.models.pair_layout import PairLayout
-from recsys_tutorial.monitoring import model_state, restore_state
-from recsys_tutorial.ranking_losses import (
+from recsys_tutorial.losses.lists import (
     distillation_loss,
     listwise_loss,
     pairwise_loss,
     pointwise_loss,
 )
+from recsys_tutorial.models.pair_layout import PairLayout
 from recsys_tutorial.training import train as run_training
+from recsys_tutorial.training.monitor import model_state, restore_state
 
 __all__ = ["CrossEncoder", "hash_of_users"]
 

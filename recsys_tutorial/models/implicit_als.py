@@ -9,7 +9,7 @@ from scipy import sparse
 
 from recsys_tutorial._likes import check_history, check_train
 from recsys_tutorial.models.ridge import BatchedRidge, leading_directions, one_blas_thread
-from recsys_tutorial.monitoring import FitMonitor
+from recsys_tutorial.training.monitor import FitMonitor
 
 
 class ImplicitALS:

@@ -8,9 +8,9 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from recsys_tutorial._likes import check_history, check_train
-from recsys_tutorial.evaluation import rank
 from recsys_tutorial.losses import multinomial_loss
 from recsys_tutorial.models.two_tower import checked_popularity, divide_likes
+from recsys_tutorial.ranking import rank
 from recsys_tutorial.training import train as run_training
 
 _BLOCK = 16  # users whose candidates are scored at a time

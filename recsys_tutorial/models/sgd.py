@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from recsys_tutorial.monitoring import FitMonitor
+from recsys_tutorial.training.monitor import FitMonitor
 
 
 def epochs(monitor: FitMonitor, optimizer, learning_rate: float) -> Iterator[int]:

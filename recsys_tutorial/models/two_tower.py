@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from recsys_tutorial._likes import check_history, check_train
 from recsys_tutorial._precision import at_least_float32, in_full_precision
-from recsys_tutorial.checkpoints import load_tensors, save_tensors
-from recsys_tutorial.encoding import Encoder, best_device
+from recsys_tutorial._tensor_files import load_tensors, save_tensors
+from recsys_tutorial.encoders.base import Encoder, best_device
 from recsys_tutorial.losses import info_nce, multinomial_loss
 from recsys_tutorial.models.towers import (
     EncoderTower,
@@ -25,8 +25,8 @@ from recsys_tutorial.models.towers import (
     SumTower,
     TextHistoryTower,
 )
-from recsys_tutorial.monitoring import model_state, restore_state
 from recsys_tutorial.training import train as run_training
+from recsys_tutorial.training.monitor import model_state, restore_state
 
 __all__ = [
     "EncoderTower",

@@ -1,0 +1,28 @@
+"""Read the data: MovieLens in any of GroupLens's formats, a table of one's own, the clip art."""
+
+from recsys_tutorial._paths import cache_dir, data_dir
+from recsys_tutorial.datasets._download import DownloadError
+from recsys_tutorial.datasets._tables import DataFileError
+from recsys_tutorial.datasets.cleaning import Cleaned, check_enough, clean
+from recsys_tutorial.datasets.clipart import ClipArt, load_clipart
+from recsys_tutorial.datasets.genre_queries import GenreQueries, genre_queries, learned_films
+from recsys_tutorial.datasets.movielens import MovieLens, load_movielens
+from recsys_tutorial.datasets.pictures import open_picture
+
+__all__ = [
+    "Cleaned",
+    "ClipArt",
+    "DataFileError",
+    "DownloadError",
+    "GenreQueries",
+    "MovieLens",
+    "cache_dir",
+    "check_enough",
+    "clean",
+    "data_dir",
+    "genre_queries",
+    "learned_films",
+    "load_clipart",
+    "load_movielens",
+    "open_picture",
+]

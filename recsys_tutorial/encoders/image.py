@@ -1,0 +1,180 @@
+"""A vision transformer and a pooling: picture -> vector."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor, nn
+
+from recsys_tutorial import pretrained
+from recsys_tutorial.datasets.pictures import open_picture, read_picture_file
+from recsys_tutorial.encoders._cache import content_key
+from recsys_tutorial.encoders.base import Encoder, keep_layers
+
+__all__ = ["ImageEncoder"]
+
+
+class ImageEncoder(Encoder):
+    """A ViT and a pooling: picture -> vector (Dosovitskiy et al. 2021; Oquab et al. 2023).
+
+    Pictures may have any size and mode, see `pictures.open_picture`; timm's transform for the
+    model resizes, crops and standardises them.
+
+    Parameters
+    ----------
+    name : str or path-like
+        As in `pretrained.image_encoder`; a ViT of timm.
+    image_size : int or (int, int)
+        Side, or height and width, in pixels: a multiple of the patch size. The position
+        embeddings are resized to it, bicubic without antialiasing as in DINOv2's own code. The
+        cost grows with the number of patches.
+    pooling : "cls", "mean" or "both"
+        The class token, the mean of the patch tokens, or one after the other (2 * width numbers).
+    normalize : bool
+        Scale vectors to length 1.
+    layer : int
+        Take the hidden states after so many blocks, from 1; -1 is the last block. The model's
+        final norm is part of the last block's output only.
+    crop : "center", "squash" or "border"
+        What becomes of a picture with other proportions: its middle, all of it distorted, or all
+        of it on a ground of the mean colour.
+    batch_size : int
+        Pictures in a batch.
+    device, use_cache, progress
+        As in `TextEncoder`.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> encoder = ImageEncoder(image_size=56, pooling="both")
+    >>> encoder.encode([Image.new("RGB", (60, 60), "red")]).shape
+    (1, 768)
+    """
+
+    lora_targets = ("qkv",)
+
+    def __init__(
+        self,
+        name: str | os.PathLike = "vit_small_patch14_dinov2",
+        image_size: int | tuple[int, int] = 112,
+        *,
+        pooling: str = "cls",
+        normalize: bool = True,
+        layer: int = -1,
+        crop: str = "center",
+        batch_size: int = 32,
+        device: str | torch.device | None = None,
+        use_cache: bool = True,
+        progress: bool | None = None,
+    ):
+        super().__init__(normalize=normalize, use_cache=use_cache, progress=progress)
+        if pooling not in ("cls", "mean", "both"):
+            raise ValueError(f"pooling must be 'cls', 'mean' or 'both', got {pooling!r}")
+        if crop not in ("center", "squash", "border"):
+            raise ValueError(f"crop must be 'center', 'squash' or 'border', got {crop!r}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        height, width = (image_size,) * 2 if isinstance(image_size, int) else image_size
+        folder = pretrained.image_encoder(name)
+        self.model = _load_vit(folder, (height, width))
+        self.blocks = self.model.blocks
+        if keep_layers(self, layer, lowest=1):
+            self.model.norm = nn.Identity()
+        if pooling != "mean" and not self.model.has_class_token:
+            raise ValueError(f"{name} has no class token: pooling must be 'mean'")
+        self.pooling = pooling
+        self.batch_size = batch_size
+        self.dim = self.model.num_features * (2 if pooling == "both" else 1)
+        data = timm.data.resolve_model_data_config(self.model)
+        data = {**data, "input_size": (3, height, width), "crop_mode": crop}
+        self.transform = timm.data.create_transform(**data)
+        settings = {"pooling": pooling, "layer": self.n_layers, "size": [height, width]}
+        self._finish(folder, {**settings, "crop": crop}, device)
+
+    def prepare(self, pictures: Sequence[Image.Image | str | os.PathLike]) -> Tensor:
+        """Return the pixels of a batch: (batch, 3, height, width), standardised."""
+        return torch.stack([self.transform(open_picture(picture)) for picture in pictures])
+
+    def hidden_states(self, inputs: Tensor) -> Tensor:
+        """Return one vector for each token: (batch, n_prefix + n_patches, width)."""
+        return self.model.forward_features(inputs.to(self.device))
+
+    def pool(self, inputs: Tensor) -> Tensor:
+        """Return the pooled hidden states (batch, dim), not normalised."""
+        hidden = self.hidden_states(inputs)  # (batch, n_tokens, width)
+        patches = hidden[:, self.model.num_prefix_tokens :].mean(1)
+        if self.pooling == "mean":
+            return patches
+        if self.pooling == "cls":
+            return hidden[:, 0]
+        return torch.cat([hidden[:, 0], patches], dim=1)  # (batch, 2 * width)
+
+    def _identify(self, item) -> tuple[Image.Image | Path, bytes]:
+        if isinstance(item, str | os.PathLike):
+            path = Path(item)  # opened again when its batch comes: a catalogue may not fit memory
+            return path, content_key(b"file", read_picture_file(path))
+        picture = open_picture(item)
+        return picture, content_key(b"pixels", repr(picture.size).encode(), picture.tobytes())
+
+    def _batches(
+        self, contents: list, wanted: np.ndarray, bad: dict[int, str]
+    ) -> Iterator[tuple[np.ndarray, Tensor]]:
+        for start in range(0, len(wanted), self.batch_size):
+            rows, pixels = [], []
+            for row in wanted[start : start + self.batch_size]:
+                try:
+                    pixels.append(self.transform(open_picture(contents[row])))
+                    rows.append(row)
+                except (ValueError, OSError) as error:
+                    bad[int(row)] = str(error)
+            if rows:
+                yield np.array(rows), torch.stack(pixels)
+
+
+def _load_vit(folder: Path, size: tuple[int, int]) -> nn.Module:
+    """Return timm's model for pictures of this (height, width), with the folder's weights."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+
+    def build() -> nn.Module:
+        return timm.create_model(
+            config["architecture"],
+            pretrained=False,
+            pretrained_cfg=config.get("pretrained_cfg"),
+            num_classes=0,
+            # timm's own refusal of 0 names no size that fits; ours, below, does.
+            img_size=tuple(max(1, side) for side in size),
+            **config.get("model_args", {}),
+        )
+
+    try:
+        with torch.device("meta"):  # no random numbers for weights that are replaced right away
+            model = build()
+        if any(buffer.is_meta for buffer in model.buffers()):  # computed, not in the file
+            model = build()
+    except TypeError as error:  # a network without position embeddings takes no img_size
+        raise ValueError(f"{config['architecture']} is no vision transformer of timm") from error
+    if not hasattr(model, "blocks") or not hasattr(model, "pos_embed"):
+        raise ValueError(f"{config['architecture']} is no vision transformer of timm")
+    patch = model.patch_embed.patch_size
+    if any(side < step or side % step for side, step in zip(size, patch, strict=True)):
+        height, width = (max(1, round(side / p)) * p for side, p in zip(size, patch, strict=True))
+        raise ValueError(
+            f"image_size {size[0]} x {size[1]} is no multiple of the patch size {patch[0]}; "
+            f"the nearest is {height} x {width}"
+        )
+    state = load_file(folder / "model.safetensors")
+    classifier = f"{config.get('pretrained_cfg', {}).get('classifier') or 'head'}."
+    state = {name: v.float() for name, v in state.items() if not name.startswith(classifier)}
+    n_prefix = 0 if model.no_embed_class else model.num_prefix_tokens
+    state["pos_embed"] = resample_abs_pos_embed(
+        state["pos_embed"], model.patch_embed.grid_size, num_prefix_tokens=n_prefix, antialias=False
+    )
+    model.load_state_dict(state, assign=True)
+    return model

@@ -1,0 +1,170 @@
+"""A BERT and a pooling: text -> vector."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor, nn
+
+from recsys_tutorial import pretrained
+from recsys_tutorial.encoders._cache import content_key
+from recsys_tutorial.encoders.base import Encoder, keep_layers
+
+__all__ = ["TextEncoder"]
+
+
+class TextEncoder(Encoder):
+    """A BERT and a pooling: text -> vector (Devlin et al. 2019; Reimers & Gurevych 2019).
+
+    An empty text is encoded like any other (as its two special tokens). Of a text longer than
+    `max_tokens` only the beginning counts.
+
+    Parameters
+    ----------
+    name : str or path-like
+        As in `pretrained.text_encoder`.
+    pooling : "mean" or "cls"
+        Mean of the tokens' hidden states, or the first token's.
+    normalize : bool
+        Scale vectors to length 1, so that a dot product is a cosine.
+    layer : int
+        Take the hidden states after so many blocks: 0 are the embeddings, -1 is the last block.
+    max_tokens : int, optional
+        Tokens of a text that are read; by default what the model was tuned with.
+    batch_tokens : int, optional
+        Tokens in a batch, padding included: 2,048 on a CPU, 32,768 elsewhere. Texts are sorted by
+        their number of tokens first, so there is next to no padding.
+    device : str or torch.device, optional
+        CUDA, else Apple's MPS, else the CPU.
+    use_cache : bool
+        Keep vectors on disk, under the weights' checksum and these settings.
+    progress : bool, optional
+        A bar on stderr; by default only in a terminal.
+
+    Examples
+    --------
+    >>> encoder = TextEncoder()
+    >>> films = encoder.encode(["Toy Story", "Monsters, Inc.", "Reservoir Dogs"])
+    >>> films.shape
+    (3, 384)
+    >>> bool(films[0] @ films[1] > films[0] @ films[2])
+    True
+    """
+
+    lora_targets = ("query", "value")
+
+    def __init__(
+        self,
+        name: str | os.PathLike = "all-MiniLM-L6-v2",
+        *,
+        pooling: str = "mean",
+        normalize: bool = True,
+        layer: int = -1,
+        max_tokens: int | None = None,
+        batch_tokens: int | None = None,
+        device: str | torch.device | None = None,
+        use_cache: bool = True,
+        progress: bool | None = None,
+    ):
+        super().__init__(normalize=normalize, use_cache=use_cache, progress=progress)
+        if pooling not in ("mean", "cls"):
+            raise ValueError(f"pooling must be 'mean' or 'cls', got {pooling!r}")
+        folder = pretrained.text_encoder(name)
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.model = _load_bert(folder)
+        self.blocks = _block_list(self.model)
+        keep_layers(self, layer, lowest=0)
+        limit = getattr(self.model.config, "max_position_embeddings", 512)
+        max_tokens = _tuned_length(folder, limit) if max_tokens is None else max_tokens
+        if not 3 <= max_tokens <= limit:
+            raise ValueError(f"max_tokens must be 3 to {limit}, got {max_tokens}")
+        self.pooling = pooling
+        self.max_tokens = max_tokens
+        self.dim = self.model.config.hidden_size
+        settings = {"pooling": pooling, "layer": self.n_layers, "max_tokens": max_tokens}
+        self._finish(folder, settings, device)
+        self.batch_tokens = batch_tokens or (2048 if self.device.type == "cpu" else 32768)
+
+    def prepare(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Return the tokens of a batch, padded: "input_ids", "attention_mask" (batch, n_tokens)."""
+        options = {"padding": True, "truncation": True, "max_length": self.max_tokens}
+        batch = self.tokenizer(list(texts), return_tensors="pt", **options)
+        return {name: batch[name] for name in ("input_ids", "attention_mask")}
+
+    def hidden_states(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Return one vector for each token: (batch, n_tokens, dim)."""
+        inputs = {name: values.to(self.device) for name, values in inputs.items()}
+        return self.model(**inputs).last_hidden_state
+
+    def pool(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Return the pooled hidden states (batch, dim), not normalised."""
+        hidden = self.hidden_states(inputs)  # (batch, n_tokens, dim)
+        if self.pooling == "cls":
+            return hidden[:, 0]
+        if "attention_mask" not in inputs:
+            return hidden.mean(1)
+        mask = inputs["attention_mask"].to(hidden)[:, :, None]  # (batch, n_tokens, 1)
+        return (hidden * mask).sum(1) / mask.sum(1)
+
+    def _identify(self, item) -> tuple[str, bytes]:
+        if not isinstance(item, str):
+            raise ValueError(f"expected a text, got {str(item)[:40]} ({type(item).__name__})")
+        return item, content_key(item.encode())
+
+    def _batches(
+        self, contents: list[str], wanted: np.ndarray, bad: dict[int, str]
+    ) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
+        if not len(wanted):
+            return
+        texts = [contents[row] for row in wanted]
+        tokens = self.tokenizer(texts, truncation=True, max_length=self.max_tokens)["input_ids"]
+        lengths = np.array([len(ids) for ids in tokens])
+        order = np.argsort(-lengths, kind="stable")  # longest first: memory runs out at once
+        start = 0
+        while start < len(order):
+            longest = lengths[order[start]]
+            batch = order[start : start + max(1, self.batch_tokens // longest)]
+            start += len(batch)
+            ids = np.full((len(batch), longest), self.tokenizer.pad_token_id)
+            for row, text in zip(ids, batch, strict=True):
+                row[: lengths[text]] = tokens[text]
+            inputs = {"input_ids": torch.from_numpy(ids)}
+            if lengths[batch[-1]] < longest:  # a batch without padding needs no mask
+                real = np.arange(longest) < lengths[batch, None]
+                inputs["attention_mask"] = torch.from_numpy(real.astype(np.int64))
+            yield wanted[batch], inputs
+
+
+def _load_bert(folder: Path) -> nn.Module:
+    bars = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()  # loading takes half a second
+    try:
+        model = transformers.AutoModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+        )
+    finally:
+        if bars:
+            transformers.utils.logging.enable_progress_bar()
+    model.pooler = None  # a layer that BERT was pretrained with and sentence vectors do not use
+    return model
+
+
+def _block_list(model: nn.Module) -> nn.ModuleList:
+    n_blocks = model.config.num_hidden_layers
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == n_blocks:
+            return module
+    raise ValueError(f"{type(model).__name__} has no list of {n_blocks} transformer blocks")
+
+
+def _tuned_length(folder: Path, limit: int) -> int:
+    """Return the number of tokens that a sentence encoder was tuned with, if it says so."""
+    try:
+        stated = json.loads((folder / "sentence_bert_config.json").read_text())["max_seq_length"]
+    except (FileNotFoundError, KeyError):
+        stated = None
+    return min(stated or limit, limit)

@@ -1,0 +1,64 @@
+"""Losses: pure functions of tensors that return a scalar to minimise.
+
+They compute in float32 or float64: half precision is brought to float32, autocast is off inside.
+
+When is which right, and what to beware of:
+
+    info_nce               vectors are trained, and a batch holds many negatives. Beware of false
+                           negatives: `positive_ids` and `mask` leave them out.
+      log_q=               negatives come from the batch, that is by popularity; without it popular
+                           items are pushed away for being drawn. Beware: q has to be known.
+      hardness=            most negatives are easy. Beware: false negatives count for more, too.
+      decoupled=True       batches are small, where easy positives mute their negatives' gradient.
+    multi_positive_nce     labels, series or users give an anchor several positives.
+    sampled_softmax_loss   a catalogue too large for `multinomial_loss`, negatives drawn on purpose.
+                           Beware of its bias, about 1 / n_negatives.
+    multinomial_loss       every item can be scored: no negatives, no bias, (batch, n_items) scores.
+    bpr_loss               the order alone counts. Beware: easy negatives teach nothing.
+    bce_loss               a score is to be read as a probability. Beware: its level moves with the
+                           number of negatives, and each pair is judged alone.
+    triplet_loss           vectors of length 1, negatives chosen with care. Beware: the margin has
+                           to be found, and beyond it there is no gradient.
+
+How they hang together (each is tested): `bpr_loss` is `info_nce` with one negative. Many negatives
+drawn evenly make `info_nce` an estimate of cross-entropy over the catalogue, and
+`sampled_softmax_loss` is `info_nce` with `negative_log_q` = log(n q) and `log_q` = 0. temperature *
+`info_nce` with one negative tends to `triplet_loss` with margin 0 as the temperature tends to 0.
+`multi_positive_nce` with one positive each is `info_nce`; with `decoupled`, the gradient of
+`info_nce` loses its factor 1 - p(positive).
+
+`temperature` divides the scores; where other libraries multiply by a `scale` (CLIP's
+`logit_scale.exp()`, the `scale=20` of sentence-transformers' MultipleNegativesRankingLoss), it is
+1 / temperature: a scale of 20 is a temperature of 0.05.
+"""
+
+from recsys_tutorial.losses.contrastive import info_nce, multi_positive_nce
+from recsys_tutorial.losses.lists import (
+    distillation_loss,
+    listwise_loss,
+    margin_mse,
+    pairwise_loss,
+    pointwise_loss,
+)
+from recsys_tutorial.losses.scores import (
+    bce_loss,
+    bpr_loss,
+    multinomial_loss,
+    sampled_softmax_loss,
+    triplet_loss,
+)
+
+__all__ = [
+    "bce_loss",
+    "bpr_loss",
+    "distillation_loss",
+    "info_nce",
+    "listwise_loss",
+    "margin_mse",
+    "multi_positive_nce",
+    "multinomial_loss",
+    "pairwise_loss",
+    "pointwise_loss",
+    "sampled_softmax_loss",
+    "triplet_loss",
+]

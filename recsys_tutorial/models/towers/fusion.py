@@ -1,0 +1,261 @@
+"""One item vector out of several modalities: title, keywords, picture, year, number.
+
+Where they are brought together is a matter of what the towers do before `FusionTower` sees them:
+
+    early           `RawTower`s: features are laid side by side, one head reads them all
+    intermediate    each modality has a tower of its own, and their vectors are fused
+    late            no fusion here: a model for each modality, and their scores are added
+                    (`content.Blend`, or the sum of the scores of several two-towers)
+
+(Baltrusaitis, Ahuja & Morency 2019, doi:10.1109/TPAMI.2018.2798607, section 6.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from recsys_tutorial._precision import leave_out
+from recsys_tutorial.models.towers.rows import FeatureTower, ProjectionHead
+
+__all__ = ["FusionTower", "RawTower", "gradient_norms", "modality_losses"]
+
+_WAYS = ("mean", "concat", "gate", "attention")
+
+
+class RawTower(FeatureTower):
+    """Fixed features as they are, with no head: what early fusion lays side by side.
+
+    Parameters
+    ----------
+    features : ndarray (n_rows, n_features); `dim` is n_features
+    """
+
+    def __init__(self, features: np.ndarray):
+        super().__init__(features, np.shape(features)[-1])
+        self.head = nn.Identity()
+
+
+class FusionTower(nn.Module):
+    """Several towers over the same rows, one vector: (n, dim).
+
+    With h_m the vector of modality m, and sums over the modalities that an item has:
+
+        "mean"       v = sum h_m / number of them
+        "concat"     v = head([h_1; h_2; ...; there_1; there_2; ...]), 0 for what is missing, and
+                     the flags there_m say so
+        "gate"       v = sum a_m h_m,  a = softmax of W [h_1; h_2; ...] + b: which modality speaks
+                     is decided item by item (after the gated unit of Arevalo et al. 2017,
+                     arXiv:1702.01992)
+        "attention"  h'_m = h_m + O sum_l b_ml V h_l,  b_m = softmax over l of (Q h_m . K h_l) /
+                     sqrt(dim): each modality reads the others before the mean is taken
+
+    An item that has none of them gets 0.
+
+    Parameters
+    ----------
+    towers : mapping name -> tower over rows. Equally long vectors, except for "concat".
+    dim : int, length of the fused vector; by default the towers'
+    how : "mean", "concat", "gate" or "attention"
+    present : mapping name -> bool ndarray (n_rows,), optional: False where an item lacks this
+        modality. Names left out are there everywhere.
+    modality_dropout : float
+        Share of the (item, modality) pairs that a training step leaves out, so that the towers
+        learn to do without each other (Neverova et al. 2016, doi:10.1109/TPAMI.2015.2461544). An
+        item never loses all it has.
+    hidden, dropout : of the head of "concat", see `ProjectionHead`
+
+    Attributes
+    ----------
+    in_use : bool Tensor (n_modalities,), see `without`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> words, pixels = np.eye(3), np.ones((3, 2))
+    >>> towers = {"words": FeatureTower(words, 4), "picture": FeatureTower(pixels, 4)}
+    >>> tower = FusionTower(towers, how="gate", present={"picture": np.array([True, True, False])})
+    >>> tower(torch.tensor([0, 2])).shape
+    torch.Size([2, 4])
+    >>> tower.shares()[2].tolist()  # a new gate is even over what is there
+    [1.0, 0.0]
+    """
+
+    def __init__(
+        self,
+        towers: Mapping[str, nn.Module],
+        dim: int | None = None,
+        *,
+        how: str = "mean",
+        present: Mapping[str, np.ndarray] | None = None,
+        modality_dropout: float = 0.0,
+        hidden: int | None = None,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        if how not in _WAYS:
+            raise ValueError(f"how must be one of {', '.join(_WAYS)}, got {how!r}")
+        if not 0 <= modality_dropout < 1:
+            raise ValueError(f"modality_dropout must be within 0 to 1, got {modality_dropout}")
+        sizes = {name: (tower.n_rows, tower.dim) for name, tower in towers.items()}
+        if not sizes:
+            raise ValueError("give at least one tower")
+        if len({n for n, _ in sizes.values()}) != 1:
+            raise ValueError(f"the towers must have the same rows, got (rows, dim) {sizes}")
+        lengths = [d for _, d in sizes.values()]
+        dim = lengths[0] if dim is None else dim
+        if how != "concat" and set(lengths) != {dim}:
+            raise ValueError(f"{how!r} needs vectors of length {dim}, got (rows, dim) {sizes}")
+        self.towers, self.how = nn.ModuleDict(towers), how
+        self.names, self.n_rows, self.dim = list(towers), next(iter(sizes.values()))[0], dim
+        self.modality_dropout = modality_dropout
+        there = self._there({} if present is None else present)
+        self.register_buffer("present", torch.from_numpy(there), persistent=False)
+        # A buffer, so that `TwoTower` notices the change and computes its catalogue anew.
+        self.register_buffer("in_use", torch.ones(len(towers), dtype=torch.bool), persistent=False)
+        if how == "concat":
+            width = sum(lengths) + len(lengths)
+            self.head = ProjectionHead(width, dim, hidden=hidden, dropout=dropout)
+        elif how == "gate":
+            self.gate = nn.Linear(len(towers) * dim, len(towers))  # W, b
+            nn.init.zeros_(self.gate.weight)  # start from the mean
+            nn.init.zeros_(self.gate.bias)
+        elif how == "attention":
+            self.query_key_value = nn.Linear(dim, 3 * dim)  # Q, K, V
+            self.out = nn.Linear(dim, dim)  # O
+
+    def forward(self, rows: Tensor | None = None) -> Tensor:
+        """Of these rows (int64 Tensor), or of all of them for None: (n, dim)."""
+        return self.fuse(*self.parts(rows))
+
+    def parts(self, rows: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+        """What is fused: each modality's vectors (n, dim_m), and which are there: bool (n, M)."""
+        there = self.present if rows is None else self.present[rows]  # (n, M)
+        return [tower(rows) for tower in self.towers.values()], self._drop(there & self.in_use)
+
+    def embed(self, things: Mapping[str, Sequence]) -> Tensor:
+        """Of things that have no row: name -> what its tower's `embed` takes, all equally many.
+
+        A modality that is not named is missing.
+        """
+        if unknown := set(things) - set(self.names):
+            raise ValueError(f"no tower for {sorted(unknown)}: there are {self.names}")
+        if len({len(values) for values in things.values()}) != 1:
+            counts = {name: len(values) for name, values in things.items()}
+            raise ValueError(f"name at least one modality, and equally many things: {counts}")
+        n = len(next(iter(things.values())))
+        named = torch.tensor([name in things for name in self.names], device=self.in_use.device)
+        known = {name: self.towers[name].embed(values) for name, values in things.items()}
+        like = next(iter(known.values()))
+        parts = [known.get(m, like.new_zeros(n, self.towers[m].dim)) for m in self.names]
+        return self.fuse(parts, (named & self.in_use).expand(n, -1))
+
+    def fuse(self, parts: Sequence[Tensor], there: Tensor) -> Tensor:
+        """Fuse M Tensors (n, dim_m), with `there` (n, M) bool: (n, dim)."""
+        parts = [part * seen[:, None] for part, seen in zip(parts, there.T, strict=True)]
+        some = there.any(1, keepdim=True)  # (n, 1)
+        if self.how == "concat":
+            return self.head(torch.cat([*parts, there.to(parts[0])], dim=1)) * some
+        h = torch.stack(parts, dim=1)  # (n, M, dim)
+        if self.how == "gate":
+            return (self._gates(h, there)[:, None, :] @ h)[:, 0]  # (n, dim)
+        if self.how == "attention":
+            q, k, v = self.query_key_value(h).chunk(3, dim=2)  # (n, M, dim) each
+            logits = q @ k.transpose(1, 2) / self.dim**0.5  # (n, M, M)
+            b = leave_out(logits, ~there[:, None, :]).softmax(2)
+            h = (h + self.out(b @ v)) * there[:, :, None]  # (n, M, dim)
+        return h.sum(1) / there.sum(1, keepdim=True).clamp(min=1)
+
+    @torch.no_grad()
+    def shares(self, rows: Tensor | None = None) -> Tensor:
+        """The gate's weights a: (n, M), 0 for what is missing; only for "gate"."""
+        if self.how != "gate":
+            raise ValueError(f'only how="gate" weighs the modalities, this tower is {self.how!r}')
+        parts, there = self.parts(rows)
+        h = torch.stack(parts, dim=1) * there[:, :, None]
+        return self._gates(h, there)
+
+    @contextmanager
+    def without(self, *names: str) -> Iterator[FusionTower]:
+        """Within the block these modalities are missing from every item."""
+        if unknown := set(names) - set(self.names):
+            raise ValueError(f"no tower for {sorted(unknown)}: there are {self.names}")
+        before = self.in_use.clone()
+        self.in_use &= torch.tensor([m not in names for m in self.names]).to(before)
+        try:
+            yield self
+        finally:
+            self.in_use.copy_(before)
+
+    def describe(self) -> dict:
+        """What a saved file must agree with."""
+        return {"how": self.how, "modalities": self.names, "present": self.present.sum(0).tolist()}
+
+    def _gates(self, h: Tensor, there: Tensor) -> Tensor:
+        logits = leave_out(self.gate(h.flatten(1)), ~there)  # (n, M)
+        return logits.softmax(1) * there
+
+    def _drop(self, there: Tensor) -> Tensor:
+        if not (self.training and self.modality_dropout):
+            return there
+        kept = there & (torch.rand(there.shape, device=there.device) >= self.modality_dropout)
+        return torch.where(kept.any(1, keepdim=True), kept, there)
+
+    def _there(self, present: Mapping[str, np.ndarray]) -> np.ndarray:
+        if unknown := set(present) - set(self.names):
+            raise ValueError(f"present names {sorted(unknown)}: there are {self.names}")
+        there = np.ones((self.n_rows, len(self.names)), dtype=bool)
+        for name, column in present.items():
+            column = np.asarray(column)
+            if column.shape != (self.n_rows,) or column.dtype != bool:
+                raise ValueError(
+                    f"present[{name!r}] must be a bool array of {self.n_rows} rows, got "
+                    f"{column.dtype} {column.shape}"
+                )
+            there[:, self.names.index(name)] = column
+        return there
+
+
+def modality_losses(
+    loss: Callable[[Tensor, Tensor], Tensor], anchors: Tensor, parts: Sequence[Tensor],
+    there: Tensor,
+) -> list[Tensor]:  # fmt: skip
+    """One loss for each modality alone: added to the fused one, they make a shared space.
+
+    Each tower then has to answer by itself and cannot sleep while another does the work; and since
+    all of them meet the same anchors, their vectors can be compared with each other.
+
+    Parameters
+    ----------
+    loss : function (anchors, vectors) -> scalar Tensor, both (n, dim), for example `info_nce`
+    anchors : Tensor (batch, dim), such as the queries' vectors
+    parts, there : what `FusionTower.parts` returns for the batch
+
+    Returns
+    -------
+    list of scalar Tensors, of the modalities that at least two items of the batch have
+    """
+    return [
+        loss(anchors[seen], part[seen])
+        for part, seen in zip(parts, there.T, strict=True)
+        if int(seen.sum()) >= 2  # a softmax over the batch needs somebody to be told from
+    ]
+
+
+def gradient_norms(loss: Tensor, modules: Mapping[str, nn.Module]) -> dict[str, float]:
+    """The length of the loss's gradient in each module's parameters: who is still learning.
+
+    Leaves `.grad` and the graph as they are. A module that the loss does not reach has 0.
+    """
+    norms = {}
+    for name, module in modules.items():
+        weights = [p for p in module.parameters() if p.requires_grad]
+        slopes = ()
+        if weights:
+            slopes = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
+        norms[name] = sum(float(g.square().sum()) for g in slopes if g is not None) ** 0.5
+    return norms

@@ -1,0 +1,96 @@
+"""A user as what they liked: a tower that reads histories."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor, nn
+
+from recsys_tutorial._likes import as_likes
+from recsys_tutorial._precision import at_least_float32, in_full_precision, leave_out
+
+__all__ = ["HistoryTower"]
+
+
+class HistoryTower(nn.Module):
+    """A user is what they liked: the liked items' vectors, pooled.
+
+    With the weights h_i of the history and the vectors v_i that `items` gives them:
+
+        "mean"       sum h_i v_i / sum h_i
+        "sqrt"       sum h_i v_i / sqrt(sum h_i): a longer history speaks louder
+        "attentive"  sum a_i v_i, a = softmax over the history of (log h_i + q . tanh(W v_i)):
+                     which items say most about a user is learned (Yang et al. 2016,
+                     doi:10.18653/v1/N16-1174, equations 5 to 7)
+
+    A user who liked nothing gets 0.
+
+    Parameters
+    ----------
+    items : a tower over rows, the items
+    pooling : "mean", "sqrt" or "attentive"
+    item_weights : ndarray (n_items,) > 0, optional: multiplied into the history, for example to
+        let rare items count for more
+    """
+
+    reads_history = True
+
+    def __init__(
+        self, items: nn.Module, pooling: str = "sqrt", *, item_weights: np.ndarray | None = None
+    ):
+        super().__init__()
+        if pooling not in ("mean", "sqrt", "attentive"):
+            raise ValueError(f'pooling must be "mean", "sqrt" or "attentive", got {pooling!r}')
+        self.items, self.pooling = items, pooling
+        self.n_items, self.dim = items.n_rows, items.dim
+        weights = np.ones(self.n_items) if item_weights is None else np.asarray(item_weights)
+        if weights.shape != (self.n_items,) or not (weights > 0).all():
+            raise ValueError(f"item_weights must be {self.n_items} positive numbers")
+        self.item_weights = weights.astype(np.float64)
+        if pooling == "attentive":
+            self.attention = nn.Linear(self.dim, self.dim)  # W
+            self.query = nn.Linear(self.dim, 1, bias=False)  # q
+            nn.init.zeros_(self.query.weight)  # start from the mean
+
+    def forward(self, history: sparse.csr_matrix) -> Tensor:
+        """Of a csr_matrix (n_users, n_items) of weights > 0."""
+        if history.shape[1] != self.n_items:
+            raise ValueError(f"history has {history.shape[1]} items, the tower {self.n_items}")
+        history = as_likes(history, "history")
+        columns, place = np.unique(history.indices, return_inverse=True)
+        device = next(self.parameters()).device
+        vectors = self.items(torch.from_numpy(columns.astype(np.int64)).to(device))
+        vectors = at_least_float32(vectors)  # and with them the weights
+        weights = np.zeros((history.shape[0], len(columns)))
+        users = np.repeat(np.arange(len(weights)), np.diff(history.indptr))
+        weights[users, place] = history.data * self.item_weights[history.indices]
+        return self._pool(torch.from_numpy(weights).to(vectors), vectors)
+
+    def embed(self, things: Sequence) -> Tensor:
+        """Users who liked one thing each, which need not have a row: a text is such a user."""
+        vectors = self.items.embed(things)
+        return self._pool(torch.eye(len(vectors)).to(vectors), vectors)
+
+    @in_full_precision  # sums of weights may be too large for float16
+    def _pool(self, weights: Tensor, vectors: Tensor) -> Tensor:
+        """From weights (n_users, n_columns) and vectors (n_columns, dim): (n_users, dim)."""
+        total = weights.sum(1, keepdim=True)  # (n_users, 1)
+        if self.pooling == "attentive":
+            says = self.query(torch.tanh(self.attention(vectors)))[:, 0]  # (n_columns,)
+            liked = weights > 0
+            logits = says + torch.where(liked, weights, 1.0).log()  # (n_users, n_columns)
+            weights = leave_out(logits, ~liked).softmax(1) * liked
+            return weights @ vectors  # (n_users, dim)
+        pooled = weights @ vectors  # (n_users, dim)
+        if self.pooling == "sqrt":
+            total = total.sqrt()
+        return pooled / torch.where(total > 0, total, 1.0)
+
+    def describe(self) -> dict:
+        """What a saved file must agree with."""
+        weights = hashlib.sha256(self.item_weights).hexdigest()[:16]
+        return {"pooling": self.pooling, "item_weights": weights}

@@ -1,0 +1,490 @@
+"""The training loop against a hand-written one, kills, bad numbers, several processes."""
+
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from recsys_tutorial._tensor_files import load_tensors, save_tensors
+from recsys_tutorial.training import train, warmup_cosine
+from recsys_tutorial.training.monitor import FitMonitor, model_state
+from scripts.machine_speed import limit
+from tests.training import distributed_script, training_script
+
+HERE = Path(__file__).parent
+X = torch.from_numpy(np.random.default_rng(0).normal(size=(30, 4)))
+Y = X @ torch.tensor([1.0, -2.0, 0.5, 0.0], dtype=torch.float64) + 0.3
+
+
+def linear(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Linear(4, 1).double()
+
+
+def squared_error(model, rows, rng):
+    return ((model(X[rows])[:, 0] - Y[rows]) ** 2).mean()
+
+
+def parameters(model) -> torch.Tensor:
+    return torch.cat([p.detach().ravel() for p in model.parameters()])
+
+
+def environment() -> dict:
+    paths = [str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+
+
+def test_equals_a_loop_written_by_hand():
+    """AdamW, warm-up and cosine, clipping; decay on matrices only."""
+    model, order = linear(), []
+    options = {"epochs": 4, "batch_size": 7, "learning_rate": 0.05, "weight_decay": 0.5}
+
+    def loss(model, rows, rng):
+        order.append(rows)
+        return squared_error(model, rows, rng)
+
+    history = train(model, loss, 30, warmup=0.25, clip_norm=0.8, **options)
+
+    by_hand = linear()
+    decayed, plain = [by_hand.weight], [by_hand.bias]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.5}, {"params": plain, "weight_decay": 0.0}], lr=0.05
+    )
+    losses = []
+    assert len(order) == 20
+    for step, rows in enumerate(order):
+        rate = (step + 1) / 5 if step < 5 else 0.5 * (1 + math.cos(math.pi * (step - 5) / 15))
+        for group in optimizer.param_groups:
+            group["lr"] = 0.05 * rate
+        optimizer.zero_grad()
+        value = squared_error(by_hand, rows, None)
+        value.backward()
+        norm = math.sqrt(sum(float((p.grad**2).sum()) for p in by_hand.parameters()))
+        for p in by_hand.parameters():
+            p.grad *= min(1.0, 0.8 / (norm + 1e-6))
+        optimizer.step()
+        losses.append(value.item())
+    assert torch.allclose(parameters(model), parameters(by_hand), rtol=1e-12)
+    assert np.allclose(history["loss"], np.reshape(losses, (4, 5)).mean(1), rtol=1e-12)
+    assert history.index.tolist() == [1, 2, 3, 4]
+    assert history["learning_rate"].iloc[-1] == pytest.approx(0.05 * warmup_cosine(19, 20, 0.25))
+
+
+def test_every_example_once_per_epoch_in_another_order():
+    seen = []
+
+    def loss(model, rows, rng):
+        seen.append(rows)
+        return squared_error(model, rows, rng)
+
+    train(linear(), loss, 30, epochs=2, batch_size=8)
+    assert [len(rows) for rows in seen] == [8, 8, 7, 7] * 2  # no leftover batch of one
+    first, second = np.concatenate(seen[:4]), np.concatenate(seen[4:])
+    assert sorted(first) == sorted(second) == list(range(30))
+    assert (first != second).any()
+
+
+def test_own_batches():
+    seen = []
+
+    def loss(model, rows, rng):
+        seen.append(rows.tolist())
+        return squared_error(model, rows, rng)
+
+    def pairs(rng):
+        return [np.sort(rng.choice(30, 2, replace=False)) for _ in range(3)]
+
+    train(linear(), loss, 30, epochs=2, batches=pairs)
+    assert [len(rows) for rows in seen] == [2] * 6 and seen[:3] != seen[3:]
+    number = iter([3, 4, 2])
+
+    def uneven(rng):
+        return [np.arange(2)] * next(number)
+
+    with pytest.raises(ValueError, match="epoch 1 has 4 batches, epoch 1 had 3"):
+        train(linear(), loss, 30, epochs=2, batches=uneven)
+
+
+@pytest.mark.parametrize("accumulation", [2, 3, 100])
+def test_accumulated_gradients_are_those_of_the_batch(accumulation):
+    whole, pieces, sizes = linear(), linear(), []
+
+    def loss(model, rows, rng):
+        sizes.append(len(rows))
+        return squared_error(model, rows, rng)
+
+    options = {"epochs": 3, "batch_size": 8, "learning_rate": 0.05}
+    expected = train(whole, squared_error, 30, **options)
+    history = train(pieces, loss, 30, accumulation=accumulation, **options)
+    assert max(sizes) == math.ceil(8 / min(accumulation, 8))
+    assert torch.allclose(parameters(pieces), parameters(whole), rtol=1e-11)
+    pd.testing.assert_frame_equal(history, expected, rtol=1e-11)
+
+
+def test_warmup_cosine():
+    factors = np.array([warmup_cosine(step, 1000, 0.1) for step in range(1000)])
+    assert factors[0] == 0.01 and factors[99] == 1.0 and factors.max() == 1.0
+    assert (np.diff(factors[:100]) > 0).all() and (np.diff(factors[100:]) < 0).all()
+    assert factors[550] == pytest.approx(0.5) and 0 < factors[-1] < 1e-5
+    assert warmup_cosine(0, 1, 0.1) == 1.0  # a single step is taken at full length
+    assert [warmup_cosine(step, 4, 1.0) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_learning_rates_by_name_and_frozen_parameters():
+    torch.manual_seed(0)
+    model = nn.ModuleDict(
+        {"tower": nn.ModuleDict({"encoder": nn.Linear(4, 4), "head": nn.Linear(4, 1)})}
+    )
+    model["frozen"] = nn.Linear(1, 1).requires_grad_(False)
+    model.double()
+    start = model_state(model) | {n: p.clone() for n, p in model["frozen"].named_parameters()}
+    rates = {"": 1e-2, "tower.encoder": 1e-4}
+
+    def loss(model, rows, rng):
+        hidden = torch.tanh(model["tower"]["encoder"](X[rows]))
+        return ((model["tower"]["head"](hidden)[:, 0] - Y[rows]) ** 2).mean()
+
+    train(model, loss, 30, epochs=1, batch_size=30, learning_rate=rates, weight_decay=0, warmup=0)
+    # Adam's first step is as long as the learning rate, whatever the gradient
+    for name, rate in (("tower.encoder.weight", 1e-4), ("tower.head.weight", 1e-2)):
+        moved = (model.get_parameter(name) - start[name]).abs()
+        assert torch.allclose(moved, torch.full_like(moved, rate), rtol=1e-3)
+    assert all((p == start[n]).all() for n, p in model["frozen"].named_parameters())
+
+
+def test_the_best_epoch_stays():
+    scores = iter([0.1, 0.4, 0.3, 0.35, 0.2, 0.9])
+    states = []
+
+    def validation(model):
+        assert not model.training and not torch.is_grad_enabled()
+        states.append(parameters(model).clone())
+        return next(scores)
+
+    model = linear()
+    history = train(model, squared_error, 30, epochs=6, validation=validation, patience=3)
+    assert history["validation"].tolist() == [0.1, 0.4, 0.3, 0.35, 0.2]  # never sees the 0.9
+    assert (parameters(model) == states[1]).all() and not (states[1] == states[-1]).all()
+    assert not model.training
+
+
+def test_more_numbers_for_the_history():
+    def metrics(model):
+        assert not model.training
+        return {"norm": float(model.weight.norm())}
+
+    history = train(linear(), squared_error, 30, epochs=2, metrics=metrics)
+    assert list(history) == ["loss", "learning_rate", "norm"]
+
+
+def test_randomness_comes_from_the_seed_and_goes_no_further():
+    def noisy(model, rows, rng):
+        noise = torch.randn(len(rows), dtype=torch.float64) + np.random.normal() + random.random()  # noqa: NPY002
+        return ((model(X[rows])[:, 0] - Y[rows] + noise * rng.normal()) ** 2).mean()
+
+    results = []
+    for outside, seed in ((1, 5), (2, 5), (2, 6)):
+        torch.manual_seed(outside), np.random.seed(outside), random.seed(outside)  # noqa: NPY002
+        model = linear()
+        torch.manual_seed(outside)
+        train(model, noisy, 30, epochs=2, seed=seed)
+        after = torch.rand(1).item(), np.random.rand(), random.random()  # noqa: NPY002
+        torch.manual_seed(outside), np.random.seed(outside), random.seed(outside)  # noqa: NPY002
+        assert after == (torch.rand(1).item(), np.random.rand(), random.random())  # noqa: NPY002
+        results.append(parameters(model))
+    assert (results[0] == results[1]).all() and (results[1] != results[2]).any()
+
+
+# -- kills
+
+
+def killed(folder: Path, kill: str) -> None:
+    command = [sys.executable, str(HERE / "training_script.py"), str(folder), kill]
+    done = subprocess.run(
+        command, env=environment(), capture_output=True, text=True, timeout=limit(120)
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not (folder / "result.npz").exists()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    command = [sys.executable, str(HERE / "training_script.py"), str(folder)]
+    subprocess.run(command, env=environment(), check=True, timeout=limit(120))
+    return dict(np.load(folder / "result.npz"))
+
+
+def test_killed_and_resumed_gives_the_same_result(tmp_path, uninterrupted):
+    """SIGKILL before the first checkpoint, within epochs, at an epoch's end, while writing."""
+    steps = []
+    for kill in ("step:1", "step:4", "write:1", "step:3", "write:3", "step:7"):
+        killed(tmp_path, kill)
+        path = tmp_path / "checkpoint.safetensors"
+        steps.append(load_tensors(path, "a training checkpoint")[1]["step"] if path.exists() else 0)
+    assert steps == sorted(steps) and steps[0] == 0 and 0 < steps[2] < steps[-1] < 30, steps
+    command = [sys.executable, str(HERE / "training_script.py"), str(tmp_path)]
+    subprocess.run(command, env=environment(), check=True, timeout=limit(120))
+    resumed = np.load(tmp_path / "result.npz")
+    assert set(resumed) == set(uninterrupted)
+    for name, value in uninterrupted.items():
+        np.testing.assert_array_equal(resumed[name], value, err_msg=name)
+
+
+def test_killed_from_outside_at_any_time(tmp_path, uninterrupted):
+    command = [sys.executable, str(HERE / "training_script.py"), str(tmp_path)]
+    for seconds in (0.0, 0.02):  # after the first checkpoint is there
+        process = subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL)
+        until = time.monotonic() + limit(60)
+        while not list(tmp_path.glob("*.safetensors")) and time.monotonic() < until:
+            time.sleep(0.001)
+        time.sleep(seconds)
+        process.kill()
+        process.wait()
+    subprocess.run(command, env=environment(), check=True, timeout=limit(120))
+    resumed = np.load(tmp_path / "result.npz")
+    for name, value in uninterrupted.items():
+        np.testing.assert_array_equal(resumed[name], value, err_msg=name)
+
+
+def test_a_finished_run_returns_at_once(tmp_path):
+    first = training_script.run(tmp_path)
+    second = training_script.run(tmp_path, "step:1")  # would be killed by a single step
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_early_stopping_survives_a_resume(tmp_path):
+    scores = {1: 0.1, 2: 0.5, 3: 0.4, 4: 0.3, 5: 0.2, 6: 0.9}
+
+    def run(path, stop_after=None):
+        model, epochs = linear(), []
+
+        def validation(model):
+            epochs.append(len(epochs) + 1)
+            if stop_after == len(epochs):
+                raise KeyboardInterrupt
+            return scores[len(epochs) + done]
+
+        done = 0
+        if path.exists():
+            done = len(load_tensors(path, "a training checkpoint")[1]["monitor"]["rows"])
+        options = {"epochs": 6, "validation": validation, "patience": 3, "checkpoint": path}
+        return model, train(model, squared_error, 30, **options)
+
+    expected, whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", stop_after=4)
+    model, history = run(tmp_path / "parts")
+    assert len(whole) == 5
+    pd.testing.assert_frame_equal(history, whole)
+    assert (parameters(model) == parameters(expected)).all()
+
+
+# -- what may be wrong
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_the_run(bad):
+    model, states = linear(), []
+
+    def loss(model, rows, rng):
+        states.append(parameters(model).clone())
+        return squared_error(model, rows, rng) * (bad if 17 in rows and len(states) > 8 else 1.0)
+
+    ids = [f"user {row}" for row in range(30)]
+    with pytest.raises(FloatingPointError, match=f"loss became {bad} at step ") as error:
+        train(model, loss, 30, epochs=5, batch_size=5, example_ids=ids)
+    message = str(error.value)
+    assert f"at step {len(states)} (epoch 2)" in message and message.count("user ") == 5
+    assert "user 17" in message
+    assert (parameters(model) == states[-1]).all()  # as before that step
+    with pytest.raises(FloatingPointError) as error:
+        train(linear(), loss, 30, epochs=5, batch_size=30, accumulation=15)
+    names = str(error.value).partition("examples ")[2].partition(":")[0].split(", ")
+    assert "17" in names and len(names) == 2  # the piece, not the batch
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run():
+    def loss(model, rows, rng):
+        return model.weight.sum().abs().mul(0).sqrt() + squared_error(model, rows, rng)
+
+    with pytest.raises(FloatingPointError, match=r"gradient's norm became nan at step 1 "):
+        train(linear(), loss, 30)
+
+
+def test_an_error_in_the_loss_tells_where():
+    def loss(model, rows, rng):
+        raise KeyError("genre")
+
+    with pytest.raises(KeyError) as error:
+        train(linear(), loss, 2)
+    assert "at step 1 (epoch 1), examples" in error.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"epochs": 0}, "epochs must be at least 1 and finite, got 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"accumulation": 0}, "accumulation must be at least 1"),
+        ({"checkpoint_every": 0}, "checkpoint_every must be at least 1"),
+        ({"weight_decay": -1}, "weight_decay must be at least 0"),
+        ({"warmup": 1.5}, "warmup must be within 0 to 1, got 1.5"),
+        ({"learning_rate": math.nan}, "learning_rate must be at least 0 and finite, got nan"),
+        ({"learning_rate": {"weight": 1e-3}}, "names no rate for bias: add one for the prefix ''"),
+        ({"learning_rate": {"": 1, "head": 2}}, r"no parameter's name starts with \['head'\]"),
+        ({"precision": "half"}, "precision must be auto, full, bf16 or fp16, got 'half'"),
+        ({"patience": 0}, "patience must be at least 1"),
+        ({"clip_norm": 0.0}, "clip_norm must be positive or None, got 0.0"),
+    ],
+)
+def test_bad_settings(options, message):
+    with pytest.raises(ValueError, match=message):
+        train(linear(), squared_error, 30, **options)
+
+
+def test_bad_models_and_losses():
+    with pytest.raises(ValueError, match="Linear has no parameter that requires gradients"):
+        train(linear().requires_grad_(False), squared_error, 30)
+    with pytest.raises(ValueError, match=r"loss must be a scalar Tensor, got \(30,\)"):
+        train(linear(), lambda m, rows, rng: m(X[rows])[:, 0], 30, batch_size=30)
+    with pytest.raises(ValueError, match="loss must be a scalar Tensor, got float"):
+        train(linear(), lambda m, rows, rng: 1.0, 30)
+    with pytest.raises(ValueError, match="n_examples must be at least 1"):
+        train(linear(), squared_error, 0)
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    train(linear(), squared_error, 30, epochs=2, checkpoint=path)
+    for options, message in [
+        ({"epochs": 3}, "with other epochs: 2, not 3. Delete it to start anew"),
+        ({"epochs": 2, "batch_size": 5}, "other steps per epoch"),
+        ({"epochs": 2, "learning_rate": 0.1}, "other learning_rate: 0.001, not 0.1"),
+        ({"epochs": 2, "seed": 1}, "other seed"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            train(linear(), squared_error, 30, checkpoint=path, **options)
+    with pytest.raises(ValueError, match="with other shapes"):
+        train(nn.Linear(5, 1).double(), squared_error, 30, epochs=2, checkpoint=path)
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    train(linear(), squared_error, 30, epochs=1, checkpoint=path)
+    whole = path.read_bytes()
+
+    def again(message):
+        with pytest.raises(ValueError, match=message):
+            train(linear(), squared_error, 30, epochs=1, checkpoint=path)
+
+    path.write_bytes(whole[:-10])
+    again("is damaged or no safetensors file")
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    again("its tensors do not match their checksum")
+    path.write_bytes(b"")
+    again("is damaged")
+    save_tensors(path, {"a": torch.zeros(1)}, {"kind": "a two-tower model"})
+    again("holds a two-tower model, not a training checkpoint")
+
+
+def test_no_pickle_and_nothing_temporary_is_left(tmp_path):
+    train(linear(), squared_error, 30, epochs=2, checkpoint=tmp_path / "run" / "checkpoint")
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["checkpoint"]
+    content = (tmp_path / "run" / "checkpoint").read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    assert any(name.startswith("optimizer/exp_avg_sq/") for name in header)
+
+
+# -- precision and processes
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_still_learns(precision):
+    torch.manual_seed(0)
+    model = nn.Linear(4, 1)
+    x, y = X.float(), Y.float()
+    dtypes = set()
+
+    def loss(model, rows, rng):
+        predicted = model(x[rows])[:, 0]
+        dtypes.add(predicted.dtype)
+        return ((predicted.float() - y[rows]) ** 2).mean()
+
+    history = train(
+        model, loss, 30, epochs=60, batch_size=10, learning_rate=0.1, precision=precision
+    )
+    assert dtypes == {torch.bfloat16 if precision == "bf16" else torch.float16}
+    assert model.weight.dtype == torch.float32
+    # half precision keeps 8 or 11 bits: far above the exact fit, far below where it began
+    assert history["loss"].iloc[-1] < 0.01 * history["loss"].iloc[0]
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    options = ["--standalone", "--nproc_per_node", "2"]  # a free port
+    script = str(HERE / "distributed_script.py")
+    command = [sys.executable, "-m", "torch.distributed.run", *options, script, str(folder)]
+    env = {**environment(), "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=limit(240))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [np.load(folder / f"process-{rank}.npz") for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("name", distributed_script.SETTINGS)
+def test_two_processes_equal_one(two_processes, name):
+    assert all(process["processes"] == 2 for process in two_processes)
+    expected, history = distributed_script.run(**distributed_script.SETTINGS[name])
+    for process in two_processes:
+        # gradients are summed in another order: float64's rounding, nothing more
+        np.testing.assert_allclose(process[f"{name} parameters"], expected, rtol=1e-9)
+        # the loss is averaged, and the verdict sent, in float32
+        np.testing.assert_allclose(process[f"{name} history"], history, rtol=1e-6)
+
+
+def test_a_bad_loss_in_one_process_stops_both(two_processes):
+    for process in two_processes:
+        assert "the loss became nan at step 1 (epoch 1), examples " in str(process["message"])
+
+
+# -- the monitor on its own
+
+
+def test_the_monitor_serves_models_of_arrays():
+    class Model:
+        pass
+
+    model = Model()
+    model.value_, model.not_fitted = np.zeros(2), np.zeros(2)
+    scores = iter([1.0, 3.0, 2.0, 2.0])
+    monitor = FitMonitor(model, 10, validation=lambda m: next(scores), patience=2)
+    for iteration in monitor:
+        model.value_ = np.full(2, iteration)
+        model.not_fitted = np.full(2, iteration)
+        monitor.record(objective=1.0 / iteration)
+    history = monitor.finish()
+    assert history["validation"].tolist() == [1.0, 3.0, 2.0, 2.0]
+    assert model.value_.tolist() == [2, 2] and model.not_fitted.tolist() == [4, 4]
+
+
+def test_the_monitor_says_what_is_wrong():
+    model = linear()
+    with pytest.raises(ValueError, match="validation must be a function"):
+        FitMonitor(model, 3, validation=0.5)
+    monitor = FitMonitor(model, 3, validation=lambda m: math.nan)
+    with pytest.raises(ValueError, match="validation returned nan in iteration 1"):
+        monitor.record(objective=1.0)
+    with pytest.raises(FloatingPointError, match="objective of Linear became inf in iteration 1"):
+        monitor.record(objective=math.inf)
