@@ -12,6 +12,7 @@ On the command line::
 """
 
 from recsys_tutorial.pretrained._files import fingerprint, verify
-from recsys_tutorial.pretrained.finding import KNOWN, WeightsNotFound, image_encoder, text_encoder
+from recsys_tutorial.pretrained._known import KNOWN
+from recsys_tutorial.pretrained.finding import WeightsNotFound, image_encoder, text_encoder
 
 __all__ = ["KNOWN", "WeightsNotFound", "fingerprint", "image_encoder", "text_encoder", "verify"]

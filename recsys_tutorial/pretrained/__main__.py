@@ -2,24 +2,67 @@
 
 import argparse
 import sys
+from pathlib import Path
 
-from recsys_tutorial._paths import cache_dir
 from recsys_tutorial.pretrained._files import verify
-from recsys_tutorial.pretrained.finding import KNOWN, WeightsNotFound, find, local_folders
+from recsys_tutorial.pretrained._known import KNOWN
+from recsys_tutorial.pretrained.finding import WeightsNotFound, _places, find
 
 
-def _status(name: str) -> str:
-    """Return where a known model is on this machine."""
-    cached = cache_dir() / "weights" / name
-    for source, folder in (*local_folders(name, KNOWN[name].hub, []), ("cache", cached)):
-        if folder.is_dir():
-            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            return f"in the {source}, {folder} ({size / 1e6:.0f} MB)"
-    return f"not here yet ({KNOWN[name].wheel.size / 1e6:.0f} MB to fetch)"
+def _here(name: str) -> list[tuple[str, Path]]:
+    """Return the places on this machine that have a known model, and its folder there."""
+    return [place for place in _places(name, KNOWN[name].hub) if place[1].is_dir()]
+
+
+def _list(name: str) -> bool:
+    """Print what a known model is and where it is on this machine."""
+    model = KNOWN[name]
+    where = f"not here yet ({model.size / 1e6:.0f} MB to fetch)"
+    for place, folder in _here(name)[:1]:
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        where = f"in the {place}, {folder} ({size / 1e6:.0f} MB)"
+    print(f"{name}\n    {model.what} ({model.licence})\n    {where}")
+    return True
+
+
+def _fetch(name: str) -> bool:
+    """Get a known model unless it is here and sound; say where it is, or what was tried."""
+    try:
+        print(f"{name}: {find(name, KNOWN[name].hub)}")
+        return True
+    except WeightsNotFound as error:
+        print(error, file=sys.stderr)
+        return False
+
+
+def _verify(name: str) -> bool:
+    """Compare every file of a known model with its sha256, wherever it is on this machine."""
+    sound = []
+    for _, folder in _here(name):
+        problems = verify(folder)
+        sound.append(not problems)
+        print(f"{name}: {folder}: {'; '.join(problems) or 'sound'}")
+    if not sound:
+        print(f"{name}: not here yet")
+    return bool(sound) and all(sound)
+
+
+COMMANDS = {"list": _list, "fetch": _fetch, "verify": _verify}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """List, fetch or verify; return the exit code."""
+    """List, fetch or verify.
+
+    Parameters
+    ----------
+    arguments : list of str or None
+        What stands behind the command; None: those of this process.
+
+    Returns
+    -------
+    int
+        Exit code: 1 when something is missing or damaged in the end.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m recsys_tutorial.pretrained",
         description="Pretrained weights of the course: list, fetch or verify them.",
@@ -31,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
         "command",
         nargs="?",
         default="list",
-        choices=["list", "fetch", "verify"],
+        choices=COMMANDS,
         help="list: what there is and what is here (default); fetch: get what is missing or "
         "damaged; verify: compare every file with its sha256",
     )
@@ -40,30 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
     names = chosen.names or list(KNOWN)
     if unknown := [name for name in names if name not in KNOWN]:
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(KNOWN)}")
-    failed = 0
-    for name in names:
-        if chosen.command == "list":
-            print(f"{name}\n    {KNOWN[name].what} ({KNOWN[name].licence})\n    {_status(name)}")
-        elif chosen.command == "fetch":
-            try:
-                print(f"{name}: {find(name, KNOWN[name].hub)}")
-            except WeightsNotFound as error:
-                failed += 1
-                print(error, file=sys.stderr)
-        else:
-            folders = (
-                *local_folders(name, KNOWN[name].hub, []),
-                ("", cache_dir() / "weights" / name),
-            )
-            there = [folder for _, folder in folders if folder.is_dir()]
-            for folder in there:
-                problems = verify(folder)
-                failed += bool(problems)
-                print(f"{name}: {folder}: {'; '.join(problems) or 'sound'}")
-            if not there:
-                failed += 1
-                print(f"{name}: {_status(name)}")
-    return min(failed, 1)
+    good = [COMMANDS[chosen.command](name) for name in names]
+    return 0 if all(good) else 1
 
 
 if __name__ == "__main__":

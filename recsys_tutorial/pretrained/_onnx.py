@@ -6,14 +6,17 @@ its own protobuf release into an environment where other packages already chose 
 hold the result against `onnx` and against `onnxruntime` running the original graph.
 """
 
-from collections.abc import Iterator
+import json
+from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save_file
 
-__all__ = ["DINOV2_SMALL_CONFIG", "dinov2_state_dict", "read_onnx"]
+__all__ = ["convert_dinov2", "dinov2_state_dict", "read_onnx"]
 
 # timm's description of the model, as its own hub folder has it: architecture and preprocessing.
-DINOV2_SMALL_CONFIG = {
+_CONFIG = {
     "architecture": "vit_small_patch14_dinov2",
     "num_classes": 0,
     "num_features": 384,
@@ -32,111 +35,34 @@ DINOV2_SMALL_CONFIG = {
         "license": "apache-2.0",
     },
 }
-
-_FLOAT = 1  # TensorProto.DataType
-
-
-def _varint(buffer: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = buffer[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
-
-
-def _fields(buffer: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Yield (field number, value) of one protobuf message; lengths are checked."""
-    at = 0
-    while at < len(buffer):
-        key, at = _varint(buffer, at)
-        wire = key & 7
-        if wire == 0:
-            value, at = _varint(buffer, at)
-            yield key >> 3, value
-            continue
-        if wire == 2:
-            size, at = _varint(buffer, at)
-        elif wire in (1, 5):
-            size = 8 if wire == 1 else 4
-        else:
-            raise ValueError(f"wire type {wire}")
-        if at + size > len(buffer):
-            raise IndexError
-        yield key >> 3, buffer[at : at + size]
-        at += size
+# The parts of a block in timm, and what transformers calls them. Linear layers have a weight and a
+# bias, and timm stacks three of them.
+_LINEAR = {
+    "attn.qkv": [f"attention.attention.{part}" for part in ("query", "key", "value")],
+    "attn.proj": ["attention.output.dense"],
+    "mlp.fc1": ["mlp.fc1"],
+    "mlp.fc2": ["mlp.fc2"],
+}
+_VECTORS = {
+    **{f"norm{i}.{kind}": f"norm{i}.{kind}" for i in (1, 2) for kind in ("weight", "bias")},
+    **{f"ls{i}.gamma": f"layer_scale{i}.lambda1" for i in (1, 2)},
+}
 
 
-def _text(value: memoryview) -> str:
-    return bytes(value).decode("utf-8")
-
-
-def _tensor(buffer: memoryview) -> tuple[str, np.ndarray | None]:
-    """Return name and values of a TensorProto; None for what is not raw float32."""
-    name, kind, dims, raw = "", None, [], None
-    for field, value in _fields(buffer):
-        if field == 1 and isinstance(value, int):
-            dims.append(value)
-        elif field == 1:  # the packed form of the same list
-            at = 0
-            while at < len(value):
-                dim, at = _varint(value, at)
-                dims.append(dim)
-        elif field == 2:
-            kind = value
-        elif field == 8:
-            name = _text(value)
-        elif field == 9:
-            raw = value
-    if kind != _FLOAT or raw is None:
-        return name, None
-    return name, np.frombuffer(raw, "<f4").reshape(dims)
-
-
-def read_onnx(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Read the float32 initializers of an ONNX graph and who multiplies by which.
-
-    Parameters
-    ----------
-    data : bytes
-        The whole file (ModelProto).
-
-    Returns
-    -------
-    tensors : dict of str to ndarray, float32
-        The graph's initializers by name; views into `data`.
-    matmuls : dict of str to str
-        For each MatMul node, by the node's name: the name of its second input.
-
-    Raises
-    ------
-    ValueError
-        When the bytes are no ONNX model or end too early.
-    """
-    tensors, matmuls = {}, {}
-    try:
-        graphs = [value for field, value in _fields(memoryview(data)) if field == 7]
-        for field, value in _fields(graphs[0]):
-            if field == 5:
-                name, array = _tensor(value)
-                if array is not None:
-                    tensors[name] = array
-            elif field == 1:
-                node = list(_fields(value))
-                if any(f == 4 and v == b"MatMul" for f, v in node):
-                    name = next(_text(v) for f, v in node if f == 3)
-                    matmuls[name] = _text([v for f, v in node if f == 1][1])
-    except (IndexError, ValueError, TypeError, StopIteration) as error:
-        raise ValueError(f"not an ONNX model, or cut off ({len(data):,} bytes)") from error
-    return tensors, matmuls
+def convert_dinov2(folder: Path) -> None:
+    """Replace the ONNX graph in a folder by its backbone, in the format of timm's hub folders."""
+    graph = folder / "vit_s_focus.onnx"
+    state = dinov2_state_dict(graph.read_bytes())
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(_CONFIG, indent=2) + "\n")
+    graph.unlink()
 
 
 def dinov2_state_dict(data: bytes, n_blocks: int = 12) -> dict[str, np.ndarray]:
     """Return the DINOv2 backbone of an ONNX graph under timm's names.
 
-    The exporter kept the names of biases, norms and embeddings. Weight matrices lost theirs and
-    were transposed (x @ W instead of W x): each is found through the MatMul node that uses it.
+    The exporter kept the names of biases, norms and embeddings. Weight matrices were transposed
+    (x @ W instead of W x) and lost theirs: each is found through the MatMul node that uses it.
 
     Parameters
     ----------
@@ -153,41 +79,26 @@ def dinov2_state_dict(data: bytes, n_blocks: int = 12) -> dict[str, np.ndarray]:
     Raises
     ------
     ValueError
-        When the graph lacks one of the backbone's parts.
+        When the bytes are no ONNX model, or the graph lacks one of the backbone's parts.
     """
-    tensors, matmuls = read_onnx(data)
-
-    def weight(node: str) -> np.ndarray:
-        return tensors[matmuls[f"/backbone/encoder/{node}/MatMul"]].T
-
+    tensors, factors = read_onnx(data)
+    state, patch = {}, "backbone.embeddings.patch_embeddings.projection"
     try:
-        embeddings = "backbone.embeddings."
-        patch = f"{embeddings}patch_embeddings.projection."
-        state = {
-            "cls_token": tensors[f"{embeddings}cls_token"],
-            "pos_embed": _position_embeddings(tensors),
-            "patch_embed.proj.weight": tensors[f"{patch}weight"],
-            "patch_embed.proj.bias": tensors[f"{patch}bias"],
-            "norm.weight": tensors["backbone.layernorm.weight"],
-            "norm.bias": tensors["backbone.layernorm.bias"],
-        }
+        state["cls_token"] = tensors["backbone.embeddings.cls_token"]
+        state["pos_embed"] = _position_embeddings(tensors)
+        for kind in ("weight", "bias"):
+            state[f"patch_embed.proj.{kind}"] = tensors[f"{patch}.{kind}"]
+            state[f"norm.{kind}"] = tensors[f"backbone.layernorm.{kind}"]
         for n in range(n_blocks):
-            old, new = f"backbone.encoder.layer.{n}.", f"blocks.{n}."
-            attention = f"layer.{n}/attention/attention/"
-            parts = ("query", "key", "value")
-            state[f"{new}attn.qkv.weight"] = np.concatenate([weight(attention + p) for p in parts])
-            state[f"{new}attn.qkv.bias"] = np.concatenate(
-                [tensors[f"{old}attention.attention.{p}.bias"] for p in parts]
-            )
-            state[f"{new}attn.proj.weight"] = weight(f"layer.{n}/attention/output/dense")
-            state[f"{new}attn.proj.bias"] = tensors[f"{old}attention.output.dense.bias"]
-            for layer in ("fc1", "fc2"):
-                state[f"{new}mlp.{layer}.weight"] = weight(f"layer.{n}/mlp/{layer}")
-                state[f"{new}mlp.{layer}.bias"] = tensors[f"{old}mlp.{layer}.bias"]
-            for i in (1, 2):
-                state[f"{new}ls{i}.gamma"] = tensors[f"{old}layer_scale{i}.lambda1"]
-                for kind in ("weight", "bias"):
-                    state[f"{new}norm{i}.{kind}"] = tensors[f"{old}norm{i}.{kind}"]
+            old, new = f"backbone.encoder.layer.{n}", f"blocks.{n}"
+            for name, parts in _LINEAR.items():
+                nodes = [f"/backbone/encoder/layer.{n}/{x.replace('.', '/')}/MatMul" for x in parts]
+                weights = [tensors[factors[node]].T for node in nodes]
+                biases = [tensors[f"{old}.{part}.bias"] for part in parts]
+                state[f"{new}.{name}.weight"] = np.concatenate(weights)
+                state[f"{new}.{name}.bias"] = np.concatenate(biases)
+            for name, part in _VECTORS.items():
+                state[f"{new}.{name}"] = tensors[f"{old}.{part}"]
     except KeyError as error:
         raise ValueError(f"the ONNX graph has no {error}: not a DINOv2 backbone") from error
     return {name: np.ascontiguousarray(array) for name, array in state.items()}
@@ -202,3 +113,66 @@ def _position_embeddings(tensors: dict[str, np.ndarray]) -> np.ndarray:
     if len(first) != 1 or len(grid) != 1:
         raise ValueError(f"position embeddings not found among the constants {sorted(anonymous)}")
     return np.concatenate([first[0], grid[0]], axis=1)
+
+
+def read_onnx(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read the float32 initializers of an ONNX graph and who multiplies by which.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file (ModelProto in onnx.proto, which gives the numbers of the fields).
+
+    Returns
+    -------
+    tensors : dict of str to ndarray, float32
+        The graph's initializers by name; views into `data`.
+    factors : dict of str to str
+        For each MatMul node, by the node's name: the name of its second input.
+
+    Raises
+    ------
+    ValueError
+        When the bytes are no ONNX model or end too early.
+    """
+    tensors, factors = {}, {}
+    try:
+        graph = _fields(_fields(memoryview(data))[7][0])
+        for tensor in map(_fields, graph[5]):
+            if tensor[2] == [1] and tensor[9]:  # float32, as bytes
+                name, values = str(tensor[8][0], "utf-8"), np.frombuffer(tensor[9][0], "<f4")
+                tensors[name] = values.reshape(tensor[1])
+        for node in map(_fields, graph[1]):
+            if node[4] == [b"MatMul"]:
+                factors[str(node[3][0], "utf-8")] = str(node[1][1], "utf-8")
+    except (LookupError, ValueError, TypeError) as error:
+        raise ValueError(f"not an ONNX model, or cut off ({len(data):,} bytes)") from error
+    return tensors, factors
+
+
+def _fields(message: memoryview) -> dict[int, list[int | memoryview]]:
+    """Return the values of one protobuf message by the number of their field."""
+    fields, at = defaultdict(list), 0
+    while at < len(message):
+        key, at = _varint(message, at)
+        kind = key & 7
+        if kind == 0:
+            value, at = _varint(message, at)
+        else:
+            size, at = _varint(message, at) if kind == 2 else ({1: 8, 5: 4}[kind], at)
+            value, at = message[at : at + size], at + size
+            if at > len(message):
+                raise IndexError
+        fields[key >> 3].append(value)
+    return fields
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    """Return the integer that begins at a byte, seven bits in each, and where it ends."""
+    value = shift = 0
+    while True:
+        byte = message[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
