@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import re
 import sys
 import tomllib
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 # pip and its like belong to the environment, not to the course; the project is what we install.
@@ -45,16 +47,11 @@ dependencies:
 """
 
 
-def canonical(name: str) -> str:
-    """Return a distribution's name as PEP 503 normalizes it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def installed_versions() -> dict[str, str]:
     """Return {canonical name: version} of this environment, local suffixes such as +cpu removed."""
     versions = {}
     for distribution in importlib.metadata.distributions():
-        name = canonical(distribution.metadata["Name"])
+        name = canonicalize_name(distribution.metadata["Name"])
         if name not in LEFT_OUT:
             versions[name] = distribution.version.split("+")[0]
     return dict(sorted(versions.items()))
@@ -69,7 +66,7 @@ def read_constraints(text: str) -> dict[str, str]:
     """Return {canonical name: version} from the text of a constraints file."""
     lines = (line.split("#")[0].strip() for line in text.splitlines())
     pairs = (line.split("==") for line in lines if line)
-    return {canonical(name): version for name, version in pairs}
+    return {canonicalize_name(name): version for name, version in pairs}
 
 
 def requested_names(pyproject: dict, extras: tuple[str, ...] = ENVIRONMENT_EXTRAS) -> list[str]:
@@ -78,7 +75,7 @@ def requested_names(pyproject: dict, extras: tuple[str, ...] = ENVIRONMENT_EXTRA
     requirements = list(project["dependencies"])
     for extra in extras:
         requirements += project["optional-dependencies"][extra]
-    return sorted({canonical(re.match(r"[\w.-]+", r).group()) for r in requirements})
+    return sorted({canonicalize_name(Requirement(r).name) for r in requirements})
 
 
 def environment_text(pyproject: dict, versions: dict[str, str]) -> str:

@@ -64,6 +64,13 @@ OWN_TESTS = {
     "models/towers/encoder": ["models/test_two_tower"],
     "models/towers/history": ["models/test_two_tower"],
     "models/towers/rows": ["models/test_two_tower"],
+    "pretrained/__main__": ["pretrained/test_main"],
+    "pretrained/_known": ["pretrained/test_main", "pretrained/test_sources"],
+    "pretrained/finding": [
+        "pretrained/test_finding",
+        "pretrained/test_files",
+        "pretrained/test_sources",
+    ],
     "ranking": ["test_evaluation", "test_ties", "test_reranking"],
     "training/_accelerators": ["test_precision", "training/test_loop"],
 }
@@ -71,7 +78,6 @@ OWN_TESTS = {
 EQUIVALENT = {
     "_BLOCK": "how much is taken at a time, not what comes out",
     "_USERS": "the same: users at a time",
-    "_PIECE": "the same: bytes at a time",
     "_PADDING": "the same: which rows share a block",
     "_MANY_SHARDS": "when files are merged, not what is in them",
     "_MARGIN": "candidates beyond the needed, to take fewer rounds",

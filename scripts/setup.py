@@ -261,10 +261,7 @@ def say_versions(venv, root=ROOT):
 
 def fetch_weights(venv, root=ROOT):
     """Fetch the pretrained weights into the cache that all notebooks share; stamped."""
-    sources = sorted((root / "recsys_tutorial").glob("*weight*.py"))
-    sources += [root / "recsys_tutorial" / "pretrained.py"]
-    if not sources[-1].is_file():
-        return
+    sources = sorted((root / "recsys_tutorial" / "pretrained").glob("*.py"))
     parts = [path.read_text(encoding="utf-8") for path in sources]
     parts.append(os.environ.get("RECSYS_TUTORIAL_CACHE", ""))
     value = hashlib.sha256("\n".join(parts).encode()).hexdigest()

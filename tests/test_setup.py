@@ -223,21 +223,22 @@ def test_weights_may_fail_where_they_are_optional(project, steps, monkeypatch, c
 
 def test_weights_are_fetched_once(tmp_path, monkeypatch):
     """The real function, with a package whose fetch leaves a mark."""
-    package = tmp_path / "recsys_tutorial"
-    package.mkdir()
-    (package / "__init__.py").touch()
+    room = tmp_path / "recsys_tutorial" / "pretrained"
+    room.mkdir(parents=True)
+    (room / "__init__.py").touch()
+    (room.parent / "__init__.py").touch()
     code = "import sys\nprint(*sys.argv[1:], file=open('calls.txt', 'a'))\n"
-    (package / "pretrained.py").write_text(code)
+    (room / "__main__.py").write_text(code)
     venv = tmp_path / "venv"
     venv.mkdir()
     monkeypatch.setattr(setup, "python_of", lambda venv: sys.executable)
     for _ in range(2):
         setup.fetch_weights(venv, tmp_path)
     assert (tmp_path / "calls.txt").read_text() == "fetch\n"
-    (package / "pretrained.py").write_text(code + "# other weights\n")
+    (room / "__main__.py").write_text(code + "# other weights\n")
     setup.fetch_weights(venv, tmp_path)
     assert (tmp_path / "calls.txt").read_text() == "fetch\n" * 2
-    (package / "pretrained.py").write_text("raise SystemExit(3)")
+    (room / "__main__.py").write_text("raise SystemExit(3)")
     with pytest.raises(SetupError, match="could not be fetched"):
         setup.fetch_weights(venv, tmp_path)
 

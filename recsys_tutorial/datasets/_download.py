@@ -14,7 +14,7 @@ import requests
 __all__ = ["DownloadError", "fetch"]
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_NOT_THERE = (401, 403, 404, 410)  # asking again will not help
+_NOT_THERE = ("HTTP 401", "HTTP 403", "HTTP 404", "HTTP 410")  # asking again will not help
 
 
 class DownloadError(OSError):
@@ -57,14 +57,16 @@ def fetch(
     progress : bool or None
         Show a progress bar on stderr; None: in a terminal or a notebook.
 
+    Returns
+    -------
+    Path
+        `path`.
+
     Raises
     ------
     DownloadError
         When no place gave the file or the disk is full or not writable; an OSError.
     """
-    path = Path(path)
-    if progress is None:
-        progress = sys.stderr.isatty() or _in_notebook()
     algorithm, _, digest = known_hash.partition(":")
     stale = ""
     if path.is_file():
@@ -74,31 +76,28 @@ def fetch(
     by_hand = (
         f"Or take it from {page}\nand put it at {path}\n({algorithm} {digest}), then call again."
     )
-    _prepare_folder(path, size, by_hand)
-
-    downloader = pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=timeout)
-    logger = pooch.get_logger()
-    level, tried, places = logger.level, [], list(urls)
-    for attempt in range(1, attempts + 1):
-        if attempt > 1 and places:
-            time.sleep(wait * 2 ** (attempt - 2))
-        for url in list(places):
-            try:
-                logger.setLevel(logging.WARNING)  # the bar says what pooch would announce
-                pooch.retrieve(
-                    url, known_hash, fname=path.name, path=path.parent, downloader=downloader
-                )
-                return path
-            except requests.RequestException as error:  # an OSError: must come before it
-                tried.append(f"  {url} (attempt {attempt}): {_reason(error)}")
-                if error.response is not None and error.response.status_code in _NOT_THERE:
+    if progress is None:
+        progress = sys.stderr.isatty() or _in_notebook()
+    get = pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=timeout)
+    tried, places = [], list(urls)
+    try:
+        _make_room(path.parent, size)
+        for attempt in range(1, attempts + 1):
+            if attempt > 1 and places:
+                time.sleep(wait * 2 ** (attempt - 2))
+            for url in list(places):
+                if not (problem := _try(url, path, known_hash, get)):
+                    return path
+                tried.append(f"  {url} (attempt {attempt}): {problem}")
+                if problem.startswith(_NOT_THERE):
                     places.remove(url)
-            except ValueError:
-                tried.append(f"  {url} (attempt {attempt}): what came has the wrong {algorithm}")
-            except OSError as error:
-                raise _disk_error(error, path, by_hand) from error
-            finally:
-                logger.setLevel(level)
+    except OSError as error:
+        what = "the disk is full" if error.errno in _DISK_FULL else "the folder cannot be written"
+        raise DownloadError(
+            f"{path.name} was not downloaded, {what}: {error}\n"
+            f"Free some space in {path.parent}, or set RECSYS_TUTORIAL_CACHE to another folder.\n"
+            f"{by_hand}"
+        ) from error
     raise DownloadError(
         f"{path.name} could not be downloaded:\n" + "\n".join(tried) + f"\n{by_hand}{stale}"
     )
@@ -111,24 +110,29 @@ def _in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-def _prepare_folder(path: Path, size: int, by_hand: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _disk_error(error, path, by_hand) from error
-    free = shutil.disk_usage(path.parent).free
+def _make_room(folder: Path, size: int) -> None:
+    """Make the folder; OSError when the disk has less than `size` bytes free."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
     if free < size:
-        full = OSError(errno.ENOSPC, f"{size / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free")
-        raise _disk_error(full, path, by_hand)
+        needed = f"{size / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free"
+        raise OSError(errno.ENOSPC, needed)
 
 
-def _disk_error(error: OSError, path: Path, by_hand: str) -> DownloadError:
-    what = "the disk is full" if error.errno in _DISK_FULL else "the folder cannot be written"
-    return DownloadError(
-        f"{path.name} was not downloaded, {what}: {error}\n"
-        f"Free some space in {path.parent}, or set RECSYS_TUTORIAL_CACHE to another folder.\n"
-        f"{by_hand}"
-    )
+def _try(url: str, path: Path, known_hash: str, get: pooch.HTTPDownloader) -> str:
+    """Download to `path`; return why that failed, "" when it did not; OSError for the disk's."""
+    logger = pooch.get_logger()
+    level = logger.level
+    try:
+        logger.setLevel(logging.WARNING)  # the bar says what pooch would announce
+        pooch.retrieve(url, known_hash, fname=path.name, path=path.parent, downloader=get)
+        return ""
+    except requests.RequestException as error:  # an OSError: the network's, not the disk's
+        return _reason(error)
+    except ValueError:
+        return f"what came has the wrong {known_hash.partition(':')[0]}"
+    finally:
+        logger.setLevel(level)
 
 
 def _reason(error: requests.RequestException) -> str:

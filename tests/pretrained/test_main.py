@@ -1,0 +1,41 @@
+"""The command line: list, fetch, verify."""
+
+import pytest
+
+from recsys_tutorial.datasets import cache_dir
+from recsys_tutorial.pretrained import KNOWN
+from recsys_tutorial.pretrained.__main__ import main
+
+
+def test_command_lists_fetches_and_verifies(at_hand, monkeypatch, capsys):
+    for name in {*KNOWN} - {"tiny-bert"}:
+        monkeypatch.delitem(KNOWN, name)
+    assert main([]) == 0
+    assert "not here yet (0 MB to fetch)" in capsys.readouterr().out
+    assert main(["verify"]) == 1
+    assert main(["fetch"]) == 0
+    assert main(["list"]) == 0
+    assert "in the cache" in capsys.readouterr().out
+    assert main(["verify", "tiny-bert"]) == 0
+    (cache_dir() / "weights" / "tiny-bert" / "model.safetensors").write_bytes(b"")
+    assert main(["verify"]) == 1
+    assert "model.safetensors is damaged" in capsys.readouterr().out
+    assert main(["fetch"]) == 0
+    assert main(["verify"]) == 0
+
+
+def test_command_fails_when_nothing_is_found(isolated, register, capsys):
+    register("0" * 64)
+    assert main(["fetch", "tiny-bert"]) == 1
+    assert "Ways out" in capsys.readouterr().err
+
+
+def test_command_help_and_unknown_names(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    assert "RECSYS_TUTORIAL_WEIGHTS" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["fetch", "bert-huge"])
+    assert ended.value.code == 2
+    assert "all-MiniLM-L6-v2" in capsys.readouterr().err
