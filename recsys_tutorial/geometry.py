@@ -22,6 +22,14 @@ def alignment(anchors: Tensor, positives: Tensor) -> Tensor:
     ----------
     anchors, positives : Tensor (n, dim), rows of length 1
 
+    Returns
+    -------
+    scalar Tensor, 0 to 4
+
+    Raises
+    ------
+    ValueError for shapes that differ or are not (n, dim).
+
     Examples
     --------
     >>> alignment(torch.eye(2), torch.eye(2).flip(0)).item()
@@ -44,6 +52,14 @@ def uniformity(vectors: Tensor) -> Tensor:
     Parameters
     ----------
     vectors : Tensor (n, dim) of at least 2 rows of length 1
+
+    Returns
+    -------
+    scalar Tensor, -8 to 0
+
+    Raises
+    ------
+    ValueError for another shape, or fewer than 2 rows.
 
     Examples
     --------
@@ -68,6 +84,10 @@ def spectrum(vectors: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray (min(n, dim),): singular values of the centred vectors, divided by sqrt(n)
+
+    Raises
+    ------
+    ValueError for another shape, no row, or values that are not finite.
     """
     vectors = np.asarray(vectors, dtype=np.float64)
     if vectors.ndim != 2 or not len(vectors) or not np.isfinite(vectors).all():
@@ -80,6 +100,18 @@ def effective_rank(vectors: np.ndarray) -> float:
 
     k where the variance is shared by k directions alike, 1 where one has it all (Roy & Vetterli
     2007, with variances in place of singular values); 0 where all vectors are the same.
+
+    Parameters
+    ----------
+    vectors : ndarray (n, dim)
+
+    Returns
+    -------
+    float, at most min(n, dim)
+
+    Raises
+    ------
+    ValueError as `spectrum`.
 
     Examples
     --------

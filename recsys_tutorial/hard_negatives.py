@@ -28,6 +28,15 @@ class HardNegatives:
     depth : int, from how many of the best items to draw
     margin : float or None, in units of the score
     skip : int, the best items that are never drawn: another guard against false negatives
+
+    Attributes
+    ----------
+    items_, scores_ : ndarray (n_users, depth), what `refresh` found; -1 and -inf where a user has
+        fewer items left
+
+    Raises
+    ------
+    ValueError for a depth below 1 or a skip below 0, and when a user likes every item.
     """
 
     def __init__(
@@ -45,11 +54,20 @@ class HardNegatives:
         self.items_: np.ndarray | None = None
 
     def refresh(self, user_vectors: np.ndarray, item_vectors: np.ndarray) -> HardNegatives:
-        """Search again; rows of (n_users, dim) and (n_items, dim), a score is their dot product.
+        """Search again, with the vectors of the present model; return the sampler.
 
         The search reads the vectors rounded to a millionth of the largest number in them. What
         another processor computes differs in the last bit, and here that bit would choose: another
         negative is another training run.
+
+        Parameters
+        ----------
+        user_vectors : ndarray (n_users, dim)
+        item_vectors : ndarray (n_items, dim); a score is the dot product of the two
+
+        Raises
+        ------
+        ValueError as `retrieval.top_k`.
         """
         k = min(self.skip + self.depth, self.train.shape[1])
         self._vectors = on_grid(user_vectors), on_grid(item_vectors)
@@ -65,7 +83,12 @@ class HardNegatives:
         *,
         positives: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Item columns, int64; see `protocols.Negatives`. `positives` (batch,) for the margin."""
+        """Item columns, int64; see `protocols.Negatives`. The margin is below `positives`.
+
+        Raises
+        ------
+        ValueError before `refresh`, and for a margin without positives.
+        """
         if self.items_ is None:
             raise ValueError("there is no index yet: call refresh(user_vectors, item_vectors)")
         if self.margin is not None and positives is None:
@@ -86,10 +109,19 @@ class HardNegatives:
 
 
 def on_grid(values: np.ndarray, bits: int = 20) -> np.ndarray:
-    """Round to multiples of 2^-bits times the power of two above the largest magnitude; float64.
+    """Round to multiples of 2^-bits times the power of two above the largest magnitude.
 
     With 20 bits the products of such numbers, and sums of up to 2^13 products, are exact in
     float64: a dot product is then the same in whatever order it is added up.
+
+    Parameters
+    ----------
+    values : ndarray of any shape, finite
+    bits : int
+
+    Returns
+    -------
+    float64 ndarray of that shape
     """
     values = np.asarray(values, dtype=np.float64)
     _, exponent = np.frexp(np.abs(values).max(initial=0.0))
@@ -107,6 +139,11 @@ class MixedNegatives:
     ----------
     samplers : sequence of samplers
     shares : sequence of float >= 0, one each, that sum to 1
+
+    Raises
+    ------
+    ValueError for another number of shares than of samplers, and for shares that are negative or do
+    not sum to 1.
     """
 
     def __init__(self, samplers: Sequence, shares: Sequence[float]):

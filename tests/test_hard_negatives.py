@@ -1,12 +1,14 @@
-"""What is chosen from scores must not hang on their last bit; the draws are in test_sampling.py."""
+"""Draws are the hard ones, never liked, and do not hang on the last bit of a score."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import sparse
+from scipy import sparse, stats
 
-from recsys_tutorial.hard_negatives import HardNegatives, on_grid
+from recsys_tutorial.hard_negatives import HardNegatives, MixedNegatives, on_grid
 from recsys_tutorial.retrieval import top_k
+from recsys_tutorial.sampling import PopularityNegatives, UniformNegatives
 
 
 @settings(deadline=None)
@@ -45,3 +47,87 @@ def test_another_last_bit_draws_the_same_negatives():
         without_rounding.append(top_k(*pair, 15)[0].tolist())
     assert all(each == found[0] for each in found)
     assert any(each != without_rounding[0] for each in without_rounding)  # else it shows nothing
+
+
+def likes(n_users=6, n_items=12, seed=0, density=0.4):
+    rng = np.random.default_rng(seed)
+    liked = rng.random((n_users, n_items)) < density * np.linspace(1.5, 0.1, n_items)
+    liked[:, -1] = False
+    return sparse.csr_matrix(liked.astype(float))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), alpha=st.floats(-1, 2))
+def test_no_sampler_returns_a_known_positive(seed, alpha):
+    rng = np.random.default_rng(seed)
+    train = likes(seed=seed, density=rng.random())
+    users = rng.integers(6, size=50)
+    hard = HardNegatives(train, depth=5).refresh(rng.normal(size=(6, 3)), rng.normal(size=(12, 3)))
+    popular = PopularityNegatives(train, alpha=alpha)
+    mixed = MixedNegatives([UniformNegatives(train), popular, hard], [0.2, 0.3, 0.5])
+    for sampler in (popular, hard, mixed):
+        drawn = sampler.draw(users, rng, 4)
+        assert drawn.shape == (50, 4) and drawn.min() >= 0 and drawn.max() < 12
+        assert train[np.repeat(users, 4), drawn.ravel()].sum() == 0
+        assert sampler.draw(users, rng).shape == (50,)
+
+
+def test_hard_negatives_are_the_best_of_what_was_not_liked():
+    train = sparse.csr_matrix([[1.0, 0, 0, 0, 0], [0, 0, 0, 0, 1]])
+    items = np.array([[5.0], [4], [3], [2], [1]])
+    rng = np.random.default_rng(0)
+    hard = HardNegatives(train, depth=2).refresh(np.array([[1.0], [-1]]), items)
+    drawn = hard.draw(np.array([0, 1]), rng, 200)
+    assert set(drawn[0]) == {1, 2} and set(drawn[1]) == {3, 2}
+    skipped = HardNegatives(train, depth=2, skip=1).refresh(np.array([[1.0], [-1]]), items)
+    assert set(skipped.draw(np.array([0]), rng, 200)[0]) == {2, 3}
+    # turned round, the index gives the other end: it has to be refreshed
+    hard.refresh(np.array([[-1.0], [1]]), items)
+    assert set(hard.draw(np.array([0]), rng, 200)[0]) == {4, 3}
+
+
+def test_a_margin_keeps_what_scores_like_the_positive_out():
+    train = sparse.csr_matrix([[1.0, 0, 0, 0, 0]])
+    items = np.array([[5.0], [4.9], [3], [2], [1]])
+    hard = HardNegatives(train, depth=3, margin=1.0).refresh(np.array([[1.0]]), items)
+    rng = np.random.default_rng(0)
+    drawn = hard.draw(np.array([0]), rng, 300, positives=np.array([0]))
+    assert set(drawn[0]) == {2, 3}
+    everything = HardNegatives(train, depth=3, margin=9.0).refresh(np.array([[1.0]]), items)
+    drawn = everything.draw(np.array([0]), rng, 300, positives=np.array([0]))
+    assert set(drawn[0]) == {1, 2, 3, 4}  # nothing is that far below: uniform
+
+
+def test_mixtures_have_the_mixed_distribution():
+    train = likes()
+    parts = [UniformNegatives(train), PopularityNegatives(train, alpha=1.0)]
+    mixed = MixedNegatives(parts, [0.3, 0.7])
+    user = np.array([2])
+    free = np.flatnonzero(train[2].toarray()[0] == 0)
+    log_q = mixed.log_q(user, free[None])[0]
+    expected = 0.3 * np.exp(parts[0].log_q(user, free[None])[0])
+    expected += 0.7 * np.exp(parts[1].log_q(user, free[None])[0])
+    np.testing.assert_allclose(np.exp(log_q), expected)
+    assert np.exp(log_q).sum() == pytest.approx(1)
+    drawn = mixed.draw(user, np.random.default_rng(0), 8000)[0]
+    assert stats.chisquare(np.bincount(drawn, minlength=12)[free], 8000 * expected).pvalue > 1e-3
+
+
+TRAIN = sparse.csr_matrix([[1.0, 0, 0], [0, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: HardNegatives(TRAIN, depth=0), "depth must be at least 1"),
+        (lambda: HardNegatives(TRAIN).draw([0], np.random.default_rng(0)), "call refresh"),
+        (lambda: HardNegatives(TRAIN, margin=1.0).refresh(np.ones((2, 1)), np.ones((3, 1)))
+         .draw([0], np.random.default_rng(0)), "a margin needs the positives"),
+        (lambda: MixedNegatives([UniformNegatives(TRAIN)], [0.5, 0.5]), "as many shares"),
+        (lambda: MixedNegatives([UniformNegatives(TRAIN)], [0.5]), "sum to 1"),
+        (lambda: MixedNegatives([HardNegatives(TRAIN)], [1.0]).log_q([0], [[1]]), "no log_q"),
+    ],
+)  # fmt: skip
+def test_samplers_say_what_is_wrong(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -71,7 +71,6 @@ CASES = {
     "sampled_softmax": (lambda s: losses.sampled_softmax_loss(s[:, 0], s[:, 1:], LOG_Q[1:7]), S),
     "bce": (lambda s: losses.bce_loss(s[:, 0], s[:, 1:], LEFT_OUT[:, 1:]), S),
     "bpr": (lambda s: losses.bpr_loss(s[:, :1], s[:, 1:]), S),
-    "triplet": (lambda s: losses.triplet_loss(s[:, 0], s[:, 1:]), S),
     "pointwise": (lambda s: ranking_losses.pointwise_loss(s, LIKED), S),
     "pairwise": (lambda s: ranking_losses.pairwise_loss(s, LIKED), S),
     "listwise": (lambda s: ranking_losses.listwise_loss(s, LIKED), S),

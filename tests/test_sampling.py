@@ -1,13 +1,10 @@
-import re
-
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse, stats
 
-from recsys_tutorial.hard_negatives import HardNegatives, MixedNegatives
-from recsys_tutorial.sampling import PopularityNegatives, UniformNegatives, distinct_batches
+from recsys_tutorial.sampling import PopularityNegatives, UniformNegatives
 
 
 @settings(max_examples=60, deadline=None)
@@ -79,127 +76,6 @@ def test_popularity_negatives_follow_the_formula_and_are_never_liked(alpha):
         np.testing.assert_allclose(sampler.log_q(users[[user]], items)[0], np.log(p), atol=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10_000), alpha=st.floats(-1, 2))
-def test_no_sampler_returns_a_known_positive(seed, alpha):
-    rng = np.random.default_rng(seed)
-    train = likes(seed=seed, density=rng.random())
-    users = rng.integers(6, size=50)
-    hard = HardNegatives(train, depth=5).refresh(rng.normal(size=(6, 3)), rng.normal(size=(12, 3)))
-    popular = PopularityNegatives(train, alpha=alpha)
-    mixed = MixedNegatives([UniformNegatives(train), popular, hard], [0.2, 0.3, 0.5])
-    for sampler in (popular, hard, mixed):
-        drawn = sampler.draw(users, rng, 4)
-        assert drawn.shape == (50, 4) and drawn.min() >= 0 and drawn.max() < 12
-        assert train[np.repeat(users, 4), drawn.ravel()].sum() == 0
-        assert sampler.draw(users, rng).shape == (50,)
-
-
-# -- hard ones
-
-
-def test_hard_negatives_are_the_best_of_what_was_not_liked():
-    train = sparse.csr_matrix([[1.0, 0, 0, 0, 0], [0, 0, 0, 0, 1]])
-    items = np.array([[5.0], [4], [3], [2], [1]])
-    rng = np.random.default_rng(0)
-    hard = HardNegatives(train, depth=2).refresh(np.array([[1.0], [-1]]), items)
-    drawn = hard.draw(np.array([0, 1]), rng, 200)
-    assert set(drawn[0]) == {1, 2} and set(drawn[1]) == {3, 2}
-    skipped = HardNegatives(train, depth=2, skip=1).refresh(np.array([[1.0], [-1]]), items)
-    assert set(skipped.draw(np.array([0]), rng, 200)[0]) == {2, 3}
-    # turned round, the index gives the other end: it has to be refreshed
-    hard.refresh(np.array([[-1.0], [1]]), items)
-    assert set(hard.draw(np.array([0]), rng, 200)[0]) == {4, 3}
-
-
-def test_a_margin_keeps_what_scores_like_the_positive_out():
-    train = sparse.csr_matrix([[1.0, 0, 0, 0, 0]])
-    items = np.array([[5.0], [4.9], [3], [2], [1]])
-    hard = HardNegatives(train, depth=3, margin=1.0).refresh(np.array([[1.0]]), items)
-    rng = np.random.default_rng(0)
-    drawn = hard.draw(np.array([0]), rng, 300, positives=np.array([0]))
-    assert set(drawn[0]) == {2, 3}
-    everything = HardNegatives(train, depth=3, margin=9.0).refresh(np.array([[1.0]]), items)
-    drawn = everything.draw(np.array([0]), rng, 300, positives=np.array([0]))
-    assert set(drawn[0]) == {1, 2, 3, 4}  # nothing is that far below: uniform
-
-
-def test_mixtures_have_the_mixed_distribution():
-    train = likes()
-    parts = [UniformNegatives(train), PopularityNegatives(train, alpha=1.0)]
-    mixed = MixedNegatives(parts, [0.3, 0.7])
-    user = np.array([2])
-    free = np.flatnonzero(train[2].toarray()[0] == 0)
-    log_q = mixed.log_q(user, free[None])[0]
-    expected = 0.3 * np.exp(parts[0].log_q(user, free[None])[0])
-    expected += 0.7 * np.exp(parts[1].log_q(user, free[None])[0])
-    np.testing.assert_allclose(np.exp(log_q), expected)
-    assert np.exp(log_q).sum() == pytest.approx(1)
-    drawn = mixed.draw(user, np.random.default_rng(0), 8000)[0]
-    assert stats.chisquare(np.bincount(drawn, minlength=12)[free], 8000 * expected).pvalue > 1e-3
-
-
-# -- batches
-
-
-def examples_of(counts: list[int], rng: np.random.Generator) -> np.ndarray:
-    """Item 10 * i of example after example, in random order, counts[i] times."""
-    return rng.permutation(np.repeat(10 * np.arange(len(counts)), counts))
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    seed=st.integers(0, 10_000),
-    others=st.lists(st.integers(1, 8), min_size=1, max_size=20),
-    share=st.floats(0, 1),
-    batch=st.integers(2, 20),
-)
-def test_batches_hold_no_item_twice_and_every_example_once(seed, others, share, batch):
-    """One item's share goes up to the half: there batches are pairs, and none is of one."""
-    rng = np.random.default_rng(seed)
-    first = max(1, round(share * sum(others)))  # beside as many others: exactly half at share 1
-    assume(2 * max(others) <= first + sum(others))
-    items = examples_of([first, *others], rng)
-    batches = distinct_batches(items, batch, rng)
-    assert sorted(np.concatenate(batches)) == list(range(len(items)))
-    assert all(len(set(items[b])) == len(b) for b in batches)
-    sizes = [len(b) for b in batches]
-    assert min(sizes) >= 2 and max(sizes) - min(sizes) <= 1
-    odd_pairs = batch == 2 and len(items) % 2 == 1
-    assert max(sizes) <= batch + odd_pairs and sizes.count(3) <= (1 if odd_pairs else len(sizes))
-    fewest = len(items) // 2 if batch == 2 else -(-len(items) // batch)
-    assert len(batches) == max(fewest, first, *others)
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    seed=st.integers(0, 10_000),
-    others=st.lists(st.integers(1, 8), max_size=10),
-    more=st.integers(1, 30),
-    batch=st.integers(2, 20),
-)
-def test_an_item_with_over_half_of_the_examples_is_named_before_the_first_batch(
-    seed, others, more, batch
-):
-    rng, rest = np.random.default_rng(seed), sum(others)
-    items = examples_of([*others, rest + more], rng)
-    share = f"{(rest + more) / len(items):.1%}"
-    expected = f"item {10 * len(others)} has {rest + more} of the {len(items)} examples, {share}"
-    with pytest.raises(ValueError, match=re.escape(expected)) as error:
-        distinct_batches(items, batch, rng)
-    assert f"at most {rest} of its examples" in str(error.value)
-    if rest:  # what the message advises is enough
-        surplus = np.flatnonzero(items == 10 * len(others))[rest:]
-        assert min(map(len, distinct_batches(np.delete(items, surplus), batch, rng))) >= 2
-
-
-def test_batches_differ_between_epochs():
-    items = np.random.default_rng(0).integers(20, size=60)
-    rng = np.random.default_rng(1)
-    first, second = distinct_batches(items, 10, rng), distinct_batches(items, 10, rng)
-    assert {tuple(sorted(b)) for b in first} != {tuple(sorted(b)) for b in second}
-
-
 TRAIN = sparse.csr_matrix([[1.0, 0, 0], [0, 1, 0]])
 
 
@@ -210,15 +86,6 @@ TRAIN = sparse.csr_matrix([[1.0, 0, 0], [0, 1, 0]])
         (lambda: PopularityNegatives(TRAIN, smoothing=0), "smoothing positive"),
         (lambda: PopularityNegatives(TRAIN, alpha=80), "spreads the weights too far"),
         (lambda: PopularityNegatives(sparse.csr_matrix(np.eye(3) + 1)), "user row 0 likes all"),
-        (lambda: HardNegatives(TRAIN, depth=0), "depth must be at least 1"),
-        (lambda: HardNegatives(TRAIN).draw([0], np.random.default_rng(0)), "call refresh"),
-        (lambda: HardNegatives(TRAIN, margin=1.0).refresh(np.ones((2, 1)), np.ones((3, 1)))
-         .draw([0], np.random.default_rng(0)), "a margin needs the positives"),
-        (lambda: MixedNegatives([UniformNegatives(TRAIN)], [0.5, 0.5]), "as many shares"),
-        (lambda: MixedNegatives([UniformNegatives(TRAIN)], [0.5]), "sum to 1"),
-        (lambda: MixedNegatives([HardNegatives(TRAIN)], [1.0]).log_q([0], [[1]]), "no log_q"),
-        (lambda: distinct_batches(np.zeros((2, 2)), 4, None), r"items must be \(n_examples,\)"),
-        (lambda: distinct_batches(np.zeros(2), 1, None), "batch_size at least 2 .an example alone"),
     ],
 )  # fmt: skip
 def test_samplers_say_what_is_wrong(call, message):

@@ -17,13 +17,10 @@ When is which right, and what to beware of:
     bpr_loss               the order alone counts. Beware: easy negatives teach nothing.
     bce_loss               a score is to be read as a probability. Beware: its level moves with the
                            number of negatives, and each pair is judged alone.
-    triplet_loss           vectors of length 1, negatives chosen with care. Beware: the margin has
-                           to be found, and beyond it there is no gradient.
 
 How they hang together (each is tested): `bpr_loss` is `info_nce` with one negative. Many negatives
 drawn evenly make `info_nce` an estimate of cross-entropy over the catalogue, and
-`sampled_softmax_loss` is `info_nce` with `negative_log_q` = log(n q) and `log_q` = 0. temperature *
-`info_nce` with one negative tends to `triplet_loss` with margin 0 as the temperature tends to 0.
+`sampled_softmax_loss` is `info_nce` with `negative_log_q` = log(n q) and `log_q` = 0.
 `multi_positive_nce` with one positive each is `info_nce`; with `decoupled`, the gradient of
 `info_nce` loses its factor 1 - p(positive).
 
@@ -45,7 +42,6 @@ from recsys_tutorial.losses.scores import (
     bpr_loss,
     multinomial_loss,
     sampled_softmax_loss,
-    triplet_loss,
 )
 
 __all__ = [
@@ -60,5 +56,4 @@ __all__ = [
     "pairwise_loss",
     "pointwise_loss",
     "sampled_softmax_loss",
-    "triplet_loss",
 ]

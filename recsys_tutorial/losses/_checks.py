@@ -33,24 +33,6 @@ def softmax_loss(
     return (losses * counts).sum() / counts.sum().clamp(min=1)
 
 
-def check_info_nce(anchors, positives, negatives, temperature) -> None:
-    """Raise ValueError for shapes that do not fit each other, and for a bad temperature."""
-    if anchors.ndim != 2 or anchors.shape != positives.shape:
-        raise ValueError(
-            "anchors and positives must both be (batch, dim), got "
-            f"{tuple(anchors.shape)} and {tuple(positives.shape)}"
-        )
-    n, dim = anchors.shape
-    if negatives is not None:
-        shape = tuple(negatives.shape)
-        own = len(shape) == 3 and shape[0] == n
-        if not (own or len(shape) == 2) or shape[-1] != dim or 0 in shape:
-            raise ValueError(
-                f"negatives must be (n_neg, {dim}) or ({n}, n_neg, {dim}), got {shape}"
-            )
-    check_temperature(temperature)
-
-
 def check_temperature(temperature: float | Tensor) -> None:
     """Raise ValueError unless it is positive and finite."""
     value = float(temperature.detach() if hasattr(temperature, "detach") else temperature)

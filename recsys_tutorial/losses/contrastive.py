@@ -7,34 +7,24 @@ from typing import TYPE_CHECKING
 import torch
 
 from recsys_tutorial._precision import in_full_precision, leave_out
+from recsys_tutorial.losses._candidates import (
+    check_info_nce,
+    corrections,
+    left_out_of,
+    similarities,
+)
 from recsys_tutorial.losses._checks import (
     bool_mask,
     check_finite,
-    check_info_nce,
     check_temperature,
     log_probability,
     softmax_loss,
-)
-from recsys_tutorial.losses.scores import (
-    bce_loss,
-    bpr_loss,
-    multinomial_loss,
-    sampled_softmax_loss,
-    triplet_loss,
 )
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = [
-    "bce_loss",
-    "bpr_loss",
-    "info_nce",
-    "multi_positive_nce",
-    "multinomial_loss",
-    "sampled_softmax_loss",
-    "triplet_loss",
-]
+__all__ = ["info_nce", "multi_positive_nce"]
 
 
 @in_full_precision
@@ -109,60 +99,22 @@ def info_nce(
     >>> round(info_nce(users, users, temperature=0.1).item(), 4)
     0.0
     """
-    check_info_nce(anchors, positives, negatives, temperature)
-    if not 0 <= hardness < float("inf"):
-        raise ValueError(f"hardness must be at least 0 and finite, got {hardness}")
-    n, in_batch = len(anchors), negatives is None if in_batch is None else in_batch
-    if negatives is None and (n < 2 or not in_batch):
-        raise ValueError(
-            f"no row has a negative (batch {n}, in_batch={in_batch}, no negatives given): give "
-            "negatives, or a batch of at least 2 rows with in_batch"
-        )
-
-    rows = torch.arange(n, device=anchors.device)
-    if in_batch:
-        pairs = anchors @ positives.T  # (batch, batch)
-        place = rows  # where each row's positive stands
-    else:
-        pairs = (anchors * positives).sum(1, keepdim=True)  # (batch, 1)
-        place = torch.zeros_like(rows)
-    similarity, correction = pairs, torch.zeros_like(pairs)
-    if log_q is not None:
-        log_q = log_probability("log_q", log_q, anchors, [(n,)])
-        correction = (log_q if in_batch else log_q[:, None]).expand_as(pairs)
-    if negatives is not None:
-        shared = negatives.ndim == 2
-        many = anchors @ negatives.T if shared else torch.einsum("bd,bnd->bn", anchors, negatives)
-        more = torch.zeros_like(many)  # (batch, n_neg)
-        if negative_log_q is not None:
-            shapes = [(many.shape[1],), tuple(many.shape)]
-            more = log_probability("negative_log_q", negative_log_q, anchors, shapes).expand_as(
-                many
-            )
-        similarity = torch.cat([pairs, many], dim=1)  # (batch, n_candidates)
-        correction = torch.cat([correction, more], dim=1)
-    elif negative_log_q is not None:
-        raise ValueError("negative_log_q is given, but no negatives")
-
-    left_out = torch.zeros_like(similarity, dtype=torch.bool)
-    if positive_ids is not None and in_batch:
-        ids = torch.as_tensor(positive_ids, device=anchors.device)
-        if ids.shape != (n,):
-            raise ValueError(f"positive_ids must be ({n},), got {tuple(ids.shape)}")
-        left_out[:, :n] = ids[:, None] == ids
-    if mask is not None:
-        left_out |= bool_mask("mask", mask, similarity)
+    in_batch = negatives is None if in_batch is None else in_batch
+    check_info_nce(anchors, positives, negatives, temperature, in_batch, symmetric, hardness)
+    rows = torch.arange(len(anchors), device=anchors.device)
+    place = rows if in_batch else torch.zeros_like(rows)  # where each row's positive stands
+    similarity = similarities(anchors, positives, negatives, in_batch)  # (batch, n_candidates)
+    correction = corrections(similarity, log_q, negative_log_q, in_batch)
+    left_out = left_out_of(similarity, positive_ids, mask, in_batch)
     left_out[rows, place] = False
-
     weight = hardness * similarity.detach()  # log of how much a negative counts
     weight[rows, place] = 0.0
     logits = similarity / temperature - correction + weight
     loss = softmax_loss(logits, place, left_out, decoupled=decoupled)
-    if symmetric:
-        if not in_batch:
-            raise ValueError("symmetric needs in_batch: the other anchors are what to tell apart")
-        back = (pairs / temperature + weight[:, :n]).T
-        loss = 0.5 * (loss + softmax_loss(back, place, left_out[:, :n].T, decoupled=decoupled))
+    if symmetric:  # now the batch's anchors are the candidates, and nothing has to be corrected
+        weight, left_out = weight[:, : len(rows)].T, left_out[:, : len(rows)].T  # (batch, batch)
+        back = similarity[:, : len(rows)].T / temperature + weight
+        loss = 0.5 * (loss + softmax_loss(back, place, left_out, decoupled=decoupled))
     return check_finite(loss, anchors=anchors, positives=positives, negatives=negatives)
 
 
@@ -199,6 +151,11 @@ def multi_positive_nce(
     -------
     scalar Tensor, in nats. With k positives it cannot be below log k: they share the softmax. 0 if
     no anchor has a positive.
+
+    Raises
+    ------
+    ValueError for wrong shapes or dtypes, values that are not finite, a temperature that is not
+    positive, or a mask that leaves a positive out.
 
     Examples
     --------

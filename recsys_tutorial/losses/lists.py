@@ -1,6 +1,5 @@
 """Losses over a user's list of candidates: pure functions of tensors (n_lists, list_size).
 
-`scores` are a model's, `labels` are 1 for what the user liked and 0 for the rest of the list,
 `teacher` holds another model's scores of the same candidates. Computed in float32 or float64, also
 under autocast.
 """
@@ -22,6 +21,18 @@ def pointwise_loss(scores: Tensor, labels: Tensor) -> Tensor:
 
     The only one of the three that asks for the level of the scores, not just for their order.
 
+    Parameters
+    ----------
+    scores, labels : Tensor (n_lists, list_size), labels 1 for liked and 0 for the rest
+
+    Returns
+    -------
+    scalar Tensor, in nats; log 2 where all scores are 0
+
+    Raises
+    ------
+    ValueError for tensors of other or different shapes, or without a candidate.
+
     Examples
     --------
     >>> import torch
@@ -38,6 +49,18 @@ def pairwise_loss(scores: Tensor, labels: Tensor) -> Tensor:
 
     (RankNet: Burges et al. 2005, doi:10.1145/1102351.1102363, with certain targets; as BPR,
     but within a list.) A list whose labels are all equal has no pair; without any pair 0.
+
+    Parameters
+    ----------
+    scores, labels : Tensor (n_lists, list_size), labels 1 for liked and 0 for the rest
+
+    Returns
+    -------
+    scalar Tensor, in nats; log 2 where all scores are 0
+
+    Raises
+    ------
+    ValueError for tensors of other or different shapes, or without a candidate.
 
     Examples
     --------
@@ -61,6 +84,18 @@ def listwise_loss(scores: Tensor, labels: Tensor) -> Tensor:
     (ListNet's top-one probability: Cao et al. 2007, doi:10.1145/1273496.1273513.) A list without a
     liked candidate says nothing; without any the loss is 0.
 
+    Parameters
+    ----------
+    scores, labels : Tensor (n_lists, list_size), labels 1 for liked and 0 for the rest
+
+    Returns
+    -------
+    scalar Tensor, in nats; log(list_size) where all scores are equal
+
+    Raises
+    ------
+    ValueError for tensors of other or different shapes, or without a candidate.
+
     Examples
     --------
     >>> import torch
@@ -79,6 +114,19 @@ def distillation_loss(scores: Tensor, teacher: Tensor, temperature: float = 1.0)
 
     (Hinton, Vinyals & Dean 2015, arXiv:1503.02531, section 2.) Its least value is the entropy of
     the teacher's distribution, not 0.
+
+    Parameters
+    ----------
+    scores, teacher : Tensor (n_lists, list_size), of the student and of its teacher
+    temperature : float > 0, T; larger than 1 softens both distributions
+
+    Returns
+    -------
+    scalar Tensor, in nats
+
+    Raises
+    ------
+    ValueError for shapes that differ, an empty list, or a temperature that is not positive.
 
     Examples
     --------
@@ -104,6 +152,18 @@ def margin_mse(scores: Tensor, teacher: Tensor) -> Tensor:
     another passage.) Over all pairs it is 2 size / (size - 1) times the mean squared error of the
     scores after each list's own mean was subtracted, which is how it is computed: the level of a
     teacher's scores is free.
+
+    Parameters
+    ----------
+    scores, teacher : Tensor (n_lists, list_size), of the student and of its teacher
+
+    Returns
+    -------
+    scalar Tensor, in squared units of the teacher's scores
+
+    Raises
+    ------
+    ValueError for shapes that differ, or lists of fewer than two candidates.
 
     Examples
     --------

@@ -68,6 +68,10 @@ def bce_loss(
     -------
     scalar Tensor; log 2 when all scores are 0
 
+    Raises
+    ------
+    ValueError for wrong shapes, a mask of another shape or dtype, or scores that are not finite.
+
     Examples
     --------
     >>> import torch
@@ -82,34 +86,6 @@ def bce_loss(
         negative, n_negative = negative.masked_fill(mask, 0), (~mask).sum()
     total = functional.softplus(-positive_scores).sum() + negative.sum()
     loss = total / (len(positive_scores) + n_negative)
-    return check_finite(loss, positive_scores=positive_scores, negative_scores=negative_scores)
-
-
-@in_full_precision
-def triplet_loss(positive_scores: Tensor, negative_scores: Tensor, margin: float = 0.2) -> Tensor:
-    """Mean of max(0, margin - s+ + s-): a negative counts until it is `margin` below.
-
-    For vectors of length 1 and s = cosine, |a - b|^2 = 2 - 2 s, so this is half of the loss of
-    Schroff et al. 2015 (arXiv:1503.03832, equation 1) with twice the margin.
-
-    Parameters
-    ----------
-    positive_scores : Tensor (batch,)
-    negative_scores : Tensor (batch, n_neg) or (batch,)
-    margin : float >= 0, in units of the score
-
-    Examples
-    --------
-    >>> import torch
-    >>> round(triplet_loss(torch.tensor([0.9]), torch.tensor([[0.8, 0.1]])).item(), 4)
-    0.05
-    """
-    _check_scores(positive_scores, negative_scores)
-    if not 0 <= margin < float("inf"):
-        raise ValueError(f"margin must be at least 0 and finite, got {margin}")
-    if negative_scores.ndim == 2:
-        positive_scores = positive_scores[:, None]
-    loss = functional.relu(margin - positive_scores + negative_scores).mean()
     return check_finite(loss, positive_scores=positive_scores, negative_scores=negative_scores)
 
 
@@ -132,6 +108,14 @@ def sampled_softmax_loss(
     positive_scores : Tensor (batch,)
     negative_scores : Tensor (batch, n_neg)
     negative_log_q : Tensor (batch, n_neg) or (n_neg,), log probability of one draw
+
+    Returns
+    -------
+    scalar Tensor, in nats; log(1 + number of other items) where all scores are 0 and q is even
+
+    Raises
+    ------
+    ValueError for wrong shapes, or scores or probabilities that are not finite.
 
     Examples
     --------
@@ -169,6 +153,10 @@ def multinomial_loss(scores: Tensor, targets: Tensor, mask: Tensor | None = None
     Returns
     -------
     scalar Tensor, the mean over likes, in nats; 0 when there are no targets
+
+    Raises
+    ------
+    ValueError for shapes that differ, or a mask that leaves a target out.
 
     Examples
     --------

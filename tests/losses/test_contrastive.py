@@ -1,4 +1,4 @@
-"""Losses against written-out formulas, PyTorch's own, and sentence-transformers."""
+"""Losses of vectors against written-out formulas, PyTorch's own, and sentence-transformers."""
 
 import math
 
@@ -8,15 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_tutorial.losses import (
-    bce_loss,
-    bpr_loss,
-    info_nce,
-    multi_positive_nce,
-    multinomial_loss,
-    sampled_softmax_loss,
-    triplet_loss,
-)
+from recsys_tutorial.losses import info_nce, multi_positive_nce, multinomial_loss
 
 
 def vectors(*shape: int, seed: int = 0, scale: float = 1.0) -> torch.Tensor:
@@ -247,6 +239,8 @@ B = torch.eye(3, dtype=bool)
         ((A, P), {"mask": torch.zeros(3, 2, dtype=bool)}, r"mask must be bool \(3, 3\)"),
         ((A, P), {"mask": torch.zeros(3, 3)}, "mask must be bool"),
         ((A, P, N), {"symmetric": True}, "symmetric needs in_batch"),
+        ((A, P), {"hardness": -1.0}, "hardness must be at least 0"),
+        ((A, P), {"hardness": math.nan}, "hardness must be"),
         ((NAN, P), {}, "row 1 of anchors holds nan"),
         ((A, NAN), {}, "row 1 of positives holds nan"),
         ((A, P, NAN), {}, "row 1 of negatives holds nan"),
@@ -255,48 +249,6 @@ B = torch.eye(3, dtype=bool)
 def test_info_nce_says_what_is_wrong(arguments, options, message):
     with pytest.raises(ValueError, match=message):
         info_nce(*arguments, **{"temperature": 1.0, **options})
-
-
-def test_multinomial_loss_is_the_equation():
-    scores, targets = vectors(4, 6), (vectors(4, 6, seed=1) > 0).double()
-    mask = (vectors(4, 6, seed=2) > 0.8) & (targets == 0)
-    total = 0.0
-    for u in range(4):
-        kept = [i for i in range(6) if not mask[u, i]]
-        normaliser = sum(math.exp(scores[u, i]) for i in kept)
-        for i in range(6):
-            if targets[u, i]:
-                total -= math.log(math.exp(scores[u, i]) / normaliser)
-    assert mask.any()
-    loss = multinomial_loss(scores, targets, mask)
-    assert loss.item() == pytest.approx(total / targets.sum().item(), rel=1e-12)
-    scores.requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: multinomial_loss(s, targets, mask), (scores,))
-    half = multinomial_loss(scores.detach().half(), targets, mask)
-    assert half.isfinite() and multinomial_loss(scores, torch.zeros(4, 6)).item() == 0
-
-
-def test_multinomial_loss_of_one_target_is_cross_entropy():
-    scores, labels = vectors(5, 7), torch.tensor([0, 3, 6, 6, 1])
-    targets = torch.nn.functional.one_hot(labels, 7).double()
-    expected = torch.nn.functional.cross_entropy(scores, labels)
-    assert torch.isclose(multinomial_loss(scores, targets), expected, rtol=1e-12)
-
-
-def test_multinomial_loss_says_what_is_wrong():
-    with pytest.raises(ValueError, match=r"\(2, 3\) and targets \(2, 2\) differ"):
-        multinomial_loss(torch.zeros(2, 3), torch.zeros(2, 2))
-    with pytest.raises(ValueError, match="mask leaves a target out"):
-        multinomial_loss(torch.zeros(1, 2), torch.eye(2)[:1], torch.eye(2, dtype=bool)[:1])
-
-
-def test_bpr_is_info_nce_with_one_negative():
-    """-log sigmoid(s+ - s-) = -log(e^s+ / (e^s+ + e^s-))."""
-    a, p, n = vectors(6, 3), vectors(6, 3, seed=1), vectors(6, 1, 3, seed=2)
-    positive, negative = (a * p).sum(1), (a * n[:, 0]).sum(1)
-    assert torch.isclose(
-        bpr_loss(positive, negative), info_nce(a, p, n, temperature=1.0), rtol=1e-12
-    )
 
 
 # -- hard-negative weights, the decoupled form
@@ -340,159 +292,6 @@ def test_decoupled_leaves_the_positive_out_of_the_denominator():
     free = torch.autograd.grad(info_nce(*row, n, temperature=0.5, decoupled=True), a)[0][0]
     p_positive = torch.exp(-info_nce(*row, n, temperature=0.5)).item()
     assert torch.allclose(plain, (1 - p_positive) * free, rtol=1e-10)
-
-
-# -- several positives
-
-
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 1000), n=st.integers(1, 7), with_q=st.booleans())
-def test_multi_positive_is_the_equation(seed, n, with_q):
-    rng = np.random.default_rng(seed)
-    a, c = vectors(4, 3, seed=seed), vectors(n, 3, seed=seed + 1)
-    positive = rng.random((4, n)) < 0.4
-    mask = (rng.random((4, n)) < 0.3) & ~positive
-    log_q = torch.tensor(np.log(rng.uniform(0.1, 0.9, n))) if with_q else None
-    rows = []
-    for i in range(4):
-        s = [float(a[i] @ c[j]) / 0.3 - (float(log_q[j]) if with_q else 0) for j in range(n)]
-        total = sum(math.exp(s[j]) for j in range(n) if not mask[i, j])
-        terms = [-math.log(math.exp(s[j]) / total) for j in range(n) if positive[i, j]]
-        rows += [sum(terms) / len(terms)] if terms else []
-    options = {"temperature": 0.3, "log_q": log_q, "mask": torch.tensor(mask)}
-    loss = multi_positive_nce(a, c, torch.tensor(positive), **options)
-    assert loss.item() == pytest.approx(sum(rows) / max(len(rows), 1), rel=1e-9, abs=1e-12)
-
-
-def test_multi_positive_with_one_each_is_info_nce():
-    a, p = vectors(5, 3).requires_grad_(), vectors(5, 3, seed=1)
-    one = multi_positive_nce(a, p, torch.eye(5, dtype=bool), temperature=0.2)
-    assert torch.isclose(one, info_nce(a, p, temperature=0.2), rtol=1e-12)
-    same = torch.tensor([0, 1, 0, 2, 1])
-    same = same[:, None] == same
-    assert torch.autograd.gradcheck(lambda x: multi_positive_nce(x, p, same, temperature=0.5), (a,))
-    # every user likes one item: each counts the same, as in multinomial_loss
-    scores = (a @ p.T).detach()
-    flat = multinomial_loss(scores, torch.eye(5).double())
-    assert torch.isclose(multi_positive_nce(a, p, torch.eye(5, dtype=bool), temperature=1.0), flat)
-
-
-# -- functions of scores
-
-
-def test_bce_is_torchs():
-    positive, negative = vectors(5), vectors(5, 3, seed=1)
-    labels = torch.cat([torch.ones(5), torch.zeros(15)]).double()
-    scores = torch.cat([positive, negative.ravel()])
-    expected = torch.nn.functional.binary_cross_entropy_with_logits(scores, labels)
-    assert torch.isclose(bce_loss(positive, negative), expected, rtol=1e-12)
-    mask = torch.zeros(5, 3, dtype=bool)
-    mask[1, 2] = mask[4, 0] = True
-    kept = torch.cat([torch.ones(5, dtype=bool), ~mask.ravel()])
-    expected = torch.nn.functional.binary_cross_entropy_with_logits(scores[kept], labels[kept])
-    assert torch.isclose(bce_loss(positive, negative, mask), expected, rtol=1e-12)
-
-
-def test_bce_is_smallest_at_log_p_over_n_q():
-    """The score it learns: log of an item's share of positives, over n times its share of draws."""
-    p, q, n = torch.tensor([0.6, 0.3, 0.1]), torch.tensor([0.2, 0.3, 0.5]), 4
-    s = torch.zeros(3, requires_grad=True)
-    optimizer = torch.optim.LBFGS([s], max_iter=100)
-
-    def expected_loss():
-        optimizer.zero_grad()
-        softplus = torch.nn.functional.softplus
-        loss = (p * softplus(-s)).sum() + n * (q * softplus(s)).sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(expected_loss)
-    assert torch.allclose(s.detach(), torch.log(p / (n * q)), atol=1e-3)
-    # and bce_loss measures that expectation: positives and negatives counted in proportion
-    rows = torch.repeat_interleave(torch.arange(3), torch.tensor([6, 3, 1]))
-    draws = torch.repeat_interleave(torch.arange(3), torch.tensor([8, 12, 20])).view(10, 4)
-    value = bce_loss(s[rows], s[draws])
-    assert torch.isclose(value * (1 + n), expected_loss(), rtol=1e-5)
-
-
-def test_triplet_is_torchs_and_the_cold_limit_of_info_nce():
-    a, p, n = (torch.nn.functional.normalize(vectors(6, 4, seed=s), dim=1) for s in range(3))
-    positive, negative = (a * p).sum(1), (a * n).sum(1)
-
-    def squared(x, y):
-        return ((x - y) ** 2).sum(1)
-
-    theirs = torch.nn.TripletMarginWithDistanceLoss(distance_function=squared, margin=0.6)
-    loss = triplet_loss(positive, negative, margin=0.3)
-    assert torch.isclose(2 * loss, theirs(a, p, n), rtol=1e-12)
-    cold = 1e-4
-    limit = cold * info_nce(a, p, n[:, None], temperature=cold)
-    assert torch.isclose(limit, triplet_loss(positive, negative, margin=0.0), atol=cold)
-
-
-def test_sampled_softmax_is_info_nce_and_the_full_softmax():
-    a, p, n = vectors(4, 3), vectors(4, 3, seed=1), vectors(4, 6, 3, seed=2)
-    log_q = torch.log_softmax(vectors(4, 6, seed=3), 1)
-    positive, negative = (a * p).sum(1), torch.einsum("bd,bnd->bn", a, n)
-    loss = sampled_softmax_loss(positive, negative, log_q)
-    same = info_nce(
-        a, p, n, temperature=1.0, log_q=torch.zeros(4), negative_log_q=log_q + math.log(6)
-    )
-    assert torch.isclose(loss, same, rtol=1e-12)
-    # all 6 other items, each drawn once with q = 1/6: the softmax over the 7 items
-    full = -torch.cat([positive[:, None], negative], 1).log_softmax(1)[:, 0].mean()
-    even = torch.full((6,), -math.log(6), dtype=torch.float64)
-    assert torch.isclose(sampled_softmax_loss(positive, negative, even), full, rtol=1e-12)
-
-
-def test_the_bias_of_the_sampled_softmax_shrinks_with_the_number_of_negatives():
-    """The partition estimate has none; its logarithm falls short by about variance / 2n."""
-    rng = np.random.default_rng(0)
-    scores = rng.normal(size=200)
-    q = np.exp(0.3 * scores) / np.exp(0.3 * scores).sum()
-    exact = math.log(math.e + np.exp(scores).sum()) - 1
-    bias = {}
-    for n in (1, 4, 16, 64):
-        draws = rng.choice(200, p=q, size=(20_000, n))
-        negative, log_q = torch.tensor(scores[draws]), torch.tensor(np.log(q[draws]))
-        loss = sampled_softmax_loss(torch.ones(20_000).double(), negative, log_q)
-        bias[n] = exact - loss.item()
-        partition = math.e + np.exp(scores[draws] - np.log(q[draws])).mean(1)
-        error = 4 * partition.std() / math.sqrt(len(partition))
-        assert abs(partition.mean() - (math.e + np.exp(scores).sum())) < error
-    # standard errors are below 0.005: a bias that stayed, or had the other sign, would show
-    assert bias[1] > 2 * bias[4] > 4 * bias[16] > 0 and abs(bias[64]) < 0.01
-
-
-S, T = torch.zeros(3), torch.zeros(3, 2)
-
-
-@pytest.mark.parametrize(
-    "call, message",
-    [
-        (lambda: info_nce(A, P, temperature=1.0, hardness=-1.0), "hardness must be at least 0"),
-        (lambda: info_nce(A, P, temperature=1.0, hardness=math.nan), "hardness must be"),
-        (lambda: bce_loss(S, T[:2]), r"positive_scores must be \(batch,\)"),
-        (lambda: bce_loss(T, T), r"got \(3, 2\) and \(3, 2\)"),
-        (lambda: bce_loss(S, T[:, :0]), r"got \(3,\) and \(3, 0\)"),
-        (lambda: bce_loss(S, T, S > 0), r"mask must be bool \(3, 2\)"),
-        (lambda: bce_loss(S, T * math.nan), "row 0 of negative_scores holds nan"),
-        (lambda: triplet_loss(S, T, margin=-0.1), "margin must be at least 0"),
-        (lambda: triplet_loss(S * math.nan, T), "row 0 of positive_scores holds nan"),
-        (lambda: sampled_softmax_loss(S, S, S), r"negative_scores must be \(batch, n_neg\)"),
-        (lambda: sampled_softmax_loss(S, T, S), r"negative_log_q must be \(3, 2\) or \(2,\)"),
-        (lambda: sampled_softmax_loss(S, T, T - math.inf), "no probability may be 0"),
-        (lambda: multi_positive_nce(A, P[:, :1], A > 0, temperature=1.0), "anchors must be"),
-        (lambda: multi_positive_nce(A, P, A > 0, temperature=1.0), r"is_positive must be bool"),
-        (lambda: multi_positive_nce(A, P, B, temperature=0.0), "temperature must be positive"),
-        (lambda: multi_positive_nce(A, P, B, temperature=1.0, mask=B), "leaves a positive out"),
-        (lambda: multi_positive_nce(NAN, P, B, temperature=1.0), "row 1 of anchors holds nan"),
-        (lambda: multi_positive_nce(A, NAN, B, temperature=1.0), "row 1 of candidates holds nan"),
-    ],
-)
-def test_the_relatives_say_what_is_wrong(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
 
 
 # -- all options of info_nce together
@@ -556,3 +355,54 @@ def test_hardness_counts_in_both_directions():
     both = info_nce(a, p, symmetric=True, **options)
     assert torch.isclose(both, (there + back) / 2, rtol=1e-12)
     assert not torch.isclose(back, info_nce(p, a, temperature=0.5), rtol=1e-3)
+
+
+# -- several positives
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 1000), n=st.integers(1, 7), with_q=st.booleans())
+def test_multi_positive_is_the_equation(seed, n, with_q):
+    rng = np.random.default_rng(seed)
+    a, c = vectors(4, 3, seed=seed), vectors(n, 3, seed=seed + 1)
+    positive = rng.random((4, n)) < 0.4
+    mask = (rng.random((4, n)) < 0.3) & ~positive
+    log_q = torch.tensor(np.log(rng.uniform(0.1, 0.9, n))) if with_q else None
+    rows = []
+    for i in range(4):
+        s = [float(a[i] @ c[j]) / 0.3 - (float(log_q[j]) if with_q else 0) for j in range(n)]
+        total = sum(math.exp(s[j]) for j in range(n) if not mask[i, j])
+        terms = [-math.log(math.exp(s[j]) / total) for j in range(n) if positive[i, j]]
+        rows += [sum(terms) / len(terms)] if terms else []
+    options = {"temperature": 0.3, "log_q": log_q, "mask": torch.tensor(mask)}
+    loss = multi_positive_nce(a, c, torch.tensor(positive), **options)
+    assert loss.item() == pytest.approx(sum(rows) / max(len(rows), 1), rel=1e-9, abs=1e-12)
+
+
+def test_multi_positive_with_one_each_is_info_nce():
+    a, p = vectors(5, 3).requires_grad_(), vectors(5, 3, seed=1)
+    one = multi_positive_nce(a, p, torch.eye(5, dtype=bool), temperature=0.2)
+    assert torch.isclose(one, info_nce(a, p, temperature=0.2), rtol=1e-12)
+    same = torch.tensor([0, 1, 0, 2, 1])
+    same = same[:, None] == same
+    assert torch.autograd.gradcheck(lambda x: multi_positive_nce(x, p, same, temperature=0.5), (a,))
+    # every user likes one item: each counts the same, as in multinomial_loss
+    scores = (a @ p.T).detach()
+    flat = multinomial_loss(scores, torch.eye(5).double())
+    assert torch.isclose(multi_positive_nce(a, p, torch.eye(5, dtype=bool), temperature=1.0), flat)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: multi_positive_nce(A, P[:, :1], A > 0, temperature=1.0), "anchors must be"),
+        (lambda: multi_positive_nce(A, P, A > 0, temperature=1.0), r"is_positive must be bool"),
+        (lambda: multi_positive_nce(A, P, B, temperature=0.0), "temperature must be positive"),
+        (lambda: multi_positive_nce(A, P, B, temperature=1.0, mask=B), "leaves a positive out"),
+        (lambda: multi_positive_nce(NAN, P, B, temperature=1.0), "row 1 of anchors holds nan"),
+        (lambda: multi_positive_nce(A, NAN, B, temperature=1.0), "row 1 of candidates holds nan"),
+    ],
+)
+def test_multi_positive_says_what_is_wrong(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

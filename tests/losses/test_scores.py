@@ -1,0 +1,172 @@
+"""Losses of scores against written-out formulas and PyTorch's own."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys_tutorial.losses import (
+    bce_loss,
+    bpr_loss,
+    info_nce,
+    multinomial_loss,
+    sampled_softmax_loss,
+)
+
+
+def vectors(*shape: int, seed: int = 0, scale: float = 1.0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def test_multinomial_loss_is_the_equation():
+    scores, targets = vectors(4, 6), (vectors(4, 6, seed=1) > 0).double()
+    mask = (vectors(4, 6, seed=2) > 0.8) & (targets == 0)
+    total = 0.0
+    for u in range(4):
+        kept = [i for i in range(6) if not mask[u, i]]
+        normaliser = sum(math.exp(scores[u, i]) for i in kept)
+        for i in range(6):
+            if targets[u, i]:
+                total -= math.log(math.exp(scores[u, i]) / normaliser)
+    assert mask.any()
+    loss = multinomial_loss(scores, targets, mask)
+    assert loss.item() == pytest.approx(total / targets.sum().item(), rel=1e-12)
+    scores.requires_grad_()
+    assert torch.autograd.gradcheck(lambda s: multinomial_loss(s, targets, mask), (scores,))
+    half = multinomial_loss(scores.detach().half(), targets, mask)
+    assert half.isfinite() and multinomial_loss(scores, torch.zeros(4, 6)).item() == 0
+
+
+def test_multinomial_loss_of_one_target_is_cross_entropy():
+    scores, labels = vectors(5, 7), torch.tensor([0, 3, 6, 6, 1])
+    targets = torch.nn.functional.one_hot(labels, 7).double()
+    expected = torch.nn.functional.cross_entropy(scores, labels)
+    assert torch.isclose(multinomial_loss(scores, targets), expected, rtol=1e-12)
+
+
+def test_multinomial_loss_says_what_is_wrong():
+    with pytest.raises(ValueError, match=r"\(2, 3\) and targets \(2, 2\) differ"):
+        multinomial_loss(torch.zeros(2, 3), torch.zeros(2, 2))
+    with pytest.raises(ValueError, match="mask leaves a target out"):
+        multinomial_loss(torch.zeros(1, 2), torch.eye(2)[:1], torch.eye(2, dtype=bool)[:1])
+
+
+def test_bpr_is_info_nce_with_one_negative():
+    """-log sigmoid(s+ - s-) = -log(e^s+ / (e^s+ + e^s-))."""
+    a, p, n = vectors(6, 3), vectors(6, 3, seed=1), vectors(6, 1, 3, seed=2)
+    positive, negative = (a * p).sum(1), (a * n[:, 0]).sum(1)
+    assert torch.isclose(
+        bpr_loss(positive, negative), info_nce(a, p, n, temperature=1.0), rtol=1e-12
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(positive=st.lists(st.floats(-30, 30), min_size=1, max_size=8), shift=st.floats(-30, 30))
+def test_bpr_loss_is_what_its_formula_says(positive, shift):
+    positive = np.array(positive)
+    negative = positive[::-1] + shift
+    expected = np.mean(np.log1p(np.exp(negative - positive)))
+    got = bpr_loss(torch.from_numpy(positive), torch.from_numpy(negative.copy()))
+    np.testing.assert_allclose(got.item(), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_bpr_loss_is_stable_and_broadcasts():
+    x = torch.tensor([-1e4, 1e4], dtype=torch.float64, requires_grad=True)
+    loss = bpr_loss(x, torch.zeros(2, dtype=torch.float64))
+    loss.backward()
+    assert loss.item() == pytest.approx(5e3) and x.grad.tolist() == [-0.5, 0.0]
+    assert bpr_loss(torch.zeros(3, 1), torch.zeros(3, 5)).item() == pytest.approx(np.log(2))
+
+
+def test_bce_is_torchs():
+    positive, negative = vectors(5), vectors(5, 3, seed=1)
+    labels = torch.cat([torch.ones(5), torch.zeros(15)]).double()
+    scores = torch.cat([positive, negative.ravel()])
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(scores, labels)
+    assert torch.isclose(bce_loss(positive, negative), expected, rtol=1e-12)
+    mask = torch.zeros(5, 3, dtype=bool)
+    mask[1, 2] = mask[4, 0] = True
+    kept = torch.cat([torch.ones(5, dtype=bool), ~mask.ravel()])
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(scores[kept], labels[kept])
+    assert torch.isclose(bce_loss(positive, negative, mask), expected, rtol=1e-12)
+
+
+def test_bce_is_smallest_at_log_p_over_n_q():
+    """The score it learns: log of an item's share of positives, over n times its share of draws."""
+    p, q, n = torch.tensor([0.6, 0.3, 0.1]), torch.tensor([0.2, 0.3, 0.5]), 4
+    s = torch.zeros(3, requires_grad=True)
+    optimizer = torch.optim.LBFGS([s], max_iter=100)
+
+    def expected_loss():
+        optimizer.zero_grad()
+        softplus = torch.nn.functional.softplus
+        loss = (p * softplus(-s)).sum() + n * (q * softplus(s)).sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(expected_loss)
+    assert torch.allclose(s.detach(), torch.log(p / (n * q)), atol=1e-3)
+    # and bce_loss measures that expectation: positives and negatives counted in proportion
+    rows = torch.repeat_interleave(torch.arange(3), torch.tensor([6, 3, 1]))
+    draws = torch.repeat_interleave(torch.arange(3), torch.tensor([8, 12, 20])).view(10, 4)
+    value = bce_loss(s[rows], s[draws])
+    assert torch.isclose(value * (1 + n), expected_loss(), rtol=1e-5)
+
+
+def test_sampled_softmax_is_info_nce_and_the_full_softmax():
+    a, p, n = vectors(4, 3), vectors(4, 3, seed=1), vectors(4, 6, 3, seed=2)
+    log_q = torch.log_softmax(vectors(4, 6, seed=3), 1)
+    positive, negative = (a * p).sum(1), torch.einsum("bd,bnd->bn", a, n)
+    loss = sampled_softmax_loss(positive, negative, log_q)
+    same = info_nce(
+        a, p, n, temperature=1.0, log_q=torch.zeros(4), negative_log_q=log_q + math.log(6)
+    )
+    assert torch.isclose(loss, same, rtol=1e-12)
+    # all 6 other items, each drawn once with q = 1/6: the softmax over the 7 items
+    full = -torch.cat([positive[:, None], negative], 1).log_softmax(1)[:, 0].mean()
+    even = torch.full((6,), -math.log(6), dtype=torch.float64)
+    assert torch.isclose(sampled_softmax_loss(positive, negative, even), full, rtol=1e-12)
+
+
+def test_the_bias_of_the_sampled_softmax_shrinks_with_the_number_of_negatives():
+    """The partition estimate has none; its logarithm falls short by about variance / 2n."""
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=200)
+    q = np.exp(0.3 * scores) / np.exp(0.3 * scores).sum()
+    exact = math.log(math.e + np.exp(scores).sum()) - 1
+    bias = {}
+    for n in (1, 4, 16, 64):
+        draws = rng.choice(200, p=q, size=(20_000, n))
+        negative, log_q = torch.tensor(scores[draws]), torch.tensor(np.log(q[draws]))
+        loss = sampled_softmax_loss(torch.ones(20_000).double(), negative, log_q)
+        bias[n] = exact - loss.item()
+        partition = math.e + np.exp(scores[draws] - np.log(q[draws])).mean(1)
+        error = 4 * partition.std() / math.sqrt(len(partition))
+        assert abs(partition.mean() - (math.e + np.exp(scores).sum())) < error
+    # standard errors are below 0.005: a bias that stayed, or had the other sign, would show
+    assert bias[1] > 2 * bias[4] > 4 * bias[16] > 0 and abs(bias[64]) < 0.01
+
+
+S, T = torch.zeros(3), torch.zeros(3, 2)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: bce_loss(S, T[:2]), r"positive_scores must be \(batch,\)"),
+        (lambda: bce_loss(T, T), r"got \(3, 2\) and \(3, 2\)"),
+        (lambda: bce_loss(S, T[:, :0]), r"got \(3,\) and \(3, 0\)"),
+        (lambda: bce_loss(S, T, S > 0), r"mask must be bool \(3, 2\)"),
+        (lambda: bce_loss(S, T * math.nan), "row 0 of negative_scores holds nan"),
+        (lambda: sampled_softmax_loss(S, S, S), r"negative_scores must be \(batch, n_neg\)"),
+        (lambda: sampled_softmax_loss(S, T, S), r"negative_log_q must be \(3, 2\) or \(2,\)"),
+        (lambda: sampled_softmax_loss(S, T, T - math.inf), "no probability may be 0"),
+    ],
+)
+def test_bad_scores_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
