@@ -4,6 +4,7 @@
     top_k(users, FaissIndex(items, kind="hnsw"), k=10)     # approximate
 
 Scores are dot products, as of `TwoTower.encode_users(history)` and `TwoTower.encode_items()`.
+Search and index are one module of more than 200 lines, since either is read with the other.
 """
 
 from __future__ import annotations
@@ -67,38 +68,25 @@ def top_k(
     """
     users = _vectors("users", users)
     index = items if isinstance(items, FaissIndex) else FaissIndex(items, kind="flat")
-    items, exact = index.items, index.kind == "flat"
+    items, shape = index.items, (len(users), len(index.items))
     if users.shape[1] != items.shape[1]:
         raise ValueError(f"users have {users.shape[1]} dimensions, items {items.shape[1]}")
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    n_seen = np.zeros(len(users), dtype=np.int64)
-    if seen is not None:
-        if seen.shape != (len(users), len(items)):
-            raise ValueError(f"seen must be {(len(users), len(items))}, got {seen.shape}")
-        seen = sparse.csr_matrix(seen)
-        n_seen = np.diff(seen.indptr)
+    if seen is not None and seen.shape != shape:
+        raise ValueError(f"seen must be {shape}, got {seen.shape}")
+    seen = sparse.csr_matrix(shape if seen is None else seen)
     columns = np.full((len(users), k), -1, dtype=np.int64)
     scores = np.full((len(users), k), -np.inf)
-    margin = _MARGIN if exact else 0
-    # Who has seen much must be offered more: users with about equally many share a block.
-    order, start = np.argsort(n_seen, kind="stable"), 0
-    while start < len(order):
-        n = min(len(items), k + margin + int(n_seen[order[start]]))
-        rows = order[start : start + max(1, _BLOCK_BYTES // (8 * items.shape[1] * n))]
-        start += len(rows)
-        n = min(len(items), k + margin + int(n_seen[rows[-1]]))
-        block, block_seen = users[rows], None if seen is None else seen[rows]
-        proposed, bound = index.propose(block, n)
-        columns[rows], scores[rows] = _best(block, items, proposed, block_seen, k)
-        if exact and n < len(items):
-            open_rows = rows[scores[rows, -1] <= bound]
+    n_wanted = k + (_MARGIN if index.kind == "flat" else 0)
+    for rows, n in _blocks(n_wanted, np.diff(seen.indptr), items.shape):
+        proposed, bound = index.propose(users[rows], n)
+        columns[rows], scores[rows] = _best(users[rows], items, proposed, seen[rows], k)
+        if bound is not None and n < len(items):
+            left_open = rows[scores[rows, -1] <= bound]
             step = max(1, _BLOCK_BYTES // (32 * len(items)))  # ranking needs copies
-            for few in np.split(open_rows, range(step, len(open_rows), step)):
-                full = users[few] @ items.T  # (few, n_items)
-                best = rank(full, None if seen is None else seen[few], k)
-                values = np.take_along_axis(full, np.maximum(best, 0), axis=1)
-                columns[few], scores[few] = best, np.where(best < 0, -np.inf, values)
+            for few in np.split(left_open, range(step, len(left_open), step)):
+                columns[few], scores[few] = _best_of_all(users[few], items, seen[few], k)
     return columns, scores
 
 
@@ -124,6 +112,11 @@ class FaissIndex:
     seed : int, of the clustering
 
     Built by one thread, so that the same items give the same index.
+
+    Raises
+    ------
+    ValueError for items of another shape or none, values that are not finite, an unknown kind, an
+    effort below 1, and more lists than items.
     """
 
     def __init__(
@@ -170,6 +163,11 @@ class FaissIndex:
     def propose(self, users: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Candidates for `top_k` to judge.
 
+        Parameters
+        ----------
+        users : ndarray (n_users, dim), finite
+        n : int, 1 to n_items, candidates per user
+
         Returns
         -------
         columns : ndarray (n_users, n), int64, -1 pads
@@ -191,7 +189,12 @@ class FaissIndex:
         return self._index.search(users, n, params=settings)[1], None
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write index and items to one safetensors file."""
+        """Write index and items to one safetensors file.
+
+        Parameters
+        ----------
+        path : str or PathLike, overwritten where it exists
+        """
         tensors = {
             "items": torch.from_numpy(np.ascontiguousarray(self.items)),
             "index": torch.from_numpy(faiss.serialize_index(self._index)),
@@ -201,7 +204,16 @@ class FaissIndex:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> FaissIndex:
-        """Read what `save` wrote; ValueError when it is damaged or something else."""
+        """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path : str or PathLike
+
+        Raises
+        ------
+        ValueError when the file is damaged or something else.
+        """
         tensors, info = load_tensors(path, _KIND)
         index = cls.__new__(cls)
         index.items, index.kind = tensors["items"].numpy(), info["index"]
@@ -210,28 +222,49 @@ class FaissIndex:
         return index
 
 
+def _blocks(
+    n_wanted: int, n_seen: np.ndarray, shape: tuple[int, int]
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Rows of users, a block at a time, and how many candidates each of the block is offered.
+
+    Who has seen much must be offered more: users with about equally many share a block.
+    """
+    (n_items, dim), order, start = shape, np.argsort(n_seen, kind="stable"), 0
+    while start < len(order):
+        n = min(n_items, n_wanted + int(n_seen[order[start]]))
+        rows = order[start : start + max(1, _BLOCK_BYTES // (8 * dim * n))]
+        start += len(rows)
+        yield rows, min(n_items, n_wanted + int(n_seen[rows[-1]]))
+
+
 def _best(
-    users: np.ndarray,
-    items: np.ndarray,
-    proposed: np.ndarray,
-    seen: sparse.csr_matrix | None,
-    k: int,
+    users: np.ndarray, items: np.ndarray, proposed: np.ndarray, seen: sparse.csr_matrix, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best of each user's proposed columns, by scores in float64."""
     vectors = items[proposed].astype(np.float64, copy=False)  # (n_users, n, dim)
     scores = np.einsum("ud,und->un", users, vectors)
     scores[proposed < 0] = -np.inf
-    if seen is not None and seen.nnz:
+    if seen.nnz:
         keys = np.repeat(np.arange(len(users)), np.diff(seen.indptr)) * len(items) + seen.indices
         own = np.arange(len(users))[:, None] * len(items) + proposed
         scores[np.isin(own, keys)] = -np.inf
     # by score, equal ones as `rank` orders them
     order = np.lexsort((column_key(len(items))[proposed], -scores), axis=1)[:, :k]
-    columns, values = np.full((len(users), k), -1), np.full((len(users), k), -np.inf)
-    values[:, : order.shape[1]] = np.take_along_axis(scores, order, axis=1)
-    columns[:, : order.shape[1]] = np.take_along_axis(proposed, order, axis=1)
-    columns[np.isneginf(values)] = -1
-    return columns, values
+    missing = ((0, 0), (0, k - order.shape[1]))
+    values = np.take_along_axis(scores, order, axis=1)
+    values = np.pad(values, missing, constant_values=-np.inf)  # (n_users, k)
+    columns = np.pad(np.take_along_axis(proposed, order, axis=1), missing)
+    return np.where(np.isneginf(values), -1, columns), values
+
+
+def _best_of_all(
+    users: np.ndarray, items: np.ndarray, seen: sparse.csr_matrix, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of all columns, from all scores."""
+    scores = users @ items.T  # (n_users, n_items)
+    columns = rank(scores, seen, k)
+    values = np.take_along_axis(scores, np.maximum(columns, 0), axis=1)
+    return columns, np.where(columns < 0, -np.inf, values)
 
 
 def _vectors(name: str, vectors: np.ndarray) -> np.ndarray:
@@ -256,6 +289,7 @@ def _float32(vectors: np.ndarray) -> np.ndarray:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
+    """By the switch of faiss: threadpoolctl's limit on OpenMP was seen to miss its copy."""
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:

@@ -291,7 +291,7 @@ def test_every_model_names_what_is_wrong(name, bad):
     matrix, message = BAD[bad]
     model = build(name)
     if name in RATINGS and bad == "list":
-        return  # a frame is expected where there is no matrix, see test_matrix_factorization
+        return  # a frame is expected where there is no matrix, see test_biased_mf
     trained = build(name).fit(train_of(name))
     calls = [model.fit, trained.score]
     if name == "attention" or (name in RATINGS and bad == "dense"):

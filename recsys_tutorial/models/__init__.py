@@ -1,16 +1,20 @@
-"""Recommenders. Each has `fit(train)` and `score(history)`; see `recsys_tutorial`."""
+"""Recommenders: each has `fit(train)` and `score(history)`, as `protocols.Recommender` says.
+
+The exception is `CrossEncoder`, which scores pairs of texts: a recommender's second stage.
+"""
 
 from recsys_tutorial._lazy import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        "baselines": ["EASE", "ItemKNN", "Popularity"],
+        "baselines": ["ItemKNN", "Popularity"],
         "biased_mf": ["BiasedMF"],
         "bpr": ["BPR"],
         "content": ["Blend", "ContentKernel", "attention_scores", "unit_rows"],
         "implicit_als": ["ImplicitALS"],
         "cross_encoder": ["CrossEncoder", "hash_of_users"],
+        "ease": ["EASE"],
         "interaction": [
             "GMF",
             "MLP",

@@ -30,6 +30,10 @@ class ContentKernel:
     center : bool
         Subtract the items' mean vector first: what all items share says nothing about taste. Not
         for a csr_matrix, whose zeros it would fill.
+
+    Raises
+    ------
+    ValueError for a power that is not positive and finite, and for vectors as `unit_rows`.
     """
 
     def __init__(
@@ -41,7 +45,7 @@ class ContentKernel:
         self.vectors_ = unit_rows(vectors, center=center)
 
     def fit(self, train: sparse.csr_matrix) -> ContentKernel:
-        """Nothing to learn; checks that `train` has a column for each item."""
+        """Nothing to learn; ValueError unless `train` has a column for each item."""
         if as_likes(train, "train").shape[1] != self.vectors_.shape[0]:
             raise ValueError(f"train has {train.shape[1]} items, vectors {self.vectors_.shape[0]}")
         return self
@@ -72,6 +76,10 @@ class Blend:
     ----------
     models : sequence of recommenders
     weights : sequence of float, one each
+
+    Raises
+    ------
+    ValueError for no models, another number of weights, and weights that are not finite.
     """
 
     def __init__(self, models: Sequence, weights: Sequence[float]):
@@ -113,6 +121,10 @@ def attention_scores(
     Returns
     -------
     ndarray (n_users, n_items); 0 for a user without likes
+
+    Raises
+    ------
+    ValueError for a history of another width, and a beta that is negative or not finite.
     """
     history = check_history(history, len(user_features))
     if not (np.isfinite(beta) and beta >= 0):
@@ -132,12 +144,21 @@ def attention_scores(
 def unit_rows(
     vectors: np.ndarray | sparse.csr_matrix, *, center: bool = False
 ) -> np.ndarray | sparse.csr_matrix:
-    """Rows scaled to length 1 (rows of zeros stay), in float64; minus their mean first if asked.
+    """Rows scaled to length 1; rows of zeros stay.
+
+    Parameters
+    ----------
+    vectors : ndarray or sparse matrix (n, dim)
+    center : bool, subtract the mean of the rows first
+
+    Returns
+    -------
+    ndarray or csr_matrix (n, dim), float64
 
     Raises
     ------
-    ValueError
-        For another shape than (n, dim), or a row with a nan, as `encode(errors="nan")` gives.
+    ValueError for another shape, a row with a nan, as `encode(errors="nan")` gives, and for a
+    sparse matrix that is to be centred.
     """
     if sparse.issparse(vectors):
         if center:

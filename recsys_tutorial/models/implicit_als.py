@@ -8,7 +8,13 @@ import numpy as np
 from scipy import sparse
 
 from recsys_tutorial._likes import check_history, check_train
-from recsys_tutorial.models.ridge import BatchedRidge, leading_directions, one_blas_thread
+from recsys_tutorial.models._factors import (
+    check_positive,
+    check_same,
+    check_sizes,
+    leading_directions,
+)
+from recsys_tutorial.models.ridge import BatchedRidge, one_blas_thread
 from recsys_tutorial.training.monitor import FitMonitor
 
 
@@ -45,6 +51,10 @@ class ImplicitALS:
     ----------
     user_factors_, item_factors_ : ndarray (n_users, factors), (n_items, factors)
     history_ : DataFrame per iteration: objective, and validation where asked for
+
+    Raises
+    ------
+    ValueError for a setting out of its range.
     """
 
     def __init__(
@@ -59,9 +69,7 @@ class ImplicitALS:
         warm_start: bool = False,
     ):
         check_sizes(factors, iterations)
-        for name, value in (("reg", reg), ("alpha", alpha)):
-            if not (np.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be positive and finite, got {value}")
+        check_positive(reg=reg, alpha=alpha)
         if not np.isfinite(frequency_scaling):
             raise ValueError(f"frequency_scaling must be finite, got {frequency_scaling}")
         self.factors, self.reg, self.alpha, self.iterations = factors, reg, alpha, iterations
@@ -79,7 +87,7 @@ class ImplicitALS:
         Parameters
         ----------
         train : csr_matrix (n_users, n_items), r_ui >= 0: ones, or counts
-        validation, patience : early stopping, see `monitoring.FitMonitor`; larger is better, for
+        validation, patience : early stopping, see `training.FitMonitor`; larger is better, for
             example ``lambda model: evaluate(model, split.validation)["ndcg@10"]``
 
         Raises
@@ -96,13 +104,7 @@ class ImplicitALS:
             check_same(self.item_factors_, (train.shape[1], self.factors))
             self.user_factors_, _ = self._half_step(users, train, self.item_factors_)
         else:
-            rng = np.random.default_rng(self.seed)
-            scale = 0.1 / np.sqrt(self.factors)  # the variance of x_u . y_i whatever the factors
-            self.user_factors_ = rng.normal(0.0, scale, (train.shape[0], self.factors))
-            self.item_factors_ = rng.normal(0.0, scale, (train.shape[1], self.factors))
-            if self.iterations:
-                directions = leading_directions(train, self.factors, rng)
-                self.user_factors_[:, : directions.shape[1]] = directions
+            self._start(train)
         monitor = FitMonitor(self, self.iterations, validation=validation, patience=patience)
         with one_blas_thread():
             for _ in monitor:
@@ -113,17 +115,18 @@ class ImplicitALS:
         self.history_ = monitor.finish()
         return self
 
+    def _start(self, train: sparse.csr_matrix) -> None:
+        """Random vectors; the users' are the leading singular directions, if there are any."""
+        rng = np.random.default_rng(self.seed)
+        scale = 0.1 / np.sqrt(self.factors)  # the variance of x_u . y_i whatever the factors
+        self.user_factors_ = rng.normal(0.0, scale, (train.shape[0], self.factors))
+        self.item_factors_ = rng.normal(0.0, scale, (train.shape[1], self.factors))
+        if self.iterations:
+            directions = leading_directions(train, self.factors, rng)
+            self.user_factors_[:, : directions.shape[1]] = directions
+
     def fold_in(self, history: sparse.csr_matrix) -> np.ndarray:
-        """Vectors (n_users, factors) of users from their likes: one half-step, all at once.
-
-        For a training user this is their row of `user_factors_`. Zeros without a like.
-        """
-        history = check_history(history, len(self.item_factors_))
-        ridge = BatchedRidge(history, self.factors)
-        return self._half_step(ridge, history, self.item_factors_)[0]
-
-    def score(self, history: sparse.csr_matrix) -> np.ndarray:
-        """x_u . y_i for users who show what they liked, known or new.
+        """Vectors of users from their likes: one half-step, all at once.
 
         Parameters
         ----------
@@ -131,8 +134,22 @@ class ImplicitALS:
 
         Returns
         -------
-        ndarray (n_users, n_items); about 0 to 1. An empty history gets the mean of the training
-        users' vectors, hence their mean scores: close to a popularity ranking.
+        ndarray (n_users, factors): for a training user their row of `user_factors_`; zeros without
+        a like
+
+        Raises
+        ------
+        ValueError as `score`.
+        """
+        history = check_history(history, len(self.item_factors_))
+        ridge = BatchedRidge(history, self.factors)
+        return self._half_step(ridge, history, self.item_factors_)[0]
+
+    def score(self, history: sparse.csr_matrix) -> np.ndarray:
+        """x_u . y_i (n_users, n_items), about 0 to 1, by `fold_in`.
+
+        An empty history gets the mean of the training users' vectors, hence their mean scores:
+        close to a popularity ranking.
         """
         history = check_history(history, len(self.item_factors_))
         vectors = self.fold_in(history)  # (n_users, factors)
@@ -161,17 +178,3 @@ class ImplicitALS:
 
     def _row_reg(self, confidence: np.ndarray) -> np.ndarray:
         return self.reg * confidence**self.frequency_scaling / self._scale
-
-
-def check_sizes(factors: int, iterations: int) -> None:
-    """Refuse sizes that no factorization can have."""
-    if factors < 1:
-        raise ValueError(f"factors must be at least 1, got {factors}")
-    if iterations < 0:
-        raise ValueError(f"iterations must not be negative, got {iterations}")
-
-
-def check_same(factors: np.ndarray, shape: tuple[int, int]) -> None:
-    """Refuse a warm start from vectors of other sizes."""
-    if factors.shape != shape:
-        raise ValueError(f"warm_start: the last fit left vectors {factors.shape}, not {shape}")

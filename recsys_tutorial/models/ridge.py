@@ -185,7 +185,8 @@ def one_blas_thread():
     """A block in which BLAS uses one thread, since the rows' blocks are what runs in parallel.
 
     A fit holds it from beginning to end: BLAS's own threads would go on spinning for milliseconds
-    after each larger product, on the cores that the blocks need.
+    after each larger product, on the cores that the blocks need. BLAS is looked up once:
+    `threadpoolctl.threadpool_limits` does so every time, which takes 2 ms, as a small solve does.
     """
     return _blas().limit(limits=1)
 
@@ -193,26 +194,6 @@ def one_blas_thread():
 @functools.cache
 def _blas() -> threadpoolctl.ThreadpoolController:
     return threadpoolctl.ThreadpoolController().select(user_api="blas")
-
-
-def leading_directions(
-    matrix: sparse.csr_matrix, k: int, rng: np.random.Generator, power_iterations: int = 3
-) -> np.ndarray:
-    """Orthonormal columns that nearly span the k leading left singular vectors: a start for ALS.
-
-    A randomised range finder with power iterations (Halko, Martinsson & Tropp 2011,
-    doi:10.1137/090771806, algorithm 4.4). It costs a few sparse products, about one ALS
-    iteration, and saves several of those that a random start would need.
-
-    Returns
-    -------
-    ndarray (n_rows, min(k, n_rows))
-    """
-    transposed = matrix.T.tocsr()
-    x = matrix @ rng.normal(size=(matrix.shape[1], k))  # (n_rows, k)
-    for _ in range(power_iterations):
-        x = matrix @ (transposed @ np.linalg.qr(x)[0])
-    return np.linalg.qr(x)[0]
 
 
 def _usable_cores() -> int:

@@ -1,0 +1,79 @@
+"""ImplicitALS against dense solves and Hu et al.'s sum, written out over all pairs."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys_tutorial.models import ImplicitALS
+from tests.models.planted import likes
+
+
+def implicit_objective(model, train):
+    """Hu et al.'s sum, written out over all pairs."""
+    r = train.toarray()
+    c, p = 1 + model.alpha * r, (r > 0).astype(float)
+    error = (c * (p - model.user_factors_ @ model.item_factors_.T) ** 2).sum()
+    totals = np.concatenate([c.sum(axis=1), c.sum(axis=0)]) ** model.frequency_scaling
+    reg = model.reg * totals / totals.mean()
+    squares = np.concatenate(
+        [(model.user_factors_**2).sum(axis=1), (model.item_factors_**2).sum(axis=1)]
+    )
+    return error + reg @ squares
+
+
+@pytest.mark.parametrize("frequency_scaling", [0.0, 0.5, 1.0])
+def test_implicit_als_equals_a_dense_solve_of_every_user(frequency_scaling):
+    train = likes()
+    train.data = np.random.default_rng(1).integers(1, 4, train.nnz).astype(float)  # counts
+    model = ImplicitALS(5, 3.0, 4.0, 3, frequency_scaling=frequency_scaling).fit(train)
+    y, r = model.item_factors_, train.toarray()
+    c = 1 + 4.0 * r
+    totals = np.concatenate([c.sum(axis=1), c.sum(axis=0)]) ** frequency_scaling
+    for u in range(len(r)):
+        reg = 3.0 * totals[u] / totals.mean()
+        left = y.T @ np.diag(c[u]) @ y + reg * np.eye(5)  # Hu et al. 2008, equation 4
+        x = np.linalg.solve(left, y.T @ (c[u] * (r[u] > 0)))
+        np.testing.assert_allclose(model.user_factors_[u], x, atol=1e-10)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    factors=st.integers(1, 12),
+    reg=st.floats(1e-3, 50),
+    alpha=st.floats(0.01, 100),
+    frequency_scaling=st.sampled_from([-0.5, 0.0, 0.5, 1.0]),
+)
+def test_implicit_objective_is_what_it_says_and_never_rises(
+    seed, factors, reg, alpha, frequency_scaling
+):
+    train = likes(seed, n_users=12, n_items=9, density=0.3)
+    if train.nnz == 0:
+        return
+    model = ImplicitALS(factors, reg, alpha, 6, seed, frequency_scaling=frequency_scaling)
+    objective = model.fit(train).history_["objective"].to_numpy()
+    assert (np.diff(objective) <= 1e-9 * abs(objective[0])).all()
+    np.testing.assert_allclose(objective[-1], implicit_objective(model, train), rtol=1e-7)
+
+
+@pytest.mark.parametrize("frequency_scaling", [0.0, 1.0])
+def test_folding_in_a_training_user_gives_their_vector_implicit(frequency_scaling):
+    train = likes()
+    model = ImplicitALS(4, 2.0, 3.0, 3, frequency_scaling=frequency_scaling).fit(train)
+    np.testing.assert_allclose(model.fold_in(train), model.user_factors_, atol=1e-10)
+
+
+BAD = [
+    (lambda: ImplicitALS(-1), "factors must be at least 1, got -1"),
+    (lambda: ImplicitALS(reg=0), "reg must be positive"),
+    (lambda: ImplicitALS(alpha=0), "alpha must be positive"),
+    (lambda: ImplicitALS(alpha=np.inf), "alpha must be positive and finite"),
+    (lambda: ImplicitALS(frequency_scaling=np.nan), "frequency_scaling must be finite"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
