@@ -1,6 +1,6 @@
 """How `BiasedMF` is fitted: by alternating least squares, or by stochastic gradient descent.
 
-Both minimise the objective that the class states, over the attributes of the model they are given.
+Both minimise the objective that the class states, over the attributes of `model`, a BiasedMF.
 """
 
 from __future__ import annotations
@@ -18,11 +18,9 @@ from recsys_tutorial.training.monitor import FitMonitor
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from recsys_tutorial.models.biased_mf import BiasedMF
-
 
 def fit_als(
-    model: BiasedMF,
+    model,
     ratings: sparse.csr_matrix,
     monitor: FitMonitor,
     start_rng: np.random.Generator | None,
@@ -49,7 +47,7 @@ def fit_als(
 
 
 def half_step(
-    model: BiasedMF,
+    model,
     ridge: BatchedRidge,
     ratings: sparse.csr_matrix,
     factors: np.ndarray,
@@ -66,7 +64,7 @@ def half_step(
 
 
 def _spectral_start(
-    model: BiasedMF, ratings: sparse.csr_matrix, rng: np.random.Generator
+    model, ratings: sparse.csr_matrix, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """User vectors and biases to start from: the main directions of the biases' residuals.
 
@@ -86,7 +84,7 @@ def _spectral_start(
 
 
 def fit_sgd(
-    model: BiasedMF, ratings: sparse.csr_matrix, monitor: FitMonitor, rng: np.random.Generator
+    model, ratings: sparse.csr_matrix, monitor: FitMonitor, rng: np.random.Generator
 ) -> None:
     """Every rating once per epoch, in random order; the objective is measured after each."""
     import torch  # here: who solves by least squares need not wait for it
@@ -117,7 +115,7 @@ def fit_sgd(
 
 
 def _objective_of_batch(
-    model: BiasedMF, ratings: sparse.csr_matrix, tables: list[Tensor]
+    model, ratings: sparse.csr_matrix, tables: list[Tensor]
 ) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """A function of places in ``ratings.data``: their part of the objective, and squared error."""
     import torch
@@ -145,14 +143,12 @@ def _objective_of_batch(
     return parts
 
 
-def _times(model: BiasedMF, ratings: sparse.csr_matrix) -> np.ndarray:
+def _times(model, ratings: sparse.csr_matrix) -> np.ndarray:
     """(n_rows,): g, how often each row's penalty counts."""
     counts = np.diff(ratings.indptr)
     return counts.astype(np.float64) if model.penalty == "per rating" else np.ones(len(counts))
 
 
-def _penalty(
-    model: BiasedMF, ratings: sparse.csr_matrix, factors: np.ndarray, bias: np.ndarray
-) -> float:
+def _penalty(model, ratings: sparse.csr_matrix, factors: np.ndarray, bias: np.ndarray) -> float:
     rows = model.reg * (factors**2).sum(axis=1) + model.bias_reg * bias**2
     return float(_times(model, ratings) @ rows)

@@ -100,7 +100,7 @@ def test_ease_scores_exactly_0_where_nobody_liked_the_item(shape):
 
 
 def test_ease_says_when_reg_is_too_small_to_count():
-    twins = csr(np.ones((3, 8)))  # X X' has rank 1: without reg it has no inverse
+    twins = sparse.csr_matrix(np.ones((3, 8)))  # X X' has rank 1: without reg it has no inverse
     with pytest.raises(ValueError, match="raise reg"):
         EASE(1e-30).fit(twins)
     with pytest.raises(ValueError, match="raise reg"):
