@@ -40,9 +40,7 @@ def check_info_nce(
     check_temperature(temperature)
 
 
-def similarities(
-    anchors: Tensor, positives: Tensor, negatives: Tensor | None, in_batch: bool
-) -> Tensor:
+def similarities(anchors, positives, negatives, in_batch: bool) -> Tensor:
     """Dot products (batch, n_candidates): with the positives, then with the negatives."""
     if in_batch:
         pairs = anchors @ positives.T  # (batch, batch)
@@ -55,9 +53,7 @@ def similarities(
     return torch.cat([pairs, many], dim=1)
 
 
-def corrections(
-    similarity: Tensor, log_q: Tensor | None, negative_log_q: Tensor | None, in_batch: bool
-) -> Tensor:
+def corrections(similarity: Tensor, log_q, negative_log_q, in_batch: bool) -> Tensor:
     """The log q (batch, n_candidates) of each candidate; 0 where none is given."""
     n, n_positives = len(similarity), len(similarity) if in_batch else 1
     n_negatives = similarity.shape[1] - n_positives
@@ -74,9 +70,7 @@ def corrections(
     return correction
 
 
-def left_out_of(
-    similarity: Tensor, positive_ids: Tensor | None, mask: Tensor | None, in_batch: bool
-) -> Tensor:
+def left_out_of(similarity: Tensor, positive_ids, mask, in_batch: bool) -> Tensor:
     """True (batch, n_candidates) where a candidate is no negative: an equal id, or masked."""
     n = len(similarity)
     left_out = torch.zeros_like(similarity, dtype=torch.bool)

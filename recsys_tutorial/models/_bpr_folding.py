@@ -1,4 +1,4 @@
-"""`BPR.fold_in`: vectors of users by ridge regressions that bound the loss from above."""
+"""`BPR.fold_in`: vectors of users by ridge regressions that bound the loss; `model` is a BPR."""
 
 from __future__ import annotations
 
@@ -15,14 +15,7 @@ _NEGATIVES = 8  # per like
 
 
 def fold_in(
-    history: sparse.csr_matrix,
-    item_factors: np.ndarray,
-    item_bias: np.ndarray,
-    reg: float,
-    seed: int,
-    *,
-    steps: int = 25,
-    block_values: int = 2**22,
+    model, history: sparse.csr_matrix, *, steps: int = 25, block_values: int = 2**22
 ) -> np.ndarray:
     """Vectors (n_users, factors) of users from their likes, as `BPR.fold_in` says.
 
@@ -32,12 +25,11 @@ def fold_in(
     pairless = np.diff(history.indptr) == history.shape[1]  # likes all: no negative is left
     if pairless.any():
         history = as_likes(sparse.diags_array(1.0 - pairless) @ history, "history")
-    group = history.indptr[:-1] * _NEGATIVES * item_factors.shape[1] // block_values
+    group = history.indptr[:-1] * _NEGATIVES * model.factors // block_values
     edges = np.flatnonzero(np.diff(group, prepend=-1, append=-1))
-    vectors = [np.zeros((0, item_factors.shape[1]))]
+    vectors = [np.zeros((0, model.factors))]
     for start, stop in itertools.pairwise(edges):
-        pairs = _Pairs(history[start:stop], item_factors, item_bias, reg, seed)
-        vectors.append(pairs.minimise(steps))
+        vectors.append(_Pairs(model, history[start:stop]).minimise(steps))
     return np.concatenate(vectors)
 
 
@@ -48,33 +40,26 @@ class _Pairs:
     other.
     """
 
-    def __init__(
-        self,
-        history: sparse.csr_matrix,
-        item_factors: np.ndarray,
-        item_bias: np.ndarray,
-        reg: float,
-        seed: int,
-    ):
-        n, factors = np.diff(history.indptr), item_factors.shape[1]
+    def __init__(self, model, history: sparse.csr_matrix):
+        n = np.diff(history.indptr)
         users = np.repeat(np.arange(len(n)), n)
-        uniform = np.random.default_rng(seed).random((n.max(initial=0), _NEGATIVES))
+        uniform = np.random.default_rng(model.seed).random((n.max(initial=0), _NEGATIVES))
         negatives = UniformNegatives(history)
         place = np.arange(history.nnz) - history.indptr[users]  # the user's first, second, ... like
         r = (uniform[place] * negatives.n_left_[users, None]).astype(np.int64)
         j = negatives.pick(users[:, None], r).ravel()
         i = np.repeat(history.indices, _NEGATIVES)
         self.user = np.repeat(users, _NEGATIVES)
-        self.difference = item_factors[i] - item_factors[j]  # (n_pairs, factors)
-        self.shift = item_bias[i] - item_bias[j]  # (n_pairs,)
+        self.difference = model.item_factors_[i] - model.item_factors_[j]  # (n_pairs, factors)
+        self.shift = model.item_bias_[i] - model.item_bias_[j]  # (n_pairs,)
         pairs = sparse.csr_matrix(
             (np.ones(len(i)), np.arange(len(i)), history.indptr * _NEGATIVES),
             shape=(len(n), len(i)),
         )
-        self.ridge = BatchedRidge(pairs, factors)
+        self.ridge = BatchedRidge(pairs, model.factors)
         # Training penalises a user's vector once a triple: in proportion to the number of pairs.
-        strength = np.maximum(reg, 1e-6) * np.maximum(n, 1) * _NEGATIVES
-        self.penalty = np.repeat(strength[:, None], factors, axis=1)
+        strength = np.maximum(model.reg, 1e-6) * np.maximum(n, 1) * _NEGATIVES
+        self.penalty = np.repeat(strength[:, None], model.factors, axis=1)
 
     def minimise(self, steps: int) -> np.ndarray:
         """Vectors (n_users, factors) with the least loss, from 0."""

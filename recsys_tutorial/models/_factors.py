@@ -1,38 +1,9 @@
-"""What the models with a vector per user and item share: their settings, and where they start."""
+"""What the models with a vector per user and item share: where they start."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import sparse
-
-
-def check_sizes(factors: int, iterations: int) -> None:
-    """ValueError for sizes that no factorization can have."""
-    if factors < 1:
-        raise ValueError(f"factors must be at least 1, got {factors}")
-    if iterations < 0:
-        raise ValueError(f"iterations must not be negative, got {iterations}")
-
-
-def check_positive(**settings: float) -> None:
-    """ValueError for the first setting that is not positive and finite."""
-    for name, value in settings.items():
-        if not 0 < value < np.inf:
-            raise ValueError(f"{name} must be positive and finite, got {value}")
-
-
-def check_not_negative(**settings: float) -> None:
-    """ValueError for the first setting that is negative or not finite."""
-    for name, value in settings.items():
-        if not 0 <= value < np.inf:
-            raise ValueError(f"{name} must be finite and not negative, got {value}")
-
-
-def check_descent(learning_rate: float, batch_size: int) -> None:
-    """ValueError for settings with which stochastic gradient descent goes nowhere."""
-    check_positive(learning_rate=learning_rate)
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
 
 
 def check_same(factors: np.ndarray, shape: tuple[int, int]) -> None:

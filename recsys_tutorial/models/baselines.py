@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from recsys_tutorial._likes import check_history, check_train
+from recsys_tutorial.models._settings import check_at_least
 from recsys_tutorial.ranking import rank
 
 _BLOCK_BYTES = 8 * 2**20  # of the dense item-item similarity at a time; 32 MB took twice as long
@@ -66,14 +67,12 @@ class ItemKNN:
         k1: float = 1.2,
         b: float = 0.75,
     ):
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}")
         if weighting not in ("cosine", "bm25"):
             raise ValueError(f'weighting must be "cosine" or "bm25", got {weighting!r}')
-        if not shrink >= 0:
-            raise ValueError(f"shrink must not be negative, got {shrink}")
-        if not (k1 >= 0 and 0 <= b <= 1):
-            raise ValueError(f"BM25 needs k1 >= 0 and b from 0 to 1, got k1={k1}, b={b}")
+        check_at_least(1, k=k)
+        check_at_least(0, shrink=shrink, k1=k1)
+        if not 0 <= b <= 1:
+            raise ValueError(f"b must be from 0 to 1, got {b}")
         self.k, self.weighting, self.shrink, self.k1, self.b = k, weighting, shrink, k1, b
 
     def fit(self, train: sparse.csr_matrix) -> ItemKNN:

@@ -14,13 +14,9 @@ from scipy import sparse
 
 from recsys_tutorial._likes import as_ratings
 from recsys_tutorial.models._biased_solvers import fit_als, fit_sgd, half_step
-from recsys_tutorial.models._factors import (
-    check_descent,
-    check_not_negative,
-    check_same,
-    check_sizes,
-)
+from recsys_tutorial.models._factors import check_same
 from recsys_tutorial.models._ratings import ratings_matrix
+from recsys_tutorial.models._settings import check_at_least, check_positive
 from recsys_tutorial.models.ridge import BatchedRidge
 from recsys_tutorial.training.monitor import FitMonitor
 
@@ -90,19 +86,19 @@ class BiasedMF:
         rating_scale: tuple[float, float] | None = None,
         warm_start: bool = False,
     ):
-        check_sizes(factors, iterations)
+        bias_reg = reg if bias_reg is None else bias_reg
+        check_at_least(1, factors=factors, batch_size=batch_size)
+        check_at_least(0, iterations=iterations, reg=reg, bias_reg=bias_reg)
+        check_positive(learning_rate=learning_rate)
         if solver not in ("als", "sgd"):
             raise ValueError(f'solver must be "als" or "sgd", got {solver!r}')
         if penalty not in ("once", "per rating"):
             raise ValueError(f'penalty must be "once" or "per rating", got {penalty!r}')
-        bias_reg = reg if bias_reg is None else bias_reg
-        check_not_negative(reg=reg, bias_reg=bias_reg)
         if reg == 0 and solver == "als":
             raise ValueError(
                 "reg must be positive for als, got 0: the normal equations of a user with fewer "
                 "ratings than factors are singular"
             )
-        check_descent(learning_rate, batch_size)
         if rating_scale is not None and not rating_scale[0] < rating_scale[1]:
             raise ValueError(f"rating_scale must be (low, high) with low < high: {rating_scale}")
         self.factors, self.reg, self.iterations, self.seed = factors, reg, iterations, seed

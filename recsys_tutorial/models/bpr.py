@@ -14,12 +14,8 @@ from torch.nn.functional import embedding
 from recsys_tutorial._likes import check_history, check_train
 from recsys_tutorial.losses import bpr_loss
 from recsys_tutorial.models._bpr_folding import fold_in
-from recsys_tutorial.models._factors import (
-    check_descent,
-    check_not_negative,
-    check_same,
-    check_sizes,
-)
+from recsys_tutorial.models._factors import check_same
+from recsys_tutorial.models._settings import check_at_least, check_positive
 from recsys_tutorial.models.sgd import descend, one_torch_thread
 from recsys_tutorial.sampling import UniformNegatives
 from recsys_tutorial.training.monitor import FitMonitor
@@ -70,9 +66,9 @@ class BPR:
         batch_size: int = 256,
         warm_start: bool = False,
     ):
-        check_sizes(factors, iterations)
-        check_not_negative(reg=reg, bias_reg=bias_reg)
-        check_descent(learning_rate, batch_size)
+        check_at_least(1, factors=factors, batch_size=batch_size)
+        check_at_least(0, iterations=iterations, reg=reg, bias_reg=bias_reg)
+        check_positive(learning_rate=learning_rate)
         self.factors, self.reg, self.iterations, self.seed = factors, reg, iterations, seed
         self.bias_reg, self.learning_rate, self.batch_size = bias_reg, learning_rate, batch_size
         self.warm_start = warm_start
@@ -177,7 +173,7 @@ class BPR:
         ValueError as `score`.
         """
         history = check_history(history, len(self.item_factors_))
-        return fold_in(history, self.item_factors_, self.item_bias_, self.reg, self.seed)
+        return fold_in(self, history)
 
     def score(self, history: sparse.csr_matrix) -> np.ndarray:
         """b_i + p_u . q_i (n_users, n_items), on no particular scale, by `fold_in`.

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from recsys_tutorial._likes import as_likes, check_history
+from recsys_tutorial.models._settings import check_at_least, check_positive
 from recsys_tutorial.ranking import standardize
 
 
@@ -39,8 +40,7 @@ class ContentKernel:
     def __init__(
         self, vectors: np.ndarray | sparse.csr_matrix, power: float = 4.0, center: bool = True
     ):
-        if not (np.isfinite(power) and power > 0):
-            raise ValueError(f"power must be positive and finite, got {power}")
+        check_positive(power=power)
         self.power, self.center = power, center
         self.vectors_ = unit_rows(vectors, center=center)
 
@@ -127,8 +127,7 @@ def attention_scores(
     ValueError for a history of another width, and a beta that is negative or not finite.
     """
     history = check_history(history, len(user_features))
-    if not (np.isfinite(beta) and beta >= 0):
-        raise ValueError(f"beta must be finite and not negative, got {beta}")
+    check_at_least(0, beta=beta)
     liked = np.unique(history.indices)
     counts, u = history[:, liked], user_features[liked]  # (n_users, n_liked), (n_liked, dim)
     dots = [u @ item_features[:, p].T for p in range(item_features.shape[1])]  # (n_liked, n_items)

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from recsys_tutorial._likes import check_history, check_train
+from recsys_tutorial.models._settings import check_positive
 
 
 class EASE:
@@ -39,8 +40,7 @@ class EASE:
     """
 
     def __init__(self, reg: float = 200.0):
-        if not 0 < reg < np.inf:
-            raise ValueError(f"reg must be positive, got {reg}: without it X'X is singular")
+        check_positive(reg=reg)  # without it X'X is singular
         self.reg = reg
 
     def fit(self, train: sparse.csr_matrix, user_weights: np.ndarray | None = None) -> EASE:

@@ -8,12 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from recsys_tutorial._likes import check_history, check_train
-from recsys_tutorial.models._factors import (
-    check_positive,
-    check_same,
-    check_sizes,
-    leading_directions,
-)
+from recsys_tutorial.models._factors import check_same, leading_directions
+from recsys_tutorial.models._settings import check_at_least, check_positive
 from recsys_tutorial.models.ridge import BatchedRidge, one_blas_thread
 from recsys_tutorial.training.monitor import FitMonitor
 
@@ -68,7 +64,8 @@ class ImplicitALS:
         frequency_scaling: float = 0.0,
         warm_start: bool = False,
     ):
-        check_sizes(factors, iterations)
+        check_at_least(1, factors=factors)
+        check_at_least(0, iterations=iterations)
         check_positive(reg=reg, alpha=alpha)
         if not np.isfinite(frequency_scaling):
             raise ValueError(f"frequency_scaling must be finite, got {frequency_scaling}")

@@ -389,16 +389,16 @@ def test_bad_history(model, history, message):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: EASE(0), "reg must be positive, got 0"),
-        (lambda: EASE(-1.0), "reg must be positive, got -1.0"),
-        (lambda: EASE(float("nan")), "reg must be positive, got nan"),
-        (lambda: EASE(float("inf")), "reg must be positive, got inf"),
-        (lambda: ItemKNN(k=0), "k must be at least 1, got 0"),
+        (lambda: EASE(0), "reg must be positive and finite, got 0"),
+        (lambda: EASE(-1.0), "reg must be positive and finite, got -1.0"),
+        (lambda: EASE(float("nan")), "reg must be positive and finite, got nan"),
+        (lambda: EASE(float("inf")), "reg must be positive and finite, got inf"),
+        (lambda: ItemKNN(k=0), "k must be finite and at least 1, got 0"),
         (lambda: ItemKNN(weighting="tfidf"), 'weighting must be "cosine" or "bm25", got \'tfidf\''),
-        (lambda: ItemKNN(shrink=-1), "shrink must not be negative, got -1"),
-        (lambda: ItemKNN(shrink=float("nan")), "shrink must not be negative, got nan"),
-        (lambda: ItemKNN(k1=-0.1), "BM25 needs k1 >= 0 and b from 0 to 1, got k1=-0.1"),
-        (lambda: ItemKNN(b=1.5), "BM25 needs k1 >= 0 and b from 0 to 1, got k1=1.2, b=1.5"),
+        (lambda: ItemKNN(shrink=-1), "shrink must be finite and at least 0, got -1"),
+        (lambda: ItemKNN(shrink=float("nan")), "shrink must be finite and at least 0, got nan"),
+        (lambda: ItemKNN(k1=-0.1), "k1 must be finite and at least 0, got -0.1"),
+        (lambda: ItemKNN(b=1.5), "b must be from 0 to 1, got 1.5"),
     ],
 )
 def test_bad_settings(make, message):

@@ -183,16 +183,16 @@ def test_a_warm_start_keeps_known_users_and_items_when_the_data_grow():
 
 
 BAD = [
-    (lambda: BiasedMF(0), "factors must be at least 1, got 0"),
-    (lambda: BiasedMF(iterations=-1), "iterations must not be negative"),
+    (lambda: BiasedMF(0), "factors must be finite and at least 1, got 0"),
+    (lambda: BiasedMF(iterations=-1), "iterations must be finite and at least 0"),
     (lambda: BiasedMF(reg=0), "normal equations .* are singular"),
-    (lambda: BiasedMF(reg=-1, solver="sgd"), "reg must be finite and not negative, got -1"),
-    (lambda: BiasedMF(reg=np.nan), "reg must be finite and not negative, got nan"),
-    (lambda: BiasedMF(bias_reg=-0.1), "bias_reg must be finite and not negative"),
+    (lambda: BiasedMF(reg=-1, solver="sgd"), "reg must be finite and at least 0, got -1"),
+    (lambda: BiasedMF(reg=np.nan), "reg must be finite and at least 0, got nan"),
+    (lambda: BiasedMF(bias_reg=-0.1), "bias_reg must be finite and at least 0"),
     (lambda: BiasedMF(solver="newton"), 'solver must be "als" or "sgd"'),
     (lambda: BiasedMF(penalty="twice"), 'penalty must be "once" or "per rating"'),
     (lambda: BiasedMF(learning_rate=0), "learning_rate must be positive"),
-    (lambda: BiasedMF(batch_size=0), "batch_size must be at least 1"),
+    (lambda: BiasedMF(batch_size=0), "batch_size must be finite and at least 1, got 0"),
     (lambda: BiasedMF(rating_scale=(5, 1)), "low < high"),
     (lambda: BiasedMF().fit(FRAME.drop(columns="rating")), r"lacks the columns \['rating'\]"),
     (lambda: BiasedMF().fit(FRAME.iloc[:0]), "ratings is empty"),

@@ -54,8 +54,7 @@ def test_bpr_fold_in_minimises_the_loss_it_says():
     train = likes(3)
     model = BPR(4, 0.05, 30).fit(train)
     history = likes(4)[:1]
-    items = model.item_factors_, model.item_bias_
-    p = torch.tensor(fold_in(history, *items, 0.05, 0, steps=200)[0], requires_grad=True)
+    p = torch.tensor(fold_in(model, history, steps=200)[0], requires_grad=True)
     uniform = np.random.default_rng(0).random((history.nnz, 8))
     others = np.flatnonzero(history.toarray()[0] == 0)
     j = others[(uniform * len(others)).astype(int)]  # (likes, 8)
@@ -71,12 +70,11 @@ def test_bpr_fold_in_minimises_the_loss_it_says():
 
 def test_bpr_folds_in_groups_of_users_with_the_same_result_in_less_memory():
     train = sparse.vstack([likes()[:5], sparse.csr_matrix((2, 30)), likes(1, n_users=1000)])
-    rng = np.random.default_rng(0)
-    history, q, b = as_likes(train, "history"), rng.normal(size=(30, 16)), rng.normal(size=30)
+    history, model = as_likes(train, "history"), BPR(16, iterations=2).fit(likes())
     whole, peaks = None, []
     for values in (2**30, 2**16, 700):  # all at once; a dozen; one or two users' pairs
         tracemalloc.start()
-        vectors = fold_in(history, q, b, 0.01, 0, steps=2, block_values=values)
+        vectors = fold_in(model, history, steps=2, block_values=values)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         whole = vectors if whole is None else whole
@@ -96,11 +94,11 @@ def test_bpr_folds_a_user_in_alike_beside_one_who_likes_everything():
 
 TRAIN = likes()
 BAD = [
-    (lambda: BPR(0), "factors must be at least 1, got 0"),
-    (lambda: BPR(iterations=-1), "iterations must not be negative"),
-    (lambda: BPR(reg=-1), "reg must be finite and not negative"),
+    (lambda: BPR(0), "factors must be finite and at least 1, got 0"),
+    (lambda: BPR(iterations=-1), "iterations must be finite and at least 0"),
+    (lambda: BPR(reg=-1), "reg must be finite and at least 0"),
     (lambda: BPR(learning_rate=-1), "learning_rate must be positive"),
-    (lambda: BPR(batch_size=0), "batch_size must be at least 1, got 0"),
+    (lambda: BPR(batch_size=0), "batch_size must be finite and at least 1, got 0"),
     (lambda: BPR().fit(sparse.csr_matrix(np.ones((2, 3)))), "user row 0 likes all 3 items"),
 ]
 

@@ -200,7 +200,7 @@ def test_a_constant_row_is_zero_not_rounding():
         (lambda: standardize(np.array([[0, 1.0], [0, -np.inf]])), "user row 1 are not all finite"),
         (
             lambda: attention_scores(HISTORY, VECTORS, VECTORS[:, None], -1),
-            "beta must be finite and not negative, got -1",
+            "beta must be finite and at least 0, got -1",
         ),
     ],
 )

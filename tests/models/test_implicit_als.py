@@ -65,7 +65,7 @@ def test_folding_in_a_training_user_gives_their_vector_implicit(frequency_scalin
 
 
 BAD = [
-    (lambda: ImplicitALS(-1), "factors must be at least 1, got -1"),
+    (lambda: ImplicitALS(-1), "factors must be finite and at least 1, got -1"),
     (lambda: ImplicitALS(reg=0), "reg must be positive"),
     (lambda: ImplicitALS(alpha=0), "alpha must be positive"),
     (lambda: ImplicitALS(alpha=np.inf), "alpha must be positive and finite"),
