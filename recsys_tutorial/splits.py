@@ -53,6 +53,8 @@ class Split:
     Attributes
     ----------
     item_ids : ndarray (n_items,), int64, ascending: the whole catalogue
+    items : DataFrame, a row for each column of `train`, index 0 to n_items - 1: the frame of items
+        that the split was made with, in the order of `item_ids`
     train : csr_matrix (n_train_users, n_items), 1.0 where liked
     train_ratings : csr_matrix (n_train_users, n_items), every rating of the training part
     train_user_ids : ndarray (n_train_users,), int64, ascending
@@ -61,6 +63,7 @@ class Split:
     """
 
     item_ids: np.ndarray
+    items: pd.DataFrame
     train: sparse.csr_matrix
     train_ratings: sparse.csr_matrix
     train_user_ids: np.ndarray
@@ -81,7 +84,7 @@ class Split:
         user_ids, train, train_ratings = _train_matrices(
             self._refit_ratings, self.item_ids, self._min_rating
         )
-        return Split(self.item_ids, train, train_ratings, user_ids, None, self.test)
+        return Split(self.item_ids, self.items, train, train_ratings, user_ids, None, self.test)
 
 
 def random_split(
@@ -152,7 +155,8 @@ def new_user_split(
         _check_fraction(name, value)
     if validation_fraction + test_fraction >= 1:
         raise ValueError("validation_fraction + test_fraction must leave some training users")
-    item_ids = _catalogue(items)
+    items = _catalogue(items)
+    item_ids = items["item_id"].to_numpy()
     first = ratings.groupby("user_id")["timestamp"].min()
     users = first.index.to_numpy()
     arrival = first.iloc[np.lexsort((users, tie_key(users, seed=seed), first))]
@@ -181,6 +185,7 @@ def new_user_split(
     user_ids, train, train_ratings = _train_matrices(train_frame, item_ids, min_rating)
     return Split(
         item_ids,
+        items,
         train,
         train_ratings,
         user_ids,
@@ -202,12 +207,12 @@ def to_split(
     _check_ratings(train)
     _check_ratings(test)
     _refuse_repeats(pd.concat([train, test]), "train and test together")
-    item_ids = _catalogue(items)
+    items = _catalogue(items)
+    item_ids = items["item_id"].to_numpy()
     user_ids, liked, rated = _train_matrices(train, item_ids, min_rating)
     shown = train[train["user_id"].isin(test["user_id"].unique())]
-    return Split(
-        item_ids, liked, rated, user_ids, None, _holdout(shown, test, item_ids, min_rating)
-    )
+    test_users = _holdout(shown, test, item_ids, min_rating)
+    return Split(item_ids, items, liked, rated, user_ids, None, test_users)
 
 
 def in_time(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
@@ -265,16 +270,17 @@ def _holdout(
     return Holdout(everyone[judged], *kept, n_left_out=int((~judged).sum()))
 
 
-def _catalogue(items: pd.DataFrame) -> np.ndarray:
+def _catalogue(items: pd.DataFrame) -> pd.DataFrame:
+    """The items in the order of their columns."""
     if "item_id" not in items:
         raise ValueError(f"items has no column item_id, only {list(items.columns)}")
-    item_ids = np.sort(items["item_id"].to_numpy())
-    if len(item_ids) == 0:
+    if len(items) == 0:
         raise ValueError("items is empty")
-    repeated = item_ids[1:][item_ids[1:] == item_ids[:-1]]
-    if len(repeated):
-        raise ValueError(f"items holds item_id {repeated[0]} more than once")
-    return item_ids
+    items = items.sort_values("item_id", ignore_index=True)
+    repeated = items["item_id"].duplicated()
+    if repeated.any():
+        raise ValueError(f"items holds item_id {items['item_id'][repeated].iloc[0]} more than once")
+    return items
 
 
 def _positions(sorted_ids: np.ndarray, ids: np.ndarray, name: str) -> np.ndarray:

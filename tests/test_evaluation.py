@@ -21,8 +21,10 @@ from recsys_tutorial.evaluation import (
     METRICS,
     Evaluation,
     bootstrap_means,
+    claim,
     compare,
     evaluate,
+    group_interval,
     rank,
     slices,
 )
@@ -393,6 +395,42 @@ def test_bootstrap_of_many_users_goes_in_chunks():
     means = bootstrap_means(np.ones((10_000, 1)))  # 20 million draws, four million at a time
     assert means.shape == (2000, 1)
     np.testing.assert_allclose(means, 1, rtol=1e-12)
+
+
+def test_group_interval_redraws_whole_groups():
+    rng = np.random.default_rng(0)
+    groups = rng.integers(0, 40, 500)
+    values = rng.normal(size=40)[groups] + rng.normal(size=500)
+    names = np.array([f"artist {g}" for g in groups])
+    draws = np.random.default_rng(0).integers(40, size=(2000, 40))
+    rows = [np.concatenate([values[groups == g] for g in draw]).mean() for draw in draws]
+    for by in (groups, names):  # names sort otherwise: another draw of the same size
+        found = group_interval(values, by)
+        # 2,000 draws move an end by some hundredths of the width, 1.0; lone values give 0.25.
+        np.testing.assert_allclose(found, np.percentile(rows, [2.5, 97.5]), atol=0.06)
+    assert group_interval(values, groups) == pytest.approx(np.percentile(rows, [2.5, 97.5]))
+    alone = group_interval(values, np.arange(500))
+    low, high = group_interval(values, groups)
+    assert alone[1] - alone[0] < 0.5 * (high - low)
+    wider = group_interval(values, groups, confidence=0.99)
+    assert wider[0] < low < high < wider[1]
+    assert group_interval(values > 0, groups, seed=1) != group_interval(values > 0, groups)
+
+
+@pytest.mark.parametrize(
+    "values, groups", [([1.0, 2.0], [1]), ([], []), ([[1.0]], [[1]]), ([1.0], [[1]])]
+)
+def test_group_interval_needs_a_group_for_each_value(values, groups):
+    with pytest.raises(ValueError, match="give each value its group"):
+        group_interval(np.array(values), np.array(groups))
+
+
+def test_a_claim_binds_where_it_applies():
+    claim(True)
+    claim(np.bool_(True), applies=False)
+    claim(False, applies=False)
+    with pytest.raises(AssertionError, match="the prose claims"):
+        claim(np.bool_(False))
 
 
 def test_summary_equals_scipys_bootstrap():

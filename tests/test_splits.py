@@ -191,6 +191,17 @@ def test_refit_adds_the_validation_users_and_leaves_the_test_alone(movielens_spl
         refit.refit()
 
 
+def test_items_stand_in_the_order_of_the_columns(movielens, movielens_split):
+    turned = movielens.items.sample(frac=1, random_state=2)
+    for split in (movielens_split, new_user_split(movielens.ratings, turned).refit()):
+        pd.testing.assert_frame_equal(
+            split.items, turned.set_index("item_id").loc[split.item_ids].reset_index()
+        )
+    bare = to_split(*leave_last_out(movielens.ratings), turned[["item_id"]])
+    assert bare.items.columns.tolist() == ["item_id"]
+    assert bare.items["item_id"].tolist() == bare.item_ids.tolist()
+
+
 def same(a, b):
     assert a.item_ids.tolist() == b.item_ids.tolist()
     assert a.train_user_ids.tolist() == b.train_user_ids.tolist()
