@@ -6,19 +6,33 @@ flatters the same models. The course's leaderboard stands on `new_user_split`.
 Many ratings share a second with another of the same user (on MovieLens latest-small 32 %), in no
 order that means anything. Wherever time decides, a hash orders them (`seed=` draws another order),
 never the item id: that would be an order by age of the film, which a sequence model can learn.
+
+The module is somewhat long because its three splits make the same two things, `Split` and
+`Holdout`, whose docstrings define them for all chapters.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from recsys_tutorial import _rating_tables as tables
+from recsys_tutorial._rating_tables import in_time, to_matrix
 from recsys_tutorial._ties import tie_key
 
-COLUMNS = ("user_id", "item_id", "rating", "timestamp")
+__all__ = [
+    "Holdout",
+    "Split",
+    "in_time",
+    "leave_last_out",
+    "new_user_split",
+    "random_split",
+    "to_matrix",
+    "to_split",
+]
 
 
 @dataclass(frozen=True)
@@ -32,7 +46,7 @@ class Holdout:
     history_ratings : csr_matrix (n_users, n_items), the rating of each shown item
     seen : csr_matrix (n_users, n_items), 1.0 for every shown item, liked or not: never recommended
     targets : csr_matrix (n_users, n_items), 1.0 for each withheld item that the user liked
-    n_left_out : users of this part without a liked item to show or to find, left out
+    n_left_out : int, users of this part without a liked item to show or to find, left out
     """
 
     user_ids: np.ndarray
@@ -60,6 +74,7 @@ class Split:
     train_user_ids : ndarray (n_train_users,), int64, ascending
     validation : Holdout or None (None after `refit`, and where a pair of frames has none)
     test : Holdout
+    _refit : dict or None, the training attributes that `refit` puts in place of these
     """
 
     item_ids: np.ndarray
@@ -69,8 +84,7 @@ class Split:
     train_user_ids: np.ndarray
     validation: Holdout | None
     test: Holdout
-    _refit_ratings: pd.DataFrame | None = field(default=None, repr=False)
-    _min_rating: float = field(default=4.0, repr=False)
+    _refit: dict | None = field(default=None, repr=False)
 
     def refit(self) -> Split:
         """The same test users, with the validation users' ratings moved into `train`.
@@ -78,13 +92,15 @@ class Split:
         Tune on `validation`, then fit the chosen setting once more on everything that was known
         when the first test user arrived. The result has no validation part, so that nobody tunes
         on users that the model has seen.
+
+        Raises
+        ------
+        ValueError
+            When there are no validation users: in a refitted split, or one of `to_split`.
         """
-        if self._refit_ratings is None:
+        if self._refit is None:
             raise ValueError("this split has no validation users to move into its training part")
-        user_ids, train, train_ratings = _train_matrices(
-            self._refit_ratings, self.item_ids, self._min_rating
-        )
-        return Split(self.item_ids, self.items, train, train_ratings, user_ids, None, self.test)
+        return replace(self, **self._refit, validation=None, _refit=None)
 
 
 def random_split(
@@ -92,11 +108,26 @@ def random_split(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Withhold a random `test_fraction` of all ratings: the split of most tutorials.
 
-    Returns (train, test), both in the order of `ratings`. A user's later ratings may land in
-    `train` and their earlier ones in `test`: it measures filling gaps, not predicting the future.
+    A user's later ratings may land in `train` and their earlier ones in `test`: it measures filling
+    gaps, not predicting the future.
+
+    Parameters
+    ----------
+    ratings : DataFrame with user_id, item_id, rating and timestamp (seconds)
+    test_fraction : float in (0, 1), of the ratings, rounded up to a whole number
+    seed : int, of the draw
+
+    Returns
+    -------
+    train, test : DataFrame, both in the order of `ratings`
+
+    Raises
+    ------
+    ValueError
+        For bad ratings, a fraction outside (0, 1), or one that leaves nothing to train on.
     """
-    _check_ratings(ratings)
-    _check_fraction("test_fraction", test_fraction)
+    tables.check_ratings(ratings)
+    _check_fractions(test_fraction=test_fraction)
     n_test = int(np.ceil(test_fraction * len(ratings)))
     if n_test == len(ratings):
         raise ValueError(
@@ -110,12 +141,27 @@ def random_split(
 def leave_last_out(
     ratings: pd.DataFrame, n_last: int = 1, seed: int = 0
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Withhold each user's `n_last` latest ratings; `seed` orders those of one second.
+    """Withhold each user's latest ratings.
 
-    Returns (train, test). Users with `n_last` ratings or fewer stay in `train` whole. "Last" is
-    each user's own: the training part still holds ratings made years after another user's test.
+    Users with `n_last` ratings or fewer stay in `train` whole. "Last" is each user's own: the
+    training part still holds ratings made years after another user's test.
+
+    Parameters
+    ----------
+    ratings : DataFrame with user_id, item_id, rating and timestamp (seconds)
+    n_last : int >= 1, ratings to withhold from each user
+    seed : int, another seed is another order of ratings of one second
+
+    Returns
+    -------
+    train, test : DataFrame, both by user and time
+
+    Raises
+    ------
+    ValueError
+        For bad ratings or `n_last` below 1.
     """
-    _check_ratings(ratings)
+    tables.check_ratings(ratings)
     if n_last < 1:
         raise ValueError(f"n_last must be at least 1, got {n_last}")
     ordered = in_time(ratings, seed)
@@ -137,62 +183,60 @@ def new_user_split(
 ) -> Split:
     """Hold out the users who arrive last; train on what was known before they came.
 
-    Users are ordered by their first rating. The last `test_fraction` of them are
-    test users, the `validation_fraction` before them validation users. Training data are the
-    ratings of the users before those, and of these only the ones made before the first validation
-    user arrived (after `refit`: of all users before the test users, made before the first test
-    user arrived): nothing from the future leaks. Each held-out user shows the first
-    floor(n * history_fraction) of their n ratings in time, and is judged on the items they liked
-    (rating >= min_rating) among the rest. Users without a liked item on either side are left out
-    and counted in `Holdout.n_left_out`. Equal times are ordered by a hash that `seed` draws.
+    Users are ordered by their first rating. Training data are the ratings of the users before the
+    validation users, and of these only the ones made before the first validation user arrived
+    (after `refit`: of all users before the test users, made before the first test user arrived):
+    nothing from the future leaks. Users without a liked item on either side are left out and
+    counted in `Holdout.n_left_out`.
+
+    Parameters
+    ----------
+    ratings : DataFrame with user_id, item_id, rating and timestamp (seconds)
+    items : DataFrame with item_id: the whole catalogue, in any order
+    validation_fraction : float in (0, 1), of the users: those who arrive just before the test users
+    test_fraction : float in (0, 1), of the users: the last to arrive
+    history_fraction : float in (0, 1): each held-out user shows the first
+        floor(n * history_fraction) of their n ratings in time, and is judged on the rest
+    min_rating : float, from which on a rating says that the item was liked
+    seed : int, another seed is another order of equal times
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    ValueError
+        For bad ratings or items, a rated item that is not among `items`, a pair rated twice,
+        fractions outside (0, 1) or with a sum that leaves no training users, or too few users.
     """
-    _check_ratings(ratings)
-    for name, value in [
-        ("validation_fraction", validation_fraction),
-        ("test_fraction", test_fraction),
-        ("history_fraction", history_fraction),
-    ]:
-        _check_fraction(name, value)
-    if validation_fraction + test_fraction >= 1:
-        raise ValueError("validation_fraction + test_fraction must leave some training users")
-    items = _catalogue(items)
-    item_ids = items["item_id"].to_numpy()
-    first = ratings.groupby("user_id")["timestamp"].min()
-    users = first.index.to_numpy()
-    arrival = first.iloc[np.lexsort((users, tie_key(users, seed=seed), first))]
-    n_test = round(test_fraction * len(arrival))
-    n_validation = round(validation_fraction * len(arrival))
-    if min(n_test, n_validation, len(arrival) - n_test - n_validation) < 1:
-        raise ValueError(f"{len(arrival)} users are too few for these fractions")
-    train_users = arrival.index[: len(arrival) - n_test - n_validation]
-    validation_users = arrival.index[len(train_users) : len(arrival) - n_test]
-    test_users = arrival.index[len(arrival) - n_test :]
+    tables.check_ratings(ratings)
+    _check_fractions(
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        history_fraction=history_fraction,
+    )
+    items = tables.in_columns(items)
+    item_ids = items["item_id"].to_numpy(copy=True)
+    parts = _arrivals(ratings, validation_fraction, test_fraction, seed)
+    users = ratings["user_id"]
 
-    def known_before(users: pd.Index, later: pd.Index) -> pd.DataFrame:
-        return ratings[
-            ratings["user_id"].isin(users) & (ratings["timestamp"] < arrival[later].min())
-        ]
+    def known_before(part: int) -> dict:
+        start = ratings["timestamp"][users.isin(parts[part])].min()
+        earlier = users.isin(np.concatenate(parts[:part])) & (ratings["timestamp"] < start)
+        return _train_part(ratings[earlier], item_ids, min_rating)
 
-    def held_out(users: pd.Index) -> Holdout:
-        own = in_time(ratings[ratings["user_id"].isin(users)], seed)
-        by_user = own.groupby("user_id")
-        # 0.29 * 100 is 28.999999999999996: a rounding error must not cost the user a rating.
-        n_shown = np.floor(by_user["item_id"].transform("size") * history_fraction + 1e-9)
-        shown = by_user.cumcount() < n_shown
-        return _holdout(own[shown], own[~shown], item_ids, min_rating)
+    def held_out(part: int) -> Holdout:
+        own = in_time(ratings[users.isin(parts[part])], seed)
+        return _holdout(*_history_and_rest(own, history_fraction), item_ids, min_rating)
 
-    train_frame = known_before(train_users, validation_users)
-    user_ids, train, train_ratings = _train_matrices(train_frame, item_ids, min_rating)
     return Split(
         item_ids,
         items,
-        train,
-        train_ratings,
-        user_ids,
-        held_out(validation_users),
-        held_out(test_users),
-        _refit_ratings=known_before(train_users.append(validation_users), test_users),
-        _min_rating=min_rating,
+        **known_before(1),
+        validation=held_out(1),
+        test=held_out(2),
+        _refit=known_before(2),
     )
 
 
@@ -202,121 +246,90 @@ def to_split(
     """A `Split` from a pair of frames such as `random_split` returns.
 
     The test users' history is their own part of `train` (these are not new users); users without
-    a liked item on either side are left out of `test` and counted. There is no validation part.
-    """
-    _check_ratings(train)
-    _check_ratings(test)
-    _refuse_repeats(pd.concat([train, test]), "train and test together")
-    items = _catalogue(items)
-    item_ids = items["item_id"].to_numpy()
-    user_ids, liked, rated = _train_matrices(train, item_ids, min_rating)
-    shown = train[train["user_id"].isin(test["user_id"].unique())]
-    test_users = _holdout(shown, test, item_ids, min_rating)
-    return Split(item_ids, items, liked, rated, user_ids, None, test_users)
-
-
-def in_time(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """The rows by user, and each user's by time; a hash drawn by `seed` orders equal times."""
-    users, items = ratings["user_id"].to_numpy(), ratings["item_id"].to_numpy()
-    key = tie_key(users, items, seed=seed)
-    return ratings.iloc[np.lexsort((items, key, ratings["timestamp"], users))]
-
-
-def to_matrix(
-    frame: pd.DataFrame, user_ids: np.ndarray, item_ids: np.ndarray, values: np.ndarray
-) -> sparse.csr_matrix:
-    """One row per user, one column per item, `values` at the frame's pairs; float64.
+    a liked item on either side are left out of `test` and counted.
 
     Parameters
     ----------
-    frame : DataFrame with user_id, item_id, each pair at most once
-    user_ids, item_ids : ndarray, ascending: what the rows and columns stand for
-    values : ndarray (len(frame),)
+    train, test : DataFrame with user_id, item_id, rating and timestamp
+    items : DataFrame with item_id: the whole catalogue, in any order
+    min_rating : float, from which on a rating says that the item was liked
+
+    Returns
+    -------
+    Split without a validation part
+
+    Raises
+    ------
+    ValueError
+        For bad frames, a pair that is rated twice in both together, or an item not among `items`.
     """
-    _refuse_repeats(frame, "the frame")
-    rows = _positions(user_ids, frame["user_id"].to_numpy(), "user_id")
-    columns = _positions(item_ids, frame["item_id"].to_numpy(), "item_id")
-    shape = (len(user_ids), len(item_ids))
-    matrix = sparse.csr_matrix((np.asarray(values, dtype=np.float64), (rows, columns)), shape=shape)
-    matrix.sort_indices()
-    return matrix
+    tables.check_ratings(train)
+    tables.check_ratings(test)
+    tables.refuse_repeats(pd.concat([train, test]), "train and test together")
+    items = tables.in_columns(items)
+    item_ids = items["item_id"].to_numpy(copy=True)
+    shown = train[train["user_id"].isin(test["user_id"])]
+    return Split(
+        item_ids,
+        items,
+        **_train_part(train, item_ids, min_rating),
+        validation=None,
+        test=_holdout(shown, test, item_ids, min_rating),
+    )
 
 
-def _train_matrices(
-    frame: pd.DataFrame, item_ids: np.ndarray, min_rating: float
-) -> tuple[np.ndarray, sparse.csr_matrix, sparse.csr_matrix]:
-    user_ids = np.unique(frame["user_id"].to_numpy())
-    rated = to_matrix(frame, user_ids, item_ids, frame["rating"].to_numpy())
-    return user_ids, _liked(frame, user_ids, item_ids, min_rating), rated
+def _arrivals(
+    ratings: pd.DataFrame, validation_fraction: float, test_fraction: float, seed: int
+) -> list[np.ndarray]:
+    """Ids of the training, validation and test users, in the order of their first ratings."""
+    first = ratings.groupby("user_id")["timestamp"].min()
+    users = first.index.to_numpy()
+    users = users[np.lexsort((users, tie_key(users, seed=seed), first))]
+    n_test, n_validation = (
+        round(test_fraction * len(users)),
+        round(validation_fraction * len(users)),
+    )
+    parts = np.split(users, [max(len(users) - n_test - n_validation, 0), len(users) - n_test])
+    if min(map(len, parts)) < 1:
+        raise ValueError(f"{len(users)} users are too few for these fractions")
+    return parts
 
 
-def _liked(
-    frame: pd.DataFrame, user_ids: np.ndarray, item_ids: np.ndarray, min_rating: float
-) -> sparse.csr_matrix:
-    liked = frame[frame["rating"] >= min_rating]
-    return to_matrix(liked, user_ids, item_ids, np.ones(len(liked)))
+def _history_and_rest(ordered: pd.DataFrame, fraction: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The first `fraction` of each user's rows, rounded down, and the other rows."""
+    by_user = ordered.groupby("user_id")
+    # 0.29 * 100 is 28.999999999999996: a rounding error must not cost the user a rating.
+    n_shown = np.floor(by_user["item_id"].transform("size") * fraction + 1e-9)
+    shown = by_user.cumcount() < n_shown
+    return ordered[shown], ordered[~shown]
+
+
+def _train_part(frame: pd.DataFrame, item_ids: np.ndarray, min_rating: float) -> dict:
+    """A `Split`'s training attributes."""
+    user_ids = np.unique(frame["user_id"])
+    return {
+        "train": tables.liked(frame, user_ids, item_ids, min_rating),
+        "train_ratings": tables.rated(frame, user_ids, item_ids),
+        "train_user_ids": user_ids,
+    }
 
 
 def _holdout(
     shown: pd.DataFrame, hidden: pd.DataFrame, item_ids: np.ndarray, min_rating: float
 ) -> Holdout:
     everyone = np.unique(np.concatenate([shown["user_id"], hidden["user_id"]]))
-    history = _liked(shown, everyone, item_ids, min_rating)
-    targets = _liked(hidden, everyone, item_ids, min_rating)
-    rated = to_matrix(shown, everyone, item_ids, shown["rating"].to_numpy())
+    history = tables.liked(shown, everyone, item_ids, min_rating)
+    targets = tables.liked(hidden, everyone, item_ids, min_rating)
+    rated = tables.rated(shown, everyone, item_ids)
     seen = to_matrix(shown, everyone, item_ids, np.ones(len(shown)))
     judged = (np.diff(history.indptr) > 0) & (np.diff(targets.indptr) > 0)
     kept = [m[judged] for m in (history, rated, seen, targets)]
     return Holdout(everyone[judged], *kept, n_left_out=int((~judged).sum()))
 
 
-def _catalogue(items: pd.DataFrame) -> pd.DataFrame:
-    """The items in the order of their columns."""
-    if "item_id" not in items:
-        raise ValueError(f"items has no column item_id, only {list(items.columns)}")
-    if len(items) == 0:
-        raise ValueError("items is empty")
-    items = items.sort_values("item_id", ignore_index=True)
-    repeated = items["item_id"].duplicated()
-    if repeated.any():
-        raise ValueError(f"items holds item_id {items['item_id'][repeated].iloc[0]} more than once")
-    return items
-
-
-def _positions(sorted_ids: np.ndarray, ids: np.ndarray, name: str) -> np.ndarray:
-    position = np.searchsorted(sorted_ids, ids)
-    inside = np.minimum(position, max(len(sorted_ids) - 1, 0))
-    unknown = ids[sorted_ids[inside] != ids] if len(sorted_ids) else ids
-    if len(unknown):
-        raise ValueError(f"{name} {unknown[0]} is not among the {len(sorted_ids)} known ones")
-    return position
-
-
-def _check_ratings(ratings: pd.DataFrame) -> None:
-    missing = [c for c in COLUMNS if c not in ratings]
-    if missing:
-        raise ValueError(f"ratings lacks the columns {missing}; it has {list(ratings.columns)}")
-    if len(ratings) == 0:
-        raise ValueError("ratings is empty")
-    for column in COLUMNS:
-        values = ratings[column].to_numpy()
-        if values.dtype.kind not in "iuf":
-            raise ValueError(f"ratings: {column} must hold numbers, got dtype {values.dtype}")
-        finite = np.isfinite(values)
-        if not finite.all():
-            row = int(np.argmin(finite))
-            raise ValueError(f"ratings: {column} {values[row]} in row {row} is not a finite number")
-
-
-def _refuse_repeats(frame: pd.DataFrame, where: str) -> None:
-    repeated = frame.duplicated(["user_id", "item_id"]).to_numpy()
-    if repeated.any():
-        user_id, item_id = frame[["user_id", "item_id"]].to_numpy()[int(np.argmax(repeated))]
-        raise ValueError(
-            f"user_id {user_id} rates item_id {item_id} more than once in {where}: keep one of them"
-        )
-
-
-def _check_fraction(name: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise ValueError(f"{name} must be between 0 and 1, got {value}")
+def _check_fractions(**fractions: float) -> None:
+    for name, value in fractions.items():
+        if not 0 < value < 1:
+            raise ValueError(f"{name} must be between 0 and 1, got {value}")
+    if fractions.get("validation_fraction", 0) + fractions["test_fraction"] >= 1:
+        raise ValueError("validation_fraction + test_fraction must leave some training users")
