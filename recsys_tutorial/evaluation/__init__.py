@@ -1,0 +1,26 @@
+"""Evaluate recommenders: full ranking, seen items masked, intervals, pairs, slices.
+
+`evaluate` asks a model for scores a block of users at a time, ranks the whole catalogue, and keeps
+one value per user and metric; `compare` asks whether a difference between two models on the same
+users is more than luck; `slices` shows for whom and for what a model works. `group_interval` is for
+values that stand or fall together, and `claim` holds a chapter's prose to its numbers.
+"""
+
+from recsys_tutorial.evaluation.comparison import Comparison, claim, compare
+from recsys_tutorial.evaluation.full_ranking import METRICS, Evaluation, evaluate
+from recsys_tutorial.evaluation.intervals import bootstrap_means, group_interval
+from recsys_tutorial.evaluation.slicing import slices
+from recsys_tutorial.ranking import rank
+
+__all__ = [
+    "METRICS",
+    "Comparison",
+    "Evaluation",
+    "bootstrap_means",
+    "claim",
+    "compare",
+    "evaluate",
+    "group_interval",
+    "rank",
+    "slices",
+]
