@@ -1,25 +1,19 @@
 """A picture shop with visitors whose clicks are simulated, and what learns from the clicks."""
 
-from recsys_tutorial.feedback.bandits import (
-    Greedy,
-    ItemRates,
-    LinearTastes,
-    LinUCB,
-    ThompsonSampling,
-    random_lists,
-    with_chance,
-)
+from recsys_tutorial.feedback.bandits import Greedy, LinUCB, ThompsonSampling
+from recsys_tutorial.feedback.learners import ItemRates, LinearTastes
+from recsys_tutorial.feedback.lists import random_lists, with_chance
 from recsys_tutorial.feedback.logs import choice, click_law, first_days
 from recsys_tutorial.feedback.off_policy import (
-    direct_method,
     doubly_robust,
     importance_weights,
     ips,
     snips,
 )
 from recsys_tutorial.feedback.online import OnlineTowers, run_ways
+from recsys_tutorial.feedback.pictures import Pictures, load_pictures
 from recsys_tutorial.feedback.runs import load_runs, make_policies, run_seed
-from recsys_tutorial.feedback.shop import Pictures, Shop, load_pictures
+from recsys_tutorial.feedback.shop import Shop
 
 __all__ = [
     "Greedy",
@@ -32,7 +26,6 @@ __all__ = [
     "ThompsonSampling",
     "choice",
     "click_law",
-    "direct_method",
     "doubly_robust",
     "first_days",
     "importance_weights",

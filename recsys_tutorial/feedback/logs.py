@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from recsys_tutorial.feedback.bandits import Greedy, random_lists
+from recsys_tutorial.feedback.bandits import Greedy
+from recsys_tutorial.feedback.lists import random_lists, top_slots
 from recsys_tutorial.feedback.runs import NEW, SETTINGS, make_policies
-from recsys_tutorial.feedback.shop import Pictures, Shop, load_pictures, top_slots
+from recsys_tutorial.feedback.shop import Pictures, Shop, load_pictures
 
 SHOPPERS, CANDIDATES = 300, 10
 EARLY, LATE = 3, 10  # days that the logging and the target policy have learned for
@@ -46,7 +47,18 @@ class Choice:
         return float((self.target * self.attraction).sum(axis=1).mean())
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """A log of n visits: shopper int (n,), action int (n,), reward float (n,), 0 or 1."""
+        """A log of visits under the logging policy.
+
+        Parameters
+        ----------
+        n : int, visits, each of a random shopper
+        rng : numpy Generator
+
+        Returns
+        -------
+        shopper, action : int ndarray (n,), rows and columns of `logging`
+        reward : float ndarray (n,), 0 or 1
+        """
         shopper = rng.integers(len(self.logging), size=n)
         upper = self.logging[shopper].cumsum(axis=1)  # (n, n_candidates)
         action = (upper < rng.random((n, 1)) * upper[:, -1:]).sum(axis=1)
@@ -67,6 +79,10 @@ class Choice:
         Parameters
         ----------
         predicted : ndarray (n_shoppers, n_candidates), not fitted to the round
+
+        Returns
+        -------
+        dict of float
         """
         w, rest = self.target / self.logging, self.attraction - predicted
         second = (self.target * w * rest**2).sum(axis=1)  # E_a [w^2 (r - q)^2]
@@ -88,9 +104,14 @@ def choice(seed: int, *, retrieved: bool, pictures: Pictures | None = None) -> C
 
     Parameters
     ----------
-    seed : int
+    seed : int, of shop, learner and random candidates
     retrieved : bool; the candidates are each shopper's best by the early scores, as a retrieval
         stage would bring them, or else ten random pictures, which few want
+    pictures : Pictures; those of `load_pictures` by default
+
+    Returns
+    -------
+    Choice
     """
     shop = Shop(load_pictures() if pictures is None else pictures, SHOPPERS, seed)
     (policy,) = make_policies(shop, seed, ["epsilon 0.2"]).values()
@@ -119,6 +140,7 @@ def click_law(shop: Shop, shown: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
+    shop : Shop
     shown : int ndarray (n_shoppers, n_slots), each shopper's list
 
     Returns
@@ -143,6 +165,14 @@ def first_days(
 
     All learn from the same lists: random pictures, two slots kept for those of the last days. Every
     morning each model names the best picture for each shopper among those of one age.
+
+    Parameters
+    ----------
+    seed : int, of shop, models and lists
+    n_days : int, days that the shop is open
+    n_shoppers : int
+    n_ages : int, ages to ask about, in days from 0
+    pictures : Pictures; those of `load_pictures` by default
 
     Returns
     -------

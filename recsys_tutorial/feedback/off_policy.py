@@ -7,7 +7,6 @@ target policy and q a model of the reward,
     w   = pi(a | x) / pi_0(a | x)
     IPS   = mean w r                                               Horvitz & Thompson 1952
     SNIPS = sum w r / sum w                                        Swaminathan & Joachims 2015
-    DM    = mean sum_a pi(a | x) q(x, a)
     DR    = mean [ sum_a pi(a | x) q(x, a) + w (r - q(x, a)) ]     Dudik, Langford & Li 2011
 """
 
@@ -62,17 +61,22 @@ def importance_weights(
     return weights if clip is None else np.minimum(weights, clip)
 
 
-def effective_sample_size(weights: np.ndarray) -> float:
-    """(sum w)^2 / sum w^2: so many rounds of the target policy's own would be as informative."""
-    return float(weights.sum() ** 2 / (weights**2).sum())
-
-
 def ips(rewards: np.ndarray, weights: np.ndarray) -> Estimate:
     """Inverse propensity scoring: unbiased where the logging policy may take every action.
 
     Parameters
     ----------
-    rewards, weights : ndarray (n,)
+    rewards : ndarray (n,), finite
+    weights : ndarray (n,), of `importance_weights`
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    ValueError
+        For shapes that differ, an empty log, or values that are not finite.
     """
     _check(rewards, weights)
     return _mean(weights * rewards)
@@ -82,6 +86,20 @@ def snips(rewards: np.ndarray, weights: np.ndarray) -> Estimate:
     """Self-normalized IPS: a weighted mean of rewards, so it stays in their range.
 
     Biased, but the bias goes with 1/n; the standard error is the delta method's.
+
+    Parameters
+    ----------
+    rewards : ndarray (n,), finite
+    weights : ndarray (n,), of `importance_weights`
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    ValueError
+        As `ips` does, and when all weights are 0.
     """
     _check(rewards, weights)
     if not weights.sum() > 0:
@@ -89,17 +107,6 @@ def snips(rewards: np.ndarray, weights: np.ndarray) -> Estimate:
     value = float((weights * rewards).sum() / weights.sum())
     spread = weights * (rewards - value) / weights.mean()
     return Estimate(value, _mean(spread).standard_error)
-
-
-def direct_method(target: np.ndarray, predicted: np.ndarray) -> Estimate:
-    """The reward model's word for it: as biased as the model.
-
-    Parameters
-    ----------
-    target : ndarray (n, n_actions), the target policy's probabilities
-    predicted : ndarray (n, n_actions), q
-    """
-    return _mean(_expected(target, predicted))
 
 
 def doubly_robust(
@@ -116,9 +123,20 @@ def doubly_robust(
 
     Parameters
     ----------
-    rewards, weights : ndarray (n,)
+    rewards : ndarray (n,), finite
+    weights : ndarray (n,), of `importance_weights`
     actions : int ndarray (n,), the logged actions
-    target, predicted : ndarray (n, n_actions)
+    target : ndarray (n, n_actions), the target policy's probabilities
+    predicted : ndarray (n, n_actions), q
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    ValueError
+        As `ips` does, for shapes that do not fit, or probabilities that do not sum to 1.
     """
     _check(rewards, weights)
     expected = _expected(target, predicted)

@@ -5,6 +5,9 @@
 
 A shopper's evidence is kept as the sums A_u = sum f f' and b_u = sum f y of f = e_j (1, x_j), on
 the features below the head. So a new head needs no second look at the log: v' A v is in the sums.
+
+The model and the ways of keeping it up to date stand together, though that makes a long module: a
+way is nothing but the order in which the model's four methods are called.
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from recsys_tutorial.feedback.bandits import LinearTastes, random_lists, ridge
-from recsys_tutorial.feedback.shop import Shop, top_slots
+from recsys_tutorial.feedback.learners import LinearTastes, ridge
+from recsys_tutorial.feedback.lists import random_lists, top_slots
+from recsys_tutorial.feedback.shop import Shop
 
 
 class OnlineTowers:
@@ -34,6 +38,11 @@ class OnlineTowers:
     ----------
     head : ndarray (dim, n_features), H
     users : ndarray (n_shoppers, 1 + dim), u
+
+    Raises
+    ------
+    ValueError
+        For a `dim` that is not 1 to n_features.
     """
 
     def __init__(
@@ -68,7 +77,13 @@ class OnlineTowers:
         return self.evidence.features @ self.projection.T
 
     def observe(self, shown: np.ndarray, clicks: np.ndarray) -> None:
-        """Add lists and their clicks to the evidence; changes no prediction yet."""
+        """Add lists and their clicks to the evidence; changes no prediction yet.
+
+        Parameters
+        ----------
+        shown : int ndarray (n_shoppers, n_slots), item columns
+        clicks : ndarray of the same shape, 0 or 1
+        """
         self.evidence.update(shown, clicks)
 
     def fold_in(self) -> None:
@@ -84,6 +99,10 @@ class OnlineTowers:
 
         With users fixed, the head is one ridge regression with dim * n_features unknowns, whose
         normal equations are sum_u (u u') (x) A_u.
+
+        Parameters
+        ----------
+        sweeps : int, how often users and head take turns
         """
         dim, n_features = self.head.shape
         gram, moment = self.evidence.gram, self.evidence.moment
@@ -111,8 +130,8 @@ class OnlineTowers:
 
         Parameters
         ----------
-        shoppers, shown, slots : int ndarray (n,)
-        clicks : ndarray (n,)
+        shoppers, shown, slots : int ndarray (n,): who saw which item column in which slot
+        clicks : ndarray (n,), 0 or 1
         learning_rate : float, of the mean squared error
         """
         f = self.evidence.features[shown] * self.evidence.examination[slots][:, None]
@@ -158,29 +177,27 @@ def run_ways(
 
     Parameters
     ----------
-    shop : Shop
+    shop : Shop, as new; its days go by
     seed : int, of lists and replay
-    ways : see `WAYS`
-    settings : passed on to `OnlineTowers`
+    n_days : int, days after the launch
+    ways : dict of dict, see `WAYS`
+    settings : float, passed on to `OnlineTowers`
 
     Returns
     -------
     DataFrame with way, day and share: expected clicks over those of the best lists
     """
-    rng, pictures = np.random.default_rng(seed), shop.pictures
+    rng, log, rows = np.random.default_rng(seed), [], []
     models = {
-        name: OnlineTowers(pictures.features, shop.n_shoppers, shop.examination, **settings)
+        name: OnlineTowers(shop.pictures.features, shop.n_shoppers, shop.examination, **settings)
         for name in ways
     }
-    shape, log, rows = (shop.n_shoppers, shop.n_slots), [], []
     for day in range(-LAUNCH_DAYS, n_days):
-        offers = np.flatnonzero(shop.stock)
-        if day >= 0:
-            offers = offers[pictures.theme[offers] % N_OFFERS == day % N_OFFERS]
+        offers = _offers(shop, day)
         best = shop.expected_clicks(shop.best()).mean()
         share = dict.fromkeys(ways, 0.0)
         for _ in range(VISITS):
-            shown = random_lists(offers, shape, rng)
+            shown = random_lists(offers, (shop.n_shoppers, shop.n_slots), rng)
             clicks = shop.clicks(shown)
             shop.next_visit()
             log.append((shown, clicks))
@@ -189,26 +206,48 @@ def run_ways(
                     lists = top_slots(models[name].scores(), shop.n_slots)
                     share[name] += shop.expected_clicks(lists).mean() / best / VISITS
                 models[name].observe(shown, clicks)
-                if day >= 0 and way.get("users") == "visit":
-                    models[name].fold_in()
-                if day >= 0 and way.get("head") == "steps":
-                    for _ in range(STEPS):
-                        batch = sample(log, way.get("replay", False), rng)
-                        models[name].step(*batch, way["rate"])
+                if day >= 0:
+                    _after_visit(models[name], way, log, rng)
         for name, way in ways.items():
-            if day == -1 or (day >= 0 and way.get("head") == "night"):
-                models[name].refit()
-            elif day >= 0 and way.get("users") == "night":
-                models[name].fold_in()
-            rows += [[name, day, share[name]]] if day >= 0 else []
+            _at_night(models[name], way, day)
+            if day >= 0:
+                rows.append([name, day, share[name]])
         shop.next_day()
     return pd.DataFrame(rows, columns=["way", "day", "share"])
+
+
+def _offers(shop: Shop, day: int) -> np.ndarray:
+    """Columns of the pictures that a day shows: all before the launch, then a few themes."""
+    stock = np.flatnonzero(shop.stock)
+    return stock if day < 0 else stock[shop.pictures.theme[stock] % N_OFFERS == day % N_OFFERS]
+
+
+def _after_visit(model: OnlineTowers, way: Mapping, log: list, rng: np.random.Generator) -> None:
+    if way.get("users") == "visit":
+        model.fold_in()
+    if way.get("head") == "steps":
+        for _ in range(STEPS):
+            model.step(*sample(log, way.get("replay", False), rng), way["rate"])
+
+
+def _at_night(model: OnlineTowers, way: Mapping, day: int) -> None:
+    if day == -1 or (day >= 0 and way.get("head") == "night"):  # -1: the night before the launch
+        model.refit()
+    elif day >= 0 and way.get("users") == "night":
+        model.fold_in()
 
 
 def sample(
     log: list[tuple[np.ndarray, np.ndarray]], replay: bool, rng: np.random.Generator, n: int = 2000
 ) -> tuple[np.ndarray, ...]:
     """A batch for a step: n impressions of the last visit, or with replay of all visits so far.
+
+    Parameters
+    ----------
+    log : list of (shown, clicks), both (n_shoppers, n_slots), one for each visit
+    replay : bool
+    rng : numpy Generator
+    n : int
 
     Returns
     -------

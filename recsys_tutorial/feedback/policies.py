@@ -1,6 +1,6 @@
 """Policies without content: random, the true best, popularity, and an ID model.
 
-Each has `choose(stock)` and `learn(shown, clicks)`, as described in `bandits`.
+They are `protocols.Policy`s, as those of `bandits` are.
 """
 
 from __future__ import annotations
@@ -8,19 +8,26 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from recsys_tutorial.feedback.bandits import ClickCounts, random_lists
-from recsys_tutorial.feedback.shop import Shop, top_slots
+from recsys_tutorial.feedback.learners import ClickCounts
+from recsys_tutorial.feedback.lists import random_lists, top_slots
+from recsys_tutorial.feedback.shop import Shop
 from recsys_tutorial.models.ridge import BatchedRidge
 
 
 class Random:
-    """Any pictures in stock."""
+    """Any pictures in stock.
+
+    Parameters
+    ----------
+    n_shoppers, n_slots : int, the shape of the lists
+    seed : int
+    """
 
     def __init__(self, n_shoppers: int, n_slots: int, *, seed: int = 0):
         self.shape, self.rng = (n_shoppers, n_slots), np.random.default_rng(seed)
 
     def choose(self, stock: np.ndarray) -> np.ndarray:
-        """(n_shoppers, n_slots) columns of the stock."""
+        """Random lists."""
         return random_lists(stock, self.shape, self.rng)
 
     def learn(self, shown: np.ndarray, clicks: np.ndarray) -> None:
@@ -28,13 +35,18 @@ class Random:
 
 
 class Oracle:
-    """The best lists by the shop's own truth: its regret is 0."""
+    """The best lists by the shop's own truth: its regret is 0.
+
+    Parameters
+    ----------
+    shop : Shop
+    """
 
     def __init__(self, shop: Shop):
         self.shop = shop
 
     def choose(self, stock: np.ndarray) -> np.ndarray:
-        """(n_shoppers, n_slots) columns of the stock."""
+        """The lists with the most expected clicks."""
         return self.shop.best()
 
     def learn(self, shown: np.ndarray, clicks: np.ndarray) -> None:
@@ -50,7 +62,10 @@ class Popularity(ClickCounts):
 
     Parameters
     ----------
+    n_items, n_shoppers : int
+    examination : ndarray (n_slots,), e
     prior : float > 0, how many looks the crowd's rate c counts for
+    seed : int, of the first day's random lists
     """
 
     def __init__(
@@ -70,13 +85,22 @@ class Popularity(ClickCounts):
         return self.shrunk(self.hits.sum() / self.looks.sum())
 
     def choose(self, stock: np.ndarray) -> np.ndarray:
-        """(n_shoppers, n_slots) columns of the stock; random ones on the first day."""
+        """One list for all, or by each shopper's scores; random ones on the first day."""
         if not self.looks.any():
             return random_lists(stock, self.shape, self.rng)
         return np.broadcast_to(stock[top_slots(self.scores(stock), self.shape[1])], self.shape)
 
     def scores(self, stock: np.ndarray) -> np.ndarray:
-        """(1, n_stock) or (n_shoppers, n_stock): the estimated attraction."""
+        """The estimated attraction, the same for all.
+
+        Parameters
+        ----------
+        stock : int ndarray (n_stock,), columns of pictures
+
+        Returns
+        -------
+        ndarray (1, n_stock)
+        """
         return self.rates()[stock][None]
 
     def learn(self, shown: np.ndarray, clicks: np.ndarray) -> None:
@@ -95,9 +119,10 @@ class IdModel(Popularity):
 
     Parameters
     ----------
-    factors : int
+    n_items, n_shoppers, examination, prior : as for `Popularity`
+    factors : int, numbers for each shopper and picture
     reg : float > 0
-    prior : see `Popularity`
+    seed : int, of the first day's random lists and of the first factors
     """
 
     def __init__(
@@ -119,7 +144,16 @@ class IdModel(Popularity):
         self._hits = sparse.csr_matrix((n_shoppers, n_items))  # sum of e y
 
     def scores(self, stock: np.ndarray) -> np.ndarray:
-        """(n_shoppers, n_stock): rate_i + p_u . q_i."""
+        """The estimated attraction, rate_i + p_u . q_i.
+
+        Parameters
+        ----------
+        stock : int ndarray (n_stock,), columns of pictures
+
+        Returns
+        -------
+        ndarray (n_shoppers, n_stock)
+        """
         return super().scores(stock) + self.user_factors @ self.item_factors[stock].T
 
     def learn(self, shown: np.ndarray, clicks: np.ndarray) -> None:

@@ -8,18 +8,13 @@ import numpy as np
 import pandas as pd
 
 from recsys_tutorial._paths import data_dir
-from recsys_tutorial.feedback.bandits import (
-    Greedy,
-    ItemRates,
-    LinearTastes,
-    LinUCB,
-    ThompsonSampling,
-)
+from recsys_tutorial.feedback.bandits import Greedy, LinUCB, ThompsonSampling
+from recsys_tutorial.feedback.learners import ItemRates, LinearTastes
 from recsys_tutorial.feedback.online import run_ways
 from recsys_tutorial.feedback.policies import IdModel, Oracle, Popularity, Random
 from recsys_tutorial.feedback.shop import Pictures, Shop, load_pictures
 
-# Three shops that differ in one thing each. Fixed, with the tastes in `simulation`, before any
+# Three shops that differ in one thing each. Fixed, with the tastes in `shop`, before any
 # policy was compared.
 SETTINGS = {
     "steady": {},
@@ -46,8 +41,12 @@ def make_policies(
     shop : Shop, of which the policies see the pictures' features and the position bias; the oracle
         sees all
     seed : int, of the policies' own randomness
-    names : list of str, which ones
-    changes : other values than `TUNED`
+    names : list of str, which ones; all by default
+    changes : float, other values than `TUNED`
+
+    Returns
+    -------
+    dict of Policy, by name
     """
     value = {**TUNED, **changes}
     content, themes = theme_features(shop.pictures)
@@ -79,6 +78,10 @@ def theme_features(pictures: Pictures) -> tuple[np.ndarray, np.ndarray]:
     catalogue's theme on the encoder features: few numbers, of which a shopper's few clicks can say
     something. It also places pictures between themes.
 
+    Parameters
+    ----------
+    pictures : Pictures
+
     Returns
     -------
     content : ndarray (n_items, 33);  themes : ndarray (n_items, 1 + n_themes)
@@ -92,6 +95,12 @@ def theme_features(pictures: Pictures) -> tuple[np.ndarray, np.ndarray]:
 
 def run(policies: Mapping[str, object], shop: Shop, n_days: int = N_DAYS) -> pd.DataFrame:
     """Let all policies serve the same shoppers on the same days.
+
+    Parameters
+    ----------
+    policies : dict of Policy, by name
+    shop : Shop, as new; its days go by
+    n_days : int
 
     Returns
     -------
@@ -126,7 +135,20 @@ def run_seed(
     setting: str, seed: int, names: list[str] | None = None, n_shoppers: int = 1000,
     pictures: Pictures | None = None, **changes: float,
 ) -> pd.DataFrame:  # fmt: skip
-    """One repetition in one of the `SETTINGS`: `run`'s rows, with setting and seed."""
+    """One repetition in one of the `SETTINGS`.
+
+    Parameters
+    ----------
+    setting : str, a key of `SETTINGS`
+    seed : int, of the shop and the policies
+    names, changes : as for `make_policies`
+    n_shoppers : int
+    pictures : Pictures; those of `load_pictures` by default
+
+    Returns
+    -------
+    DataFrame, `run`'s rows, with setting and seed
+    """
     pictures = load_pictures() if pictures is None else pictures
     shop = Shop(pictures, n_shoppers, seed, **SETTINGS[setting])
     table = run(make_policies(shop, seed, names, **changes), shop)
@@ -136,7 +158,18 @@ def run_seed(
 
 
 def learn_seed(seed: int, pictures: Pictures | None = None, **changes) -> pd.DataFrame:
-    """One repetition of `online_learning.run_ways`, under drift, with setting and seed."""
+    """One repetition of `online.run_ways`, under drift.
+
+    Parameters
+    ----------
+    seed : int, of the shop, lists and replay
+    pictures : Pictures; those of `load_pictures` by default
+    changes : passed on to `run_ways`
+
+    Returns
+    -------
+    DataFrame, `run_ways`' rows, the way as policy, with setting and seed
+    """
     pictures = load_pictures() if pictures is None else pictures
     shop = Shop(pictures, LEARNERS, seed, **SETTINGS["drifting"])
     table = run_ways(shop, seed, **changes).rename(columns={"way": "policy"})
@@ -146,7 +179,16 @@ def learn_seed(seed: int, pictures: Pictures | None = None, **changes) -> pd.Dat
 
 
 def to_wide(table: pd.DataFrame) -> pd.DataFrame:
-    """Day by day from left to right: a row for each setting, policy, seed and measure."""
+    """Day by day from left to right, as the stored tables are.
+
+    Parameters
+    ----------
+    table : DataFrame with setting, policy, seed, day and measures, as of `run_seed`
+
+    Returns
+    -------
+    DataFrame, a row for each setting, policy, seed and measure, values with four decimals
+    """
     measures = [name for name in table.columns if name not in (*KEYS, "day")]
     long = table.melt([*KEYS, "day"], measures, var_name="measure")
     wide = long.pivot(index=[*KEYS, "measure"], columns="day", values="value")
@@ -154,7 +196,16 @@ def to_wide(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def load_runs(name: str = "runs") -> pd.DataFrame:
-    """The stored repetitions as `run_seed` or (name="learning") `learn_seed` returns them."""
+    """The stored repetitions (data/simulation/README.md).
+
+    Parameters
+    ----------
+    name : str, "runs" for those of `run_seed`, "learning" for those of `learn_seed`
+
+    Returns
+    -------
+    DataFrame, as the named function returns it
+    """
     wide = pd.read_csv(data_dir() / "simulation" / f"{name}.csv")
     long = wide.melt([*KEYS, "measure"], var_name="day").astype({"day": int})
     table = long.pivot(index=[*KEYS, "day"], columns="measure", values="value")

@@ -15,16 +15,12 @@ With `new_per_day` > 0 the shop starts with fewer pictures, and the others arriv
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-import pandas as pd
 
-from recsys_tutorial._paths import data_dir
-from recsys_tutorial.datasets.clipart import load_clipart
+from recsys_tutorial.feedback.lists import top_slots
+from recsys_tutorial.feedback.pictures import Pictures, load_pictures
 
-N_LOOKS = 10  # six hues, grey, ink, shades, detail: see data/simulation/README.md
-MIN_PICTURES = 25  # themes and keywords with fewer pictures are no traits
+__all__ = ["Pictures", "Shop", "load_pictures"]
 
 # The tastes, in logits. Fixed before any policy was compared; see data/simulation/README.md.
 INTERCEPT = -4.0
@@ -37,65 +33,13 @@ NOISE = 0.3  # of what no trait explains
 ETA = 0.7  # position bias
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """The shop's catalogue.
-
-    Attributes
-    ----------
-    item_id : ndarray (n_items,) int64, as in `load_clipart().items`
-    features : ndarray (n_items, 32) float64: principal components of MiniLM's vector of title and
-        keywords and DINOv2's of the picture, variance 1 each, the most important first
-    traits : ndarray (n_items, n_traits) float64: 1, themes and keywords (0 or 1), looks
-        (variance 1)
-    trait_names : list of str
-    """
-
-    item_id: np.ndarray
-    features: np.ndarray
-    traits: np.ndarray
-    trait_names: list[str]
-
-    @property
-    def theme(self) -> np.ndarray:
-        """(n_items,) int: the number of each picture's theme, -1 for one without."""
-        themes = self.traits[:, self.columns("theme")]
-        return np.where(themes.any(axis=1), themes.argmax(axis=1), -1)
-
-    def columns(self, kind: str) -> np.ndarray:
-        """Columns of the traits of a kind: "theme", "keyword" or "look"."""
-        return np.array([i for i, n in enumerate(self.trait_names) if n.startswith(kind + ":")])
-
-
-def load_pictures() -> Pictures:
-    """The 2,176 clip-art candidates with their features, looks, themes and keywords.
-
-    The numbers were computed once and rounded (data/simulation/make_pictures.py), so that a
-    simulation repeats on every machine.
-    """
-    with np.load(data_dir() / "simulation" / "pictures.npz") as stored:
-        item_id, features, looks = (stored[key] for key in ("item_id", "features", "looks"))
-    items = load_clipart().items.set_index("item_id").loc[item_id]
-    theme = items["category"].str.partition("/")[0]
-    themes = _frequent(pd.get_dummies(theme, dtype=float), "theme:")
-    keywords = _frequent(items["keywords"].str.get_dummies("|").astype(float), "keyword:")
-    looks = (looks - looks.mean(axis=0)) / looks.std(axis=0)  # (n_items, N_LOOKS)
-    names = ["constant", *themes.columns, *keywords.columns, *(f"look:{i}" for i in range(N_LOOKS))]
-    traits = np.column_stack([np.ones(len(items)), themes, keywords, looks])
-    return Pictures(item_id, features / 1000.0, traits, names)
-
-
-def _frequent(columns: pd.DataFrame, prefix: str) -> pd.DataFrame:
-    return columns.loc[:, columns.sum() >= MIN_PICTURES].add_prefix(prefix)
-
-
 class Shop:
     """Simulated shoppers in front of the shelves; days go by with `next_day`.
 
     Parameters
     ----------
-    pictures : Pictures
-    n_shoppers : int
+    pictures : Pictures, the catalogue
+    n_shoppers : int >= 1
     seed : int; tastes, noise, drift, arrivals and clicks have streams of their own, so that a shop
         with drift starts as the one without
     n_slots : int, pictures in a list
@@ -110,6 +54,12 @@ class Shop:
     attraction : ndarray (n_shoppers, n_items), r: probabilities of a click on a picture looked at
     examination : ndarray (n_slots,), e
     arrival : ndarray (n_items,) int, the day each picture arrives (0: from the start)
+
+    Raises
+    ------
+    ValueError
+        For a `swap` that is no probability, a shop without shoppers, lists longer than the
+        catalogue, or so many arrivals that the first day's lists cannot be filled.
     """
 
     def __init__(
@@ -173,7 +123,16 @@ class Shop:
         return self.arrival <= self.day
 
     def new(self, n_days: int) -> np.ndarray:
-        """(n_items,) bool: did the picture arrive within the last n_days, today among them."""
+        """Which pictures arrived within the last days, today among them.
+
+        Parameters
+        ----------
+        n_days : int >= 1
+
+        Returns
+        -------
+        bool ndarray (n_items,); never those that were there from the start
+        """
         return (self.arrival > 0) & (self.arrival > self.day - n_days) & self.stock
 
     def clicks(self, shown: np.ndarray) -> np.ndarray:
@@ -193,12 +152,30 @@ class Shop:
         return self._luck < self.click_probabilities(shown)
 
     def click_probabilities(self, shown: np.ndarray) -> np.ndarray:
-        """(n_shoppers, n_slots): e_j r_ui of today's lists."""
+        """The truth about each slot of today's lists: e_j r_ui.
+
+        Parameters
+        ----------
+        shown : int ndarray (n_shoppers, n_slots), as for `clicks`
+
+        Returns
+        -------
+        ndarray (n_shoppers, n_slots)
+        """
         self._check(shown)
         return self.examination * self._attraction_of(shown)
 
     def expected_clicks(self, shown: np.ndarray) -> np.ndarray:
-        """(n_shoppers,): sum over slots of e_j r_ui, the truth that no log shows."""
+        """The truth that no log shows: the sum over slots of e_j r_ui.
+
+        Parameters
+        ----------
+        shown : int ndarray (n_shoppers, n_slots), as for `clicks`
+
+        Returns
+        -------
+        ndarray (n_shoppers,)
+        """
         self._check(shown)
         return self._attraction_of(shown) @ self.examination
 
@@ -243,24 +220,3 @@ class Shop:
         ordered = np.sort(shown, axis=1)
         if (ordered[:, 1:] == ordered[:, :-1]).any():
             raise ValueError("a list shows the same picture twice")
-
-
-def top_slots(scores: np.ndarray, n_slots: int) -> np.ndarray:
-    """The columns of the n_slots highest scores of each row, best first, ties by lower column.
-
-    A few passes of argmax are several times faster than sorting when n_slots is small.
-
-    Parameters
-    ----------
-    scores : ndarray (n_rows, n_items); overwritten
-
-    Returns
-    -------
-    int ndarray (n_rows, n_slots)
-    """
-    rows = np.arange(len(scores))
-    top = np.empty((len(scores), n_slots), dtype=np.int64)
-    for slot in range(n_slots):
-        top[:, slot] = scores.argmax(axis=1)
-        scores[rows, top[:, slot]] = -np.inf
-    return top

@@ -10,8 +10,6 @@ from recsys_tutorial.feedback.shop import (
     NOISE,
     Pictures,
     Shop,
-    load_pictures,
-    top_slots,
 )
 
 
@@ -23,11 +21,6 @@ def small_pictures(n_items=40, seed=0):
     traits = np.column_stack([np.ones(n_items), themes, words, rng.standard_normal(n_items)])
     features = rng.standard_normal((n_items, 32))
     return Pictures(np.arange(n_items), features, traits, names)
-
-
-@pytest.fixture(scope="module")
-def pictures():
-    return load_pictures()
 
 
 def test_the_catalogue_has_features_and_traits_for_every_picture(pictures):
@@ -175,12 +168,9 @@ def test_seeds_repeat_and_differ():
     assert (a.attraction != c.attraction).any()
 
 
-def test_top_slots_breaks_ties_by_the_lower_column():
-    scores = np.array([[1.0, 3.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0]])
-    assert top_slots(scores, 3).tolist() == [[1, 2, 3], [0, 1, 2]]
-
-
 SHOWN = np.tile(np.arange(5), (2, 1))
+
+
 BAD = {
     "swap": (lambda p: Shop(p, 2, swap=1.5), "swap is a probability"),
     "nobody": (lambda p: Shop(p, 0), "0 shoppers"),

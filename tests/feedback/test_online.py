@@ -1,0 +1,109 @@
+"""Towers kept up to date: fold-in, steps and refits against ridge regressions; ways compared."""
+
+import numpy as np
+
+from recsys_tutorial.feedback.bandits import (
+    LinearTastes,
+)
+from recsys_tutorial.feedback.online import VISITS, OnlineTowers, run_ways, sample
+from recsys_tutorial.feedback.shop import Shop
+from tests.feedback.visits import E, history
+
+
+def test_fold_in_is_the_ridge_regression_on_the_head():
+    features, days = history(dim=5)
+    model = OnlineTowers(features, 4, E, dim=2, reg=3.0)
+    model.head = np.random.default_rng(1).standard_normal((2, 5))
+    for shown, clicks in days:
+        model.observe(shown, clicks)
+    model.fold_in()
+    v = np.column_stack([np.ones(len(features)), features @ model.head.T])
+    np.testing.assert_allclose(model.items(), v)
+    same = LinearTastes(v, 4, E, reg=3.0)
+    for shown, clicks in days:
+        same.update(shown, clicks)
+    np.testing.assert_allclose(model.users, same.weights(), rtol=1e-9)
+
+
+def impressions(days):
+    """Shopper, picture, slot and click of every impression."""
+    rows = [(u, s[u, j], j, c[u, j]) for s, c in days for u in range(len(s)) for j in range(len(E))]
+    return tuple(np.array(column) for column in zip(*rows, strict=True))
+
+
+def squared_error(model, log):
+    u, i, j, y = log
+    predicted = E[j] * (model.users[u] * model.items()[i]).sum(axis=1)
+    return 0.5 * ((y - predicted) ** 2).mean()
+
+
+def test_a_step_goes_down_the_gradient_of_the_squared_error():
+    features, days = history(dim=5)
+    model = OnlineTowers(features, 4, E, dim=2)
+    model.users = np.random.default_rng(2).standard_normal((4, 3))
+    log, before = impressions(days), model.head.copy()
+    numeric = np.zeros_like(before)
+    for place in np.ndindex(*before.shape):
+        ends = []
+        for sign in (1, -1):
+            model.head = before.copy()
+            model.head[place] += sign * 1e-5
+            ends.append(squared_error(model, log))
+        numeric[place] = (ends[0] - ends[1]) / 2e-5
+    model.head = before.copy()
+    model.step(*log, learning_rate=0.1)
+    np.testing.assert_allclose((before - model.head) / 0.1, numeric, atol=1e-7)
+
+
+def test_the_refitted_head_is_where_the_gradient_vanishes():
+    features, days = history(n_days=40, dim=5)
+    model = OnlineTowers(features, 4, E, dim=2, head_reg=1e-9)
+    for shown, clicks in days:
+        model.observe(shown, clicks)
+    model.fold_in()
+    users, log = model.users, impressions(days)
+    before = squared_error(model, log)
+    model.fold_in = lambda: None  # the head alone, for the users as they are
+    model.refit(sweeps=1)
+    assert squared_error(model, log) < before
+    head = model.head
+    model.step(*log, learning_rate=1.0)
+    np.testing.assert_allclose(model.head, head, atol=1e-8)
+    assert (model.users == users).all()
+
+
+WAYS = {"frozen": {}, "nightly": {"users": "night"}, "visit": {"users": "visit"}}
+
+
+def test_without_drift_the_frozen_way_stays_and_the_others_learn(pictures):
+    table = run_ways(Shop(pictures, 60, seed=2), 2, n_days=8, ways=WAYS)
+    share = table.pivot(index="day", columns="way", values="share")
+    np.testing.assert_allclose(share["frozen"], share.loc[0, "frozen"])
+    assert share.loc[7, "nightly"] > share.loc[0, "nightly"]
+    assert share["visit"].mean() > share["frozen"].mean()
+    assert (share.loc[0, "nightly"], share.loc[0, "visit"]) != (0, 0)
+    # The night's way starts the day as the visit's way ended the one before.
+    assert abs(share["visit"] - share["nightly"]).max() < 0.05
+
+
+def test_steps_without_a_rate_are_no_steps(pictures):
+    steps = {"users": "visit", "head": "steps"}
+    ways = {
+        "visit": {"users": "visit"},
+        "none": steps | {"rate": 0.0},
+        "some": steps | {"rate": 30},
+    }
+    table = run_ways(Shop(pictures, 30, 3), 3, n_days=2, ways=ways)
+    share = table.pivot(index="day", columns="way", values="share")
+    np.testing.assert_allclose(share["none"], share["visit"])
+    assert abs(share["some"] - share["visit"]).max() > 1e-3
+
+
+def test_a_batch_is_of_the_last_visit_or_of_all():
+    rng, shape = np.random.default_rng(0), (7, 4)
+    log = [(np.full(shape, v), np.arange(28).reshape(shape) % 2) for v in range(5)]
+    for replay, visits in ((False, {4}), (True, {0, 1, 2, 3, 4})):
+        shopper, shown, slot, clicks = sample(log, replay, rng, n=500)
+        assert set(shown) == visits
+        assert (clicks == (4 * shopper + slot) % 2).all()
+    assert VISITS >= 1
