@@ -4,6 +4,8 @@ Every chapter calls `record` for its models. Without further ado it compares wha
 with the committed row and says whether they agree; under `make notebooks` (which sets
 RECSYS_TUTORIAL_RECORD=1) it writes the row. Quality belongs to the data and is printed; seconds
 and megabytes belong to a machine, so they go to the file with its name and are never printed.
+
+It is long because what writes the table, reads it and measures its costs must agree on its columns.
 """
 
 from __future__ import annotations
@@ -36,7 +38,13 @@ TOLERANCE = 5e-4
 
 @dataclass
 class Cost:
-    """What a `with cost()` block took: `seconds`, and `peak_mb` above what was in use before it."""
+    """What a `with cost()` block took.
+
+    Attributes
+    ----------
+    seconds : float, wall-clock time
+    peak_mb : float, memory at its highest point above what was in use before the block
+    """
 
     seconds: float = float("nan")
     peak_mb: float = float("nan")
@@ -46,13 +54,17 @@ class Cost:
 def cost() -> Iterator[Cost]:
     """Measure a block of work.
 
+    Yields
+    ------
+    Cost, filled in when the block ends; `peak_mb` is the growth of the process's resident memory
+    (Linux; nan elsewhere)
+
+    Examples
+    --------
     >>> with cost() as fitting:
     ...     total = sum(range(1000))
     >>> fitting.seconds > 0
     True
-
-    `peak_mb` is the growth of the process's resident memory to its highest point (Linux; nan
-    elsewhere). `seconds` is wall-clock time.
     """
     measured = Cost()
     gc.collect()  # else what earlier work left is freed within the block and hides its growth
@@ -82,9 +94,9 @@ def record(
     model : str, its name in the table, unique over the course
     evaluation : Evaluation on the test users, or one per seed: then each user's values are
         averaged over the seeds first, and the interval is over users
-    parameters : number of trained values, None where that means nothing
+    parameters : int, number of trained values; None where that means nothing
     fitting : Cost of one training run
-    path : the table's file; by default the one that the package carries
+    path : Path, the table's file; by default the one that the package carries
 
     Returns
     -------
@@ -93,25 +105,28 @@ def record(
     path = _default_path() if path is None else Path(path)
     evaluations = [evaluation] if isinstance(evaluation, Evaluation) else list(evaluation)
     mean = average(evaluations)
-    summary = mean.summary
     row = {"chapter": chapter, "model": model, "n_users": len(mean.per_user.dropna())}
     row["n_seeds"] = len(evaluations)
+    summary = mean.summary
     for metric in METRICS:
         row[metric], row[f"{metric}_low"], row[f"{metric}_high"] = summary.loc[metric]
-    row["parameters"] = parameters
-    row["train_seconds"] = fitting.seconds if fitting else None
-    row["peak_mb"] = fitting.peak_mb if fitting else None
-    row["ms_per_user"] = mean.ms_per_user
+    row["parameters"], row["ms_per_user"] = parameters, mean.ms_per_user
+    if fitting:
+        row["train_seconds"], row["peak_mb"] = fitting.seconds, fitting.peak_mb
     row["machine"] = f"{platform.machine()}, {os.cpu_count()} cores"
     values = ", ".join(
         f"{m} {row[m]:.4f} [{row[m + '_low']:.4f}, {row[m + '_high']:.4f}]" for m in METRICS
     )
     if os.environ.get("RECSYS_TUTORIAL_RECORD") == "1":
         _write(row, path)
-    table = load(path)
-    committed = table[table["model"] == model]
+    return f"{model}: {values}; {_verdict(row, load(path))}"
+
+
+def _verdict(row: dict, table: pd.DataFrame) -> str:
+    """Does a row agree with the one of its model in the table?"""
+    committed = table[table["model"] == row["model"]]
     if committed.empty:
-        return f"{model}: {values}; not on the leaderboard"
+        return "not on the leaderboard"
     old = committed.iloc[0]
     different = [
         f"{key} was {old[key]:.4f}"
@@ -120,12 +135,25 @@ def record(
     ]
     if old["n_users"] != row["n_users"]:
         different.append(f"n_users was {old['n_users']:.0f}, is {row['n_users']}")
-    verdict = "differs from the leaderboard: " + ", ".join(different) if different else "as listed"
-    return f"{model}: {values}; {verdict}"
+    return "differs from the leaderboard: " + ", ".join(different) if different else "as listed"
 
 
 def average(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """One Evaluation whose per-user values are the means over runs with different seeds."""
+    """One Evaluation whose per-user values are the means over runs with different seeds.
+
+    Parameters
+    ----------
+    evaluations : sequence of Evaluation, of the same users
+
+    Returns
+    -------
+    Evaluation, with the lists of the first
+
+    Raises
+    ------
+    ValueError
+        For none, or evaluations of different users.
+    """
     if not evaluations:
         raise ValueError("no evaluation to average")
     first = evaluations[0]
@@ -137,7 +165,21 @@ def average(evaluations: Sequence[Evaluation]) -> Evaluation:
 
 
 def load(path: Path | None = None) -> pd.DataFrame:
-    """The whole table as a frame with `COLUMNS`, ordered by chapter, then by NDCG@10."""
+    """The whole table, ordered by chapter, then by NDCG@10.
+
+    Parameters
+    ----------
+    path : Path, the table's file; by default the one that the package carries
+
+    Returns
+    -------
+    DataFrame with `COLUMNS`, without rows where there is no file
+
+    Raises
+    ------
+    ValueError
+        When the file lacks a column.
+    """
     path = _default_path() if path is None else Path(path)
     if not path.exists():
         return pd.DataFrame(columns=COLUMNS)
@@ -152,6 +194,15 @@ def table(chapter: int | None = None, path: Path | None = None) -> pd.DataFrame:
     """The leaderboard up to a chapter, best first: quality with its interval, no costs.
 
     Later chapters are left out, so that a chapter's stored output does not change with them.
+
+    Parameters
+    ----------
+    chapter : int, the last chapter to show; all by default
+    path : Path, the table's file; by default the one that the package carries
+
+    Returns
+    -------
+    DataFrame, index place, from 1; metrics with three decimals
     """
     rows = load(path)
     if chapter is not None:

@@ -1,19 +1,11 @@
 """Ranking and rating metrics: pure functions of arrays, one value per user.
 
-The ranking metrics share their arguments:
+Relevance is yes or no. The definitions are trec_eval's: recall and average precision divide by
+*all* relevant items, precision divides by k even where the list is shorter. Discounts are
+1 / log2(rank + 1), ranks from 1 (Järvelin & Kekäläinen 2002, doi:10.1145/582415.582418). An item
+that stands twice among the first k would be counted twice: such a list is refused.
 
-ranked : ndarray (n_users, >= k), int
-    Item columns, best first; -1 pads a list that is shorter than k.
-relevant : csr_matrix (n_users, n_items)
-    A value > 0 marks an item that the user liked (relevance is yes or no).
-k : int
-    How far down the list one looks.
-
-They return ndarray (n_users,), float64, nan for a user without a relevant item, refuse a list
-that holds an item twice among the first k (it would be counted twice), and follow
-trec_eval's definitions: recall and average precision divide by *all* relevant items, precision
-divides by k even where the list is shorter. Discounts are 1 / log2(rank + 1), ranks from 1
-(Järvelin & Kekäläinen 2002, doi:10.1145/582415.582418).
+The module is long by its docstrings alone: six metrics with the same three arguments.
 """
 
 from __future__ import annotations
@@ -27,6 +19,23 @@ from recsys_tutorial._likes import as_likes
 def precision_at_k(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> np.ndarray:
     """Share of the first k places that hold a relevant item.
 
+    Parameters
+    ----------
+    ranked : int ndarray (n_users, >= k), item columns, best first; -1 pads a shorter list
+    relevant : csr_matrix (n_users, n_items), > 0 where the user liked the item
+    k : int >= 1, how far down the list one looks
+
+    Returns
+    -------
+    ndarray (n_users,), float64; nan for a user without a relevant item
+
+    Raises
+    ------
+    ValueError
+        For k < 1, other shapes, or an item that is no column or stands in a list twice.
+
+    Examples
+    --------
     >>> relevant = sparse.csr_matrix([[1, 0, 1, 0]])
     >>> precision_at_k(np.array([[2, 1, 0]]), relevant, k=2)
     array([0.5])
@@ -36,13 +45,45 @@ def precision_at_k(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> n
 
 
 def recall_at_k(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> np.ndarray:
-    """Share of the user's relevant items that stand in the first k places."""
+    """Share of the user's relevant items that stand in the first k places.
+
+    Parameters
+    ----------
+    ranked : int ndarray (n_users, >= k), item columns, best first; -1 pads a shorter list
+    relevant : csr_matrix (n_users, n_items), > 0 where the user liked the item
+    k : int >= 1, how far down the list one looks
+
+    Returns
+    -------
+    ndarray (n_users,), float64; nan for a user without a relevant item
+
+    Raises
+    ------
+    ValueError
+        For k < 1, other shapes, or an item that is no column or stands in a list twice.
+    """
     hits, n_relevant = _hits(ranked, relevant, k)
     return _nan_where_none(hits.sum(axis=1) / np.maximum(n_relevant, 1), n_relevant)
 
 
 def hit_rate_at_k(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> np.ndarray:
-    """1 where the first k places hold at least one relevant item, else 0."""
+    """1 where the first k places hold at least one relevant item, else 0.
+
+    Parameters
+    ----------
+    ranked : int ndarray (n_users, >= k), item columns, best first; -1 pads a shorter list
+    relevant : csr_matrix (n_users, n_items), > 0 where the user liked the item
+    k : int >= 1, how far down the list one looks
+
+    Returns
+    -------
+    ndarray (n_users,), float64; nan for a user without a relevant item
+
+    Raises
+    ------
+    ValueError
+        For k < 1, other shapes, or an item that is no column or stands in a list twice.
+    """
     hits, n_relevant = _hits(ranked, relevant, k)
     return _nan_where_none(hits.any(axis=1).astype(np.float64), n_relevant)
 
@@ -52,6 +93,21 @@ def ndcg_at_k(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> np.nda
 
     DCG = sum over places j <= k of hit_j / log2(j + 1), divided by the DCG of the best list, which
     puts the min(k, number relevant) first places right.
+
+    Parameters
+    ----------
+    ranked : int ndarray (n_users, >= k), item columns, best first; -1 pads a shorter list
+    relevant : csr_matrix (n_users, n_items), > 0 where the user liked the item
+    k : int >= 1, how far down the list one looks
+
+    Returns
+    -------
+    ndarray (n_users,), float64; nan for a user without a relevant item
+
+    Raises
+    ------
+    ValueError
+        For k < 1, other shapes, or an item that is no column or stands in a list twice.
     """
     hits, n_relevant = _hits(ranked, relevant, k)
     discount = 1.0 / np.log2(np.arange(2, k + 2))  # (k,)
@@ -62,33 +118,87 @@ def ndcg_at_k(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> np.nda
 
 
 def average_precision_at_k(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> np.ndarray:
-    """Mean of the precision at each relevant item's place; 0 for one outside the first k."""
+    """Mean of the precision at each relevant item's place; 0 for one outside the first k.
+
+    Parameters
+    ----------
+    ranked : int ndarray (n_users, >= k), item columns, best first; -1 pads a shorter list
+    relevant : csr_matrix (n_users, n_items), > 0 where the user liked the item
+    k : int >= 1, how far down the list one looks
+
+    Returns
+    -------
+    ndarray (n_users,), float64; nan for a user without a relevant item
+
+    Raises
+    ------
+    ValueError
+        For k < 1, other shapes, or an item that is no column or stands in a list twice.
+    """
     hits, n_relevant = _hits(ranked, relevant, k)
     precision = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)  # (n_users, k)
     return _nan_where_none((precision * hits).sum(axis=1) / np.maximum(n_relevant, 1), n_relevant)
 
 
 def reciprocal_rank_at_k(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> np.ndarray:
-    """1 / place of the first relevant item; 0 where there is none in the first k."""
+    """1 / place of the first relevant item; 0 where there is none in the first k.
+
+    Parameters
+    ----------
+    ranked : int ndarray (n_users, >= k), item columns, best first; -1 pads a shorter list
+    relevant : csr_matrix (n_users, n_items), > 0 where the user liked the item
+    k : int >= 1, how far down the list one looks
+
+    Returns
+    -------
+    ndarray (n_users,), float64; nan for a user without a relevant item
+
+    Raises
+    ------
+    ValueError
+        For k < 1, other shapes, or an item that is no column or stands in a list twice.
+    """
     hits, n_relevant = _hits(ranked, relevant, k)
     first = hits.argmax(axis=1)  # 0 where there is no hit, hence the mask below
     return _nan_where_none(np.where(hits.any(axis=1), 1.0 / (first + 1), 0.0), n_relevant)
 
 
 def rmse(y_true: np.ndarray, y_pred: np.ndarray) -> float:
-    """Root mean squared error, in the unit of the ratings."""
-    y_true, y_pred = _pair(y_true, y_pred)
+    """Root mean squared error.
+
+    Parameters
+    ----------
+    y_true, y_pred : ndarray of one shape, ratings and what was predicted of them
+
+    Returns
+    -------
+    float, in the unit of the ratings
+
+    Raises
+    ------
+    ValueError
+        For different shapes, or no ratings at all.
+    """
+    y_true, y_pred = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
+    if y_true.shape != y_pred.shape:
+        raise ValueError(f"y_true has shape {y_true.shape}, y_pred {y_pred.shape}")
+    if y_true.size == 0:
+        raise ValueError("no ratings to compare")
     return float(np.sqrt(np.mean((y_true - y_pred) ** 2)))
 
 
-def mae(y_true: np.ndarray, y_pred: np.ndarray) -> float:
-    """Mean absolute error, in the unit of the ratings."""
-    y_true, y_pred = _pair(y_true, y_pred)
-    return float(np.mean(np.abs(y_true - y_pred)))
-
-
 def coverage(ranked: np.ndarray, n_items: int) -> float:
-    """Share of the catalogue that stands in at least one of the lists."""
+    """Share of the catalogue that stands in at least one of the lists.
+
+    Parameters
+    ----------
+    ranked : int ndarray (n_users, k), item columns; -1 pads a list
+    n_items : int, of the catalogue
+
+    Returns
+    -------
+    float in [0, 1]
+    """
     return float((_exposure(ranked, n_items) > 0).mean())
 
 
@@ -96,6 +206,20 @@ def gini(ranked: np.ndarray, n_items: int) -> float:
     """Inequality of exposure over the catalogue: 0 all items equal, near 1 a few take all.
 
     G = sum_j (2j - n - 1) x_j / (n sum x) for exposures x sorted ascending, j from 1.
+
+    Parameters
+    ----------
+    ranked : int ndarray (n_users, k), item columns; -1 pads a list
+    n_items : int, of the catalogue
+
+    Returns
+    -------
+    float in [0, 1)
+
+    Raises
+    ------
+    ValueError
+        When the lists hold no item.
     """
     exposure = np.sort(_exposure(ranked, n_items))
     if not exposure.any():
@@ -109,12 +233,14 @@ def novelty(ranked: np.ndarray, item_counts: np.ndarray, n_users: int) -> np.nda
 
     Parameters
     ----------
-    item_counts : ndarray (n_items,), how many of the `n_users` training users liked each item;
-        items that nobody liked count as half a user (their information would be infinite)
+    ranked : int ndarray (n_lists, k), item columns; -1 pads a list
+    item_counts : ndarray (n_items,), how many training users liked each item; items that nobody
+        liked count as half a user (their information would be infinite)
+    n_users : int, training users
 
     Returns
     -------
-    ndarray (n_users,); nan for an empty list.
+    ndarray (n_lists,), float64, in bits; nan for an empty list
     """
     share = np.maximum(np.asarray(item_counts, dtype=np.float64), 0.5) / n_users
     ranked = _columns(ranked, len(share))
@@ -169,16 +295,6 @@ def _columns(ranked: np.ndarray, n_items: int) -> np.ndarray:
 
 def _nan_where_none(values: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
     return np.where(n_relevant > 0, values, np.nan)
-
-
-def _pair(y_true: np.ndarray, y_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    y_true = np.asarray(y_true, dtype=np.float64)
-    y_pred = np.asarray(y_pred, dtype=np.float64)
-    if y_true.shape != y_pred.shape:
-        raise ValueError(f"y_true has shape {y_true.shape}, y_pred {y_pred.shape}")
-    if y_true.size == 0:
-        raise ValueError("no ratings to compare")
-    return y_true, y_pred
 
 
 def _exposure(ranked: np.ndarray, n_items: int) -> np.ndarray:

@@ -35,14 +35,21 @@ def use_style() -> None:
     )
 
 
-def intervals(frame: pd.DataFrame, xlabel: str, *, zero: bool = False, ax: Axes | None = None):
+def intervals(
+    frame: pd.DataFrame, xlabel: str, *, zero: bool = False, ax: Axes | None = None
+) -> Axes:
     """Means with their 95 % intervals, one line per row of the frame, first row on top.
 
     Parameters
     ----------
     frame : DataFrame with the columns mean, low, high; its index names the lines
-    xlabel : what the numbers are
-    zero : draw a line at 0, for differences
+    xlabel : str, what the numbers are
+    zero : bool, draw a line at 0, for differences
+    ax : Axes to draw on; the current ones by default
+
+    Returns
+    -------
+    Axes
     """
     ax = plt.gca() if ax is None else ax
     place = np.arange(len(frame))[::-1]
@@ -59,8 +66,20 @@ def intervals(frame: pd.DataFrame, xlabel: str, *, zero: bool = False, ax: Axes 
 
 def lines(
     frame: pd.DataFrame, xlabel: str, ylabel: str, *, logx: bool = False, ax: Axes | None = None
-):
-    """One line per column over the frame's index, told apart by marker and colour."""
+) -> Axes:
+    """One line per column over the frame's index, told apart by marker and colour.
+
+    Parameters
+    ----------
+    frame : DataFrame of numbers; its columns name the lines
+    xlabel, ylabel : str, what the index and the values are
+    logx : bool, a logarithmic x axis
+    ax : Axes to draw on; the current ones by default
+
+    Returns
+    -------
+    Axes
+    """
     ax = plt.gca() if ax is None else ax
     for column, marker in zip(frame.columns, "osD^vPX*" * len(frame.columns), strict=False):
         ax.plot(frame.index, frame[column], marker=marker, label=str(column))
@@ -73,8 +92,19 @@ def lines(
     return ax
 
 
-def quality_cost(table: pd.DataFrame, cost: str = "ms_per_user", *, ax: Axes | None = None):
-    """NDCG@10 with its interval against a cost column of `leaderboard.load()`, log scale."""
+def quality_cost(table: pd.DataFrame, cost: str = "ms_per_user", *, ax: Axes | None = None) -> Axes:
+    """NDCG@10 with its interval against a cost, on a logarithmic scale.
+
+    Parameters
+    ----------
+    table : DataFrame, such as `leaderboard.load()`; rows without the cost are left out
+    cost : str, a column of it: "ms_per_user", "train_seconds" or "peak_mb"
+    ax : Axes to draw on; the current ones by default
+
+    Returns
+    -------
+    Axes
+    """
     ax = plt.gca() if ax is None else ax
     shown = table.dropna(subset=[cost, "ndcg@10"])
     y = shown["ndcg@10"]
@@ -84,10 +114,7 @@ def quality_cost(table: pd.DataFrame, cost: str = "ms_per_user", *, ax: Axes | N
     for name, here, there in zip(shown["model"], x, y, strict=True):
         ax.annotate(name, (here, there), xytext=(5, 4), textcoords="offset points", fontsize=9)
     ax.set_xscale("log")
-    ax.set_xlabel(
-        {"ms_per_user": "scoring, ms per user", "train_seconds": "training, seconds"}.get(
-            cost, cost
-        )
-    )
+    names = {"ms_per_user": "scoring, ms per user", "train_seconds": "training, seconds"}
+    ax.set_xlabel(names.get(cost, cost))
     ax.set_ylabel("NDCG@10")
     return ax

@@ -31,28 +31,15 @@ def rank(
 
     Raises
     ------
-    ValueError for a wrong shape, a nan score (it names the place) or k < 1.
+    ValueError
+        For a wrong shape, a nan score (it names the place) or k < 1.
     """
-    scores = np.asarray(scores)
-    if scores.ndim != 2:
-        raise ValueError(f"scores must be (n_users, n_items), got shape {scores.shape}")
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    if scores.dtype.kind != "f":
-        scores = scores.astype(np.float64)
-    n_users, n_items = scores.shape
-    # A sum finds a nan without an (n_users, n_items) mask; inf - inf is looked at again.
-    with np.errstate(invalid="ignore", over="ignore"):
-        suspicious = np.isnan(scores.sum())
-    if suspicious and np.isnan(scores).any():
-        row, column = np.argwhere(np.isnan(scores))[0]
-        raise ValueError(f"the score of user row {first_row + row}, item column {column} is nan")
+    scores = _rankable(scores, first_row)
     if seen is not None:
-        if seen.shape != scores.shape:
-            raise ValueError(f"scores has shape {scores.shape}, but seen has {seen.shape}")
-        seen = sparse.csr_matrix(seen)
-        scores = scores.copy()
-        scores[np.repeat(np.arange(n_users), np.diff(seen.indptr)), seen.indices] = -np.inf
+        scores = _without(scores, seen)
+    n_users, n_items = scores.shape
     width = min(k, n_items)
     key = column_key(n_items)
     if width < n_items:
@@ -68,6 +55,31 @@ def rank(
         np.take_along_axis(columns, order, axis=1),
     )
     return ranked
+
+
+def _rankable(scores: np.ndarray, first_row: int) -> np.ndarray:
+    """The scores as floats; ValueError for a wrong shape or a nan."""
+    scores = np.asarray(scores)
+    if scores.ndim != 2:
+        raise ValueError(f"scores must be (n_users, n_items), got shape {scores.shape}")
+    if scores.dtype.kind != "f":
+        scores = scores.astype(np.float64)
+    # A sum finds a nan without an (n_users, n_items) mask; inf - inf is looked at again.
+    with np.errstate(invalid="ignore", over="ignore"):
+        suspicious = np.isnan(scores.sum())
+    if suspicious and np.isnan(scores).any():
+        row, column = np.argwhere(np.isnan(scores))[0]
+        raise ValueError(f"the score of user row {first_row + row}, item column {column} is nan")
+    return scores
+
+
+def _without(scores: np.ndarray, seen: sparse.csr_matrix) -> np.ndarray:
+    """A copy with -inf where an item is stored in `seen`."""
+    if seen.shape != scores.shape:
+        raise ValueError(f"scores has shape {scores.shape}, but seen has {seen.shape}")
+    seen, scores = sparse.csr_matrix(seen), scores.copy()
+    scores[np.repeat(np.arange(len(scores)), np.diff(seen.indptr)), seen.indices] = -np.inf
+    return scores
 
 
 def _top_columns(scores: np.ndarray, k: int, key: np.ndarray) -> np.ndarray:
@@ -95,6 +107,15 @@ def standardize(scores: np.ndarray) -> np.ndarray:
     ----------
     scores : ndarray (n_users, n_items), finite: a model that leaves items out (-inf) has no
         standard deviation; blend it where it leaves none out
+
+    Returns
+    -------
+    ndarray (n_users, n_items), float64
+
+    Raises
+    ------
+    ValueError
+        For a score that is not finite.
     """
     scores = np.asarray(scores, dtype=np.float64)
     if not np.isfinite(scores).all():

@@ -43,7 +43,23 @@ def like_ages(part: Split, ratings: pd.DataFrame) -> np.ndarray:
 
 
 def fading_popularity(part: Split, ratings: pd.DataFrame, years: float = 4.0) -> np.ndarray:
-    """Likes of each item, a like of age a counting exp(-a / years): (n_items,)."""
+    """Likes of each item, a like of age a counting exp(-a / years).
+
+    Parameters
+    ----------
+    part : Split
+    ratings : DataFrame, as for `like_ages`
+    years : float > 0, the age at which a like counts 1 / e
+
+    Returns
+    -------
+    ndarray (n_items,), float64
+
+    Raises
+    ------
+    ValueError
+        When `years` is not positive, or from `like_ages`.
+    """
     if not years > 0:
         raise ValueError(f"years must be positive, got {years}")
     weights = np.exp(-like_ages(part, ratings) / years)

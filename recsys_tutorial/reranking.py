@@ -25,6 +25,11 @@ class Candidates:
     ranked : int ndarray (n_users, n), columns, the retriever's best first
     scores : ndarray (n_users, n), what the retriever says of them
     liked : float ndarray (n_users, n), 1 where the candidate is a target: the order of an oracle
+
+    Raises
+    ------
+    ValueError
+        For a user with fewer than n items left, or scores of another shape than the holdout's.
     """
 
     def __init__(self, scores: np.ndarray, holdout: Holdout, n: int):
@@ -32,12 +37,23 @@ class Candidates:
         if (self.ranked < 0).any():
             row = int(np.flatnonzero((self.ranked < 0).any(axis=1))[0])
             raise ValueError(f"user row {row} has fewer than {n} candidates")
-        self.scores = self.of(scores)
-        self.liked = self.of(holdout.targets.toarray())
+        self.scores = self.take(scores)
+        self.liked = self.take(holdout.targets.toarray())
 
-    def of(self, scores: np.ndarray) -> np.ndarray:
-        """What another model says of the candidates: (n_users, n_items) -> (n_users, n)."""
+    def take(self, scores: np.ndarray) -> np.ndarray:
+        """What another model says of the candidates.
+
+        Parameters
+        ----------
+        scores : ndarray (n_users, n_items), the model's of the whole catalogue
+
+        Returns
+        -------
+        ndarray (n_users, n), float64
+        """
         return np.take_along_axis(np.asarray(scores, dtype=float), self.ranked, axis=1)
+
+    of = take  # its name in the first edition
 
     def judge(self, scores: np.ndarray, depth: int | None = None) -> Evaluation:
         """Evaluate the lists in which the first `depth` candidates stand in the order of `scores`.
@@ -49,6 +65,15 @@ class Candidates:
         ----------
         scores : ndarray (n_users, n) or (n_users, depth)
         depth : int, all candidates by default
+
+        Returns
+        -------
+        Evaluation
+
+        Raises
+        ------
+        ValueError
+            For a depth outside 1 to n, or scores that are not finite or of another shape.
         """
         n_users, n = self.ranked.shape
         depth = n if depth is None else depth
@@ -64,7 +89,23 @@ class Candidates:
         return evaluate(full, self.holdout)
 
     def mix(self, scores: np.ndarray, weight: float, depth: int | None = None) -> Evaluation:
-        """Judge (1 - weight) retriever + weight `scores`, both standardised within the list."""
+        """Judge (1 - weight) retriever + weight `scores`, both standardised within the list.
+
+        Parameters
+        ----------
+        scores : ndarray (n_users, n) or (n_users, depth), finite
+        weight : float, 0 keeps the retriever's order
+        depth : int, all candidates by default
+
+        Returns
+        -------
+        Evaluation
+
+        Raises
+        ------
+        ValueError
+            As `judge` does.
+        """
         depth = self.ranked.shape[1] if depth is None else depth
         retriever, other = standardize(self.scores[:, :depth]), standardize(scores[:, :depth])
         return self.judge((1 - weight) * retriever + weight * other, depth)

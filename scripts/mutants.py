@@ -44,13 +44,14 @@ PACKAGE = "recsys_tutorial"
 OWN_TESTS = {
     "_lazy": ["test_moved"],
     "_paths": ["datasets/test_movielens", "datasets/test_clipart"],
+    "_rating_tables": ["test_splits"],
     "_tensor_files": ["training/test_loop", "test_retrieval"],
     "datasets/_exports": ["datasets/test_cleaning"],
     "datasets/_times": ["datasets/test_cleaning"],
     "datasets/pictures": ["encoders/test_encoders", "datasets/test_clipart"],
-    "feedback/logs": ["feedback/test_runs"],
-    "feedback/online": ["feedback/test_bandits", "feedback/test_runs"],
-    "feedback/policies": ["feedback/test_bandits", "feedback/test_runs"],
+    "feedback/bandits": ["feedback/test_bandits", "feedback/test_runs"],
+    "feedback/pictures": ["feedback/test_shop"],
+    "feedback/policies": ["feedback/test_policies", "feedback/test_bandits", "feedback/test_runs"],
     "feedback/shop": ["feedback/test_shop", "feedback/test_runs"],
     "hard_negatives": ["test_hard_negatives", "models/test_two_tower"],
     "losses/_candidates": ["losses/test_contrastive"],
@@ -75,7 +76,7 @@ OWN_TESTS = {
         "pretrained/test_files",
         "pretrained/test_sources",
     ],
-    "ranking": ["test_evaluation", "test_ties", "test_reranking"],
+    "ranking": ["test_ranking", "test_ties", "test_reranking"],
     "training/_accelerators": ["test_precision", "training/test_loop"],
 }
 # Lines, by their beginnings, in which a fault changes no result, with the reason.

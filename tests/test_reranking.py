@@ -23,7 +23,7 @@ def test_candidates_are_the_retrievers_best_unseen(candidates):
     assert candidates.ranked.tolist() == [[1, 2, 3], [4, 3, 2]]
     assert candidates.scores.tolist() == [[8, 7, 6], [5, 4, 3]]
     assert candidates.liked.tolist() == [[0, 0, 1], [0, 0, 1]]
-    assert candidates.of(-RETRIEVER).tolist() == [[-8, -7, -6], [-5, -4, -3]]
+    assert candidates.take(-RETRIEVER).tolist() == [[-8, -7, -6], [-5, -4, -3]]
 
 
 def test_orders_by_hand(candidates):
