@@ -29,13 +29,13 @@ class Recommender(Protocol):
     def fit(self, train: sparse.csr_matrix) -> Recommender:
         """Learn from what training users liked; return self.
 
+        What is learned stands in attributes that end in an underscore. Any randomness comes from a
+        seed that is an argument.
+
         Parameters
         ----------
         train : csr_matrix (n_users, n_items), > 0 where liked. A stored zero is no like, and the
             matrix is not changed. Settings that only a fit needs are keyword arguments.
-
-        What is learned stands in attributes that end in an underscore. Any randomness comes from a
-        seed that is an argument.
         """
         ...
 

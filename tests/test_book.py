@@ -1,6 +1,7 @@
 """The site as files: it builds without a warning, holds together and needs nothing from outside."""
 
 import doctest
+import html as html_module
 import importlib.util
 import re
 import shutil
@@ -74,7 +75,8 @@ def test_toc_lists_every_chapter_in_order():
 
 def test_toc_lists_every_prose_page():
     listed = {name for name in book_site.toc_files() if name.startswith("book/")}
-    assert listed == {f"book/{path.stem}" for path in (ROOT / "book").glob("*.md")}
+    paths = [*(ROOT / "book").glob("*.md"), *(ROOT / "book" / "api").glob("*.rst")]
+    assert listed == {path.relative_to(ROOT).with_suffix("").as_posix() for path in paths}
 
 
 # --- Links ---------------------------------------------------------------------------------------
@@ -178,6 +180,36 @@ def test_bold_terms_lead_to_the_glossary(site, path):
     """A chapter introduces terms, and at least some of its bold ones are in the glossary."""
     html = (site / "notebooks" / f"{path.stem}.html").read_text("utf-8")
     assert html.count('class="glossary-term') >= 3
+
+
+# --- The package's reference ---------------------------------------------------------------------
+
+
+def test_every_public_room_and_module_has_one_place_in_the_reference():
+    pages = "\n".join(path.read_text("utf-8") for path in (ROOT / "book" / "api").glob("*.rst"))
+    shown = re.findall(r"^\.\. api:: (\S+)$", pages, re.M)
+    assert sorted(shown) == sorted(extension("api_pages").modules())
+
+
+def test_every_public_name_can_be_linked_to(pages):
+    api = extension("api_pages")
+    anchors = {anchor for name, page in pages.items() if "/api/" in name for anchor in page.anchors}
+    missing = []
+    for name in api.modules():
+        full = f"{api.PACKAGE}.{name}"
+        names = [f"{full}.{member}" for member in api.members(importlib.import_module(full))]
+        missing += [name for name in (f"module-{full}", *names) if name not in anchors]
+    assert len(anchors) > 200
+    assert missing == []
+
+
+def test_a_docstring_is_shown_as_it_was_meant(site):
+    """What reStructuredText reads otherwise: `x_` as a link, an indented formula as a quotation."""
+    html = (site / "book" / "api" / "models.html").read_text("utf-8")
+    text = html_module.unescape(re.sub(r"<[^>]+>", "", html))
+    assert "user_factors_, item_factors_" in text
+    assert "c_ui (p_ui - x_u . y_i)^2 + sum_u reg_u |x_u|^2" in text
+    assert 'href="protocols.html#recsys_tutorial.protocols.Recommender' in html
 
 
 # --- Glossary and references ---------------------------------------------------------------------

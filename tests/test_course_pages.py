@@ -4,6 +4,7 @@ import doctest
 import re
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,6 +21,7 @@ sys.path.insert(0, str(EXTENSIONS))
 
 import course_data  # noqa: E402
 import course_figures  # noqa: E402
+import house  # noqa: E402
 import teaching  # noqa: E402
 
 PAGES = sorted((ROOT / "book").glob("*.md"))
@@ -151,6 +153,48 @@ def test_a_quiz_explains_every_answer_right_and_wrong(path):
     # The right answer is not always at the same place.
     places = {[o[0] for o in question["options"]].index("right") for question in questions}
     assert len(places) > 1
+
+
+# --- For who carries on ---------------------------------------------------------------------------
+
+
+def test_the_list_of_rooms_is_that_of_the_contract():
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    assert "    models\n" in text
+    assert house.written(text) == text, "python3 book/_ext/house.py writes it"
+
+
+def test_the_picture_of_the_house_has_every_room_and_cuts_none_off():
+    svg = ElementTree.fromstring(house.svg([*house.layers(), ["a_room_with_a_name"] * 5]))
+    boxes = svg.findall("rect[@class='room']")
+    rooms = [room for layer in house.layers() for room in layer]
+    assert [text.text for text in svg.findall("text")][: len(rooms)] == rooms
+    assert all(room in svg.get("aria-label") for room in rooms)
+    _, _, width, height = map(float, svg.get("viewBox").split())
+    for box in boxes:
+        x, y, w, h = (float(box.get(key)) for key in ("x", "y", "width", "height"))
+        assert x > house.LEFT and x + w < width and y + h < height
+    places = {(box.get("x"), box.get("y")) for box in boxes}
+    assert len(places) == len(boxes) == len(rooms) + 5
+
+
+def test_the_way_from_ratings_to_the_leaderboard_runs(capsys, monkeypatch):
+    monkeypatch.delenv("RECSYS_TUTORIAL_RECORD", raising=False)
+    text = (ROOT / "book" / "carrying_on.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    names = {}
+    exec(compile(code, "book/carrying_on.md", "exec"), names)
+    assert names["scores"].shape == names["split"].test.history.shape
+    assert "EASE, once more: ndcg@10 0." in capsys.readouterr().out
+
+
+def test_places_named_for_who_carries_on_exist():
+    text = (ROOT / "book" / "carrying_on.md").read_text("utf-8")
+    names = re.findall(r"`((?:\w+/)+|(?:[\w.]+/)*\w+\.(?:py|md|toml|csv))`", text)
+    homes = (ROOT, ROOT / "recsys_tutorial")
+    homes += (ROOT / "recsys_tutorial" / "losses",)
+    assert len(set(names)) > 15
+    assert {n for n in names if not any((home / n).exists() for home in homes)} == set()
 
 
 # --- For instructors ------------------------------------------------------------------------------
