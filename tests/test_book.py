@@ -209,7 +209,8 @@ def test_a_docstring_is_shown_as_it_was_meant(site):
     text = html_module.unescape(re.sub(r"<[^>]+>", "", html))
     assert "user_factors_, item_factors_" in text
     assert "c_ui (p_ui - x_u . y_i)^2 + sum_u reg_u |x_u|^2" in text
-    assert 'href="protocols.html#recsys_tutorial.protocols.Recommender' in html
+    html = (site / "book" / "api" / "sampling.html").read_text("utf-8")
+    assert 'href="protocols.html#recsys_tutorial.protocols.Negatives"' in html
 
 
 # --- Glossary and references ---------------------------------------------------------------------

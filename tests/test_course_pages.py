@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EXTENSIONS = ROOT / "book" / "_ext"
 sys.path.insert(0, str(EXTENSIONS))
 
+import api_pages  # noqa: E402
 import course_data  # noqa: E402
 import course_figures  # noqa: E402
 import house  # noqa: E402
@@ -153,6 +154,38 @@ def test_a_quiz_explains_every_answer_right_and_wrong(path):
     # The right answer is not always at the same place.
     places = {[o[0] for o in question["options"]].index("right") for question in questions}
     assert len(places) > 1
+
+
+# --- The reference: docstrings as reStructuredText ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "docstring, shown",
+    [
+        ("Sum of w_ over\nall `x`.", "Sum of w\\_ over all ``x``."),
+        ("As:\n\n    a_ * |b|", ".. code-block:: none\n\n   a_ * |b|"),
+        ("Two:\n- one_\n  more\n- two", "Two:\n\n- one\\_ more\n\n- two"),
+        (">>> f(*a)\n3", ">>> f(*a)\n3"),
+        (
+            "Parameters\n----------\na, b : int, of\n    the same size",
+            "**a, b**\n      int, of the same",
+        ),
+        (
+            "Parameters\n----------\n*rest : one of\n    - 1\n    - 2",
+            "**\\*rest**\n      one of\n      \n      - 1",
+        ),
+        ("Returns\n-------\nint, or\nnone", ":Returns:\n   int, or none"),
+        (
+            "Raises\n------\nOSError where\nit is full\nKeyError\n    If not.",
+            "``OSError`` where it is full\n   \n   ``KeyError``: If not.",
+        ),
+        ("See `models.EASE`.", ":py:obj:`models.EASE <recsys_tutorial.models.EASE>`"),
+        ("Column\n    odd\nindentation", ".. code-block:: none\n\n   Column\n       odd"),
+    ],
+)
+def test_a_docstring_keeps_its_meaning(docstring, shown):
+    rst = "\n".join(api_pages.to_rst(docstring.split("\n"), api_pages.places().get))
+    assert shown in rst
 
 
 # --- For who carries on ---------------------------------------------------------------------------

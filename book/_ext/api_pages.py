@@ -140,7 +140,8 @@ def prose(lines, link):
                 out += [escape(term, link), f"   {escape(one_line(below), link)}", ""]
         else:
             out += [] if follows else [".. code-block:: none", ""]
-            out += [*("   " + row.removeprefix("    ") for row in above), ""]
+            cut = 4 if all(row.startswith("    ") for row in above) else 0
+            out += [*("   " + row[cut:] for row in above), ""]
             literal = True
         for item, below in items:
             mark = ITEM.match(item).group()
@@ -177,6 +178,7 @@ def fields(title, lines, link, indent):
             out += [f"   {row}" for row in prose([text, *below[end:]], link)]
     elif title in ("Raises", "Warns"):
         for head, below in entries(lines, re.compile(r"[A-Z]\w*(Error|Warning|NotFound)\b")):
+            head = f"{head}:" if re.fullmatch(r"\w+", head) else head
             out += [escape(re.sub(r"^\w+", r"`\g<0>`", joined(head, below, indent)), link), ""]
     else:
         out = prose(lines, link)

@@ -1,9 +1,13 @@
-"""What a site needs beside its pages: link previews, a map for search engines, a 404 page."""
+"""What a site needs beside its pages and the sitemap: link previews, a 404 page.
+
+By hand, because the extensions for both do less here: sphinxext-opengraph describes each chapter
+by its line of badges and wants the site's address a second time; the page of sphinx-notfound-page
+loads twenty files from that address, so it has no looks wherever else the site is copied to.
+"""
 
 import html
 import re
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import course_figures
 
@@ -14,14 +18,14 @@ DESCRIPTION = 155  # characters that previews and search results show
 def description(body):
     """The first words of a page, as plain text.
 
-    >>> description("<h1>Title</h1><p>One <b>idea</b> &amp; more.</p><p>Next.</p>")
-    'One idea & more.'
+    >>> description("<p>A label</p><p>One <b>idea</b> &amp; what follows from it.</p>")
+    'One idea & what follows from it.'
     """
     paragraphs = re.findall(r"<p>(.*?)</p>", body, re.DOTALL)
     for paragraph in paragraphs:
         text = html.unescape(re.sub(r"<[^>]+>", "", paragraph))
         text = " ".join(text.split())
-        if len(text) >= 15 and "Open in Colab" not in text and "\\(" not in text:
+        if len(text) >= 30 and "Open in Colab" not in text and "\\(" not in text:
             if len(text) <= DESCRIPTION:
                 return text
             return text[: DESCRIPTION - 1].rsplit(" ", 1)[0] + "…"
@@ -64,28 +68,13 @@ def add_tags(app, pagename, templatename, context, doctree):
 
 
 def write_files(app, exception):
-    """The sitemap, the picture of link previews, and 404.html."""
+    """The picture of link previews, and 404.html."""
     if exception or app.builder.format != "html":
         return
     out, base = Path(app.outdir), app.config.html_baseurl
-    pages = sorted(app.builder.get_target_uri(name) for name in app.env.found_docs)
-    (out / "sitemap.xml").write_text(sitemap(base, pages), encoding="utf-8")
     course_figures.draw("social_card", out / CARD, dpi=100)
     first = base + app.builder.get_target_uri(app.config.root_doc)
     (out / "404.html").write_text(not_found(first, base, app.config.html_title), encoding="utf-8")
-
-
-def sitemap(base, pages):
-    """The addresses of all pages, for search engines.
-
-    >>> print(sitemap("https://example.org/", ["a.html"]).splitlines()[2])
-    <url><loc>https://example.org/a.html</loc></url>
-    """
-    lines = [f"<url><loc>{escape(base + page)}</loc></url>" for page in pages]
-    return "\n".join(
-        ['<?xml version="1.0" encoding="utf-8"?>',
-         '<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">', *lines, "</urlset>", ""]
-    )  # fmt: skip
 
 
 def not_found(first, base, title):
