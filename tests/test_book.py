@@ -367,6 +367,11 @@ def test_extension_examples(name):
             '<i class="theme-switch fa-sun" data-mode="light" aria-hidden="true"></i>',
         ),
         ('<summary aria-label="Toggle hidden content">', "<summary>"),
+        (
+            '<summary><span class="toctree-toggle" role="presentation">',
+            '<summary aria-label="Pages of this part"><span class="toctree-toggle" '
+            'role="presentation">',
+        ),
         ('<div class="citation" role="doc-biblioentry">', '<div class="citation" role="listitem">'),
     ],
 )
@@ -381,5 +386,6 @@ def test_mends_still_find_what_they_mend(site):
     html = (site / "book" / "references.html").read_text("utf-8")
     assert 'role="region" aria-label="Sidebar"' in html
     assert 'role="listitem"' in html
+    assert '<summary aria-label="Pages of this part">' in html
     assert re.search(r'<i class="theme-switch [^>]*aria-hidden="true"', html)
     assert "THEBE_JS_URL" not in html

@@ -28,6 +28,8 @@ MENDS = [
     (r'role="doc-biblioentry"', 'role="listitem"'),
     # The line that opens a hidden cell carries its own text.
     (r'<summary aria-label="[^"]*">', "<summary>"),
+    # The arrow that unfolds a part of the sidebar is a picture alone.
+    (r'<summary>(<span class="toctree-toggle")', r'<summary aria-label="Pages of this part">\1'),
     (r'<input (class="task-list-item-checkbox")', r'<input aria-label="task" \1'),
     # 1.5 MB that draw the icons a second time: the style sheet's font has them all.
     (r'<script defer src="[^"]*scripts/fontawesome\.js[^"]*"></script>', ""),
