@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,11 +13,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from recsys_tutorial._files import whole
+
 _KEY = "recsys_tutorial"
 
 
 def save_tensors(path: str | os.PathLike, tensors: dict[str, Tensor], info: dict) -> None:
-    """Write a file under a temporary name, then rename it: a killed process leaves the old one.
+    """Write a file, whole or not at all: a killed process leaves the old one.
 
     Parameters
     ----------
@@ -25,24 +28,30 @@ def save_tensors(path: str | os.PathLike, tensors: dict[str, Tensor], info: dict
     info : dict that JSON can hold; "kind" says what the file is. It goes into the file's header,
         with a checksum of the tensors.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     header = {_KEY: json.dumps({**info, "sha256": _checksum(tensors)})}
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
+    with whole(path) as temporary:
         save_file(tensors, temporary, metadata=header)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_tensors(path: str | os.PathLike, kind: str) -> tuple[dict[str, Tensor], dict]:
-    """Read a file that `save_tensors` wrote: the tensors, and the info.
+    """Read a file that `save_tensors` wrote.
+
+    Parameters
+    ----------
+    path : file name
+    kind : what it must be, as `save_tensors` was told
+
+    Returns
+    -------
+    tensors : dict of Tensor, on the CPU
+    info : dict, as it was given
 
     Raises
     ------
-    FileNotFoundError; ValueError for a file that is damaged, or of another kind.
+    FileNotFoundError
+    ValueError
+        For a file that is damaged, or of another kind.
     """
     path = Path(path)
     if not path.is_file():
@@ -59,6 +68,26 @@ def load_tensors(path: str | os.PathLike, kind: str) -> tuple[dict[str, Tensor],
     if info.pop("sha256", None) != _checksum(tensors):
         raise ValueError(f"{path} is damaged: its tensors do not match their checksum; make it new")
     return tensors, info
+
+
+def refuse_other_settings(path: str | os.PathLike, saved: Mapping, own: Mapping, mend: str) -> None:
+    """Stop unless a file was saved with the settings that its reader has.
+
+    Parameters
+    ----------
+    path : file name, for the message
+    saved, own : mapping name -> anything that JSON can hold
+    mend : what the reader can do about it, a sentence or two
+
+    Raises
+    ------
+    ValueError
+        It names the first setting that differs, and both values; None stands for a missing one.
+    """
+    for name in [*own, *(set(saved) - set(own))]:
+        theirs, ours = saved.get(name), own.get(name)
+        if theirs != ours:
+            raise ValueError(f"{path} does not fit: its {name} is {theirs}, not {ours}. {mend}")
 
 
 def _checksum(tensors: dict[str, Tensor]) -> str:

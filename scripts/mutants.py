@@ -45,7 +45,7 @@ OWN_TESTS = {
     "_lazy": ["test_moved"],
     "_paths": ["datasets/test_movielens", "datasets/test_clipart"],
     "_rating_tables": ["test_splits"],
-    "_tensor_files": ["training/test_loop", "test_retrieval"],
+    "_tensor_files": ["test_tensor_files", "training/test_checkpoints"],
     "datasets/_exports": ["datasets/test_cleaning"],
     "datasets/_times": ["datasets/test_cleaning"],
     "datasets/pictures": ["encoders/test_encoders", "datasets/test_clipart"],
@@ -66,9 +66,9 @@ OWN_TESTS = {
     "models/ease": ["models/test_ease", "models/test_baselines"],
     "models/pair_layout": ["models/test_cross_encoder"],
     "models/sgd": ["models/test_factors", "models/test_bpr", "models/test_biased_mf"],
-    "models/towers/encoder": ["models/test_two_tower"],
-    "models/towers/history": ["models/test_two_tower"],
-    "models/towers/rows": ["models/test_two_tower"],
+    "models/towers/encoder": ["models/towers/test_encoder", "models/test_two_tower"],
+    "models/towers/history": ["models/towers/test_history", "models/test_two_tower"],
+    "models/towers/rows": ["models/towers/test_rows", "models/test_two_tower"],
     "pretrained/__main__": ["pretrained/test_main"],
     "pretrained/_known": ["pretrained/test_main", "pretrained/test_sources"],
     "pretrained/finding": [
@@ -78,6 +78,7 @@ OWN_TESTS = {
     ],
     "ranking": ["test_ranking", "test_ties", "test_reranking"],
     "training/_accelerators": ["test_precision", "training/test_loop"],
+    "training/_steps": ["training/test_loop", "test_precision"],
 }
 # Lines, by their beginnings, in which a fault changes no result, with the reason.
 EQUIVALENT = {

@@ -1,14 +1,17 @@
-"""Accelerate as `training.train` uses it: a precision for one run, also float16 on the CPU."""
+"""Accelerate as `training.train` uses it: precision, processes, generators left alone."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils import parse_flag_from_env
+from accelerate.utils import broadcast, parse_flag_from_env
+from torch import nn
 
 _NAMES = {"full": "no", "bf16": "bf16", "fp16": "fp16"}  # ours, and Accelerate's
 
@@ -54,3 +57,23 @@ def accelerator_for(precision: str) -> Iterator[Accelerator]:
         for state, values in zip(states, before, strict=True):
             state._shared_state.clear()
             state._shared_state.update(values)
+
+
+def judge_alike(validation: Callable, accelerator: Accelerator, model: nn.Module) -> float:
+    """The validation metric, the same in every process (else they would part ways)."""
+    value = float(validation(model))
+    if accelerator.num_processes == 1:
+        return value
+    return float(broadcast(torch.tensor(value, device=accelerator.device)))
+
+
+@contextlib.contextmanager
+def own_randomness() -> Iterator[None]:
+    """Give the global generators back as they were: the loop seeds them at every step."""
+    theirs = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(theirs[0])
+        np.random.set_state(theirs[1])  # noqa: NPY002

@@ -43,6 +43,11 @@ def in_chunks(encode: Callable, inputs: Sequence | Tensor, chunk_size: int) -> T
     Returns
     -------
     Tensor (len(inputs), dim)
+
+    Raises
+    ------
+    ValueError
+        For no inputs, or a chunk size below 1.
     """
     n = inputs.shape[0] if hasattr(inputs, "shape") else len(inputs)
     if chunk_size < 1 or n < 1:

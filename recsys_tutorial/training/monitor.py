@@ -31,6 +31,15 @@ class FitMonitor:
         iteration back.
     patience : int
     steps : int, steps in an iteration, for the bar: call `advance` after each
+
+    Attributes
+    ----------
+    best_state : dict or None, the copied state of the best iteration so far
+
+    Raises
+    ------
+    ValueError
+        For a validation that cannot be called, or a patience below 1.
     """
 
     def __init__(
@@ -68,11 +77,28 @@ class FitMonitor:
                 self._bar.update(iteration * self.steps - self._bar.n)
 
     def advance(self, steps: int = 1) -> None:
-        """Move the bar on within an iteration."""
+        """Move the bar on within an iteration.
+
+        Parameters
+        ----------
+        steps : int, of the `steps` that an iteration has
+        """
         self._bar.update(steps)
 
     def record(self, **values: float) -> None:
-        """Keep one iteration's numbers; `objective` must be finite."""
+        """Keep one iteration's numbers, and ask `validation` about it.
+
+        Parameters
+        ----------
+        **values : float, the columns of the history
+
+        Raises
+        ------
+        FloatingPointError
+            When the value named `objective` is not finite.
+        ValueError
+            When the validation is nan.
+        """
         iteration = len(self._rows) + 1
         objective = values.get("objective", 0.0)
         if not np.isfinite(objective):
@@ -92,7 +118,12 @@ class FitMonitor:
         self._rows.append(row)
 
     def finish(self) -> pd.DataFrame:
-        """Put the best iteration's state back; the history, one row per iteration from 1."""
+        """Put the best iteration's state back and return the history.
+
+        Returns
+        -------
+        DataFrame, a row for each iteration from 1 on: what was recorded, and validation
+        """
         if self.best_state is not None:
             restore_state(self.model, self.best_state)
         index = pd.RangeIndex(1, len(self._rows) + 1, name="iteration")
@@ -103,7 +134,13 @@ class FitMonitor:
         return {"rows": self._rows, "best": self._best, "best_iteration": self._best_iteration}
 
     def resume(self, progress: dict, best_state: dict | None) -> None:
-        """Go on from a state that `progress` and `best_state` gave."""
+        """Go on where another monitor was.
+
+        Parameters
+        ----------
+        progress : dict, what its `progress` returned
+        best_state : dict or None, its attribute of this name
+        """
         self._rows, self.best_state = progress["rows"], best_state
         self._best, self._best_iteration = progress["best"], progress["best_iteration"]
 
@@ -113,6 +150,14 @@ def model_state(model: Any) -> dict[str, Any]:
 
     Of a `torch.nn.Module` the parameters that require gradients and the persistent buffers; of
     any other model the fitted arrays, whose names end in "_".
+
+    Parameters
+    ----------
+    model : Module, or an object with arrays for attributes
+
+    Returns
+    -------
+    dict name -> Tensor or ndarray
     """
     if hasattr(model, "state_dict"):
         everything = dict(model.named_parameters(remove_duplicate=False))
@@ -130,7 +175,13 @@ def model_state(model: Any) -> dict[str, Any]:
 
 
 def restore_state(model: Any, state: dict[str, Any]) -> None:
-    """Put a state that `model_state` copied back into the model."""
+    """Put a copied state back into the model.
+
+    Parameters
+    ----------
+    model : the object that it was copied from, or one like it
+    state : dict, what `model_state` returned
+    """
     if hasattr(model, "load_state_dict"):
         model.load_state_dict(state, strict=False)
     else:

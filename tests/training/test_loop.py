@@ -1,14 +1,9 @@
-"""The training loop against a hand-written one, kills, bad numbers, several processes."""
+"""The training loop against a hand-written one, bad numbers, precision, several processes."""
 
-import json
 import math
-import os
 import random
-import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,33 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from recsys_tutorial._tensor_files import load_tensors, save_tensors
 from recsys_tutorial.training import train, warmup_cosine
-from recsys_tutorial.training.monitor import FitMonitor, model_state
+from recsys_tutorial.training.monitor import model_state
 from scripts.machine_speed import limit
-from tests.training import distributed_script, training_script
-
-HERE = Path(__file__).parent
-X = torch.from_numpy(np.random.default_rng(0).normal(size=(30, 4)))
-Y = X @ torch.tensor([1.0, -2.0, 0.5, 0.0], dtype=torch.float64) + 0.3
-
-
-def linear(seed: int = 0) -> nn.Module:
-    torch.manual_seed(seed)
-    return nn.Linear(4, 1).double()
-
-
-def squared_error(model, rows, rng):
-    return ((model(X[rows])[:, 0] - Y[rows]) ** 2).mean()
-
-
-def parameters(model) -> torch.Tensor:
-    return torch.cat([p.detach().ravel() for p in model.parameters()])
-
-
-def environment() -> dict:
-    paths = [str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+from tests.training import distributed_script
+from tests.training.problem import HERE, X, Y, environment, linear, parameters, squared_error
 
 
 def test_equals_a_loop_written_by_hand():
@@ -206,91 +179,6 @@ def test_randomness_comes_from_the_seed_and_goes_no_further():
     assert (results[0] == results[1]).all() and (results[1] != results[2]).any()
 
 
-# -- kills
-
-
-def killed(folder: Path, kill: str) -> None:
-    command = [sys.executable, str(HERE / "training_script.py"), str(folder), kill]
-    done = subprocess.run(
-        command, env=environment(), capture_output=True, text=True, timeout=limit(120)
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert not (folder / "result.npz").exists()
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    command = [sys.executable, str(HERE / "training_script.py"), str(folder)]
-    subprocess.run(command, env=environment(), check=True, timeout=limit(120))
-    return dict(np.load(folder / "result.npz"))
-
-
-def test_killed_and_resumed_gives_the_same_result(tmp_path, uninterrupted):
-    """SIGKILL before the first checkpoint, within epochs, at an epoch's end, while writing."""
-    steps = []
-    for kill in ("step:1", "step:4", "write:1", "step:3", "write:3", "step:7"):
-        killed(tmp_path, kill)
-        path = tmp_path / "checkpoint.safetensors"
-        steps.append(load_tensors(path, "a training checkpoint")[1]["step"] if path.exists() else 0)
-    assert steps == sorted(steps) and steps[0] == 0 and 0 < steps[2] < steps[-1] < 30, steps
-    command = [sys.executable, str(HERE / "training_script.py"), str(tmp_path)]
-    subprocess.run(command, env=environment(), check=True, timeout=limit(120))
-    resumed = np.load(tmp_path / "result.npz")
-    assert set(resumed) == set(uninterrupted)
-    for name, value in uninterrupted.items():
-        np.testing.assert_array_equal(resumed[name], value, err_msg=name)
-
-
-def test_killed_from_outside_at_any_time(tmp_path, uninterrupted):
-    command = [sys.executable, str(HERE / "training_script.py"), str(tmp_path)]
-    for seconds in (0.0, 0.02):  # after the first checkpoint is there
-        process = subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL)
-        until = time.monotonic() + limit(60)
-        while not list(tmp_path.glob("*.safetensors")) and time.monotonic() < until:
-            time.sleep(0.001)
-        time.sleep(seconds)
-        process.kill()
-        process.wait()
-    subprocess.run(command, env=environment(), check=True, timeout=limit(120))
-    resumed = np.load(tmp_path / "result.npz")
-    for name, value in uninterrupted.items():
-        np.testing.assert_array_equal(resumed[name], value, err_msg=name)
-
-
-def test_a_finished_run_returns_at_once(tmp_path):
-    first = training_script.run(tmp_path)
-    second = training_script.run(tmp_path, "step:1")  # would be killed by a single step
-    assert all(np.array_equal(first[name], second[name]) for name in first)
-
-
-def test_early_stopping_survives_a_resume(tmp_path):
-    scores = {1: 0.1, 2: 0.5, 3: 0.4, 4: 0.3, 5: 0.2, 6: 0.9}
-
-    def run(path, stop_after=None):
-        model, epochs = linear(), []
-
-        def validation(model):
-            epochs.append(len(epochs) + 1)
-            if stop_after == len(epochs):
-                raise KeyboardInterrupt
-            return scores[len(epochs) + done]
-
-        done = 0
-        if path.exists():
-            done = len(load_tensors(path, "a training checkpoint")[1]["monitor"]["rows"])
-        options = {"epochs": 6, "validation": validation, "patience": 3, "checkpoint": path}
-        return model, train(model, squared_error, 30, **options)
-
-    expected, whole = run(tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "parts", stop_after=4)
-    model, history = run(tmp_path / "parts")
-    assert len(whole) == 5
-    pd.testing.assert_frame_equal(history, whole)
-    assert (parameters(model) == parameters(expected)).all()
-
-
 # -- what may be wrong
 
 
@@ -365,48 +253,6 @@ def test_bad_models_and_losses():
         train(linear(), squared_error, 0)
 
 
-def test_a_checkpoint_of_another_run_is_refused(tmp_path):
-    path = tmp_path / "checkpoint.safetensors"
-    train(linear(), squared_error, 30, epochs=2, checkpoint=path)
-    for options, message in [
-        ({"epochs": 3}, "with other epochs: 2, not 3. Delete it to start anew"),
-        ({"epochs": 2, "batch_size": 5}, "other steps per epoch"),
-        ({"epochs": 2, "learning_rate": 0.1}, "other learning_rate: 0.001, not 0.1"),
-        ({"epochs": 2, "seed": 1}, "other seed"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            train(linear(), squared_error, 30, checkpoint=path, **options)
-    with pytest.raises(ValueError, match="with other shapes"):
-        train(nn.Linear(5, 1).double(), squared_error, 30, epochs=2, checkpoint=path)
-
-
-def test_a_damaged_checkpoint_is_refused(tmp_path):
-    path = tmp_path / "checkpoint.safetensors"
-    train(linear(), squared_error, 30, epochs=1, checkpoint=path)
-    whole = path.read_bytes()
-
-    def again(message):
-        with pytest.raises(ValueError, match=message):
-            train(linear(), squared_error, 30, epochs=1, checkpoint=path)
-
-    path.write_bytes(whole[:-10])
-    again("is damaged or no safetensors file")
-    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    again("its tensors do not match their checksum")
-    path.write_bytes(b"")
-    again("is damaged")
-    save_tensors(path, {"a": torch.zeros(1)}, {"kind": "a two-tower model"})
-    again("holds a two-tower model, not a training checkpoint")
-
-
-def test_no_pickle_and_nothing_temporary_is_left(tmp_path):
-    train(linear(), squared_error, 30, epochs=2, checkpoint=tmp_path / "run" / "checkpoint")
-    assert [p.name for p in (tmp_path / "run").iterdir()] == ["checkpoint"]
-    content = (tmp_path / "run" / "checkpoint").read_bytes()
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    assert any(name.startswith("optimizer/exp_avg_sq/") for name in header)
-
-
 # -- precision and processes
 
 
@@ -457,34 +303,3 @@ def test_two_processes_equal_one(two_processes, name):
 def test_a_bad_loss_in_one_process_stops_both(two_processes):
     for process in two_processes:
         assert "the loss became nan at step 1 (epoch 1), examples " in str(process["message"])
-
-
-# -- the monitor on its own
-
-
-def test_the_monitor_serves_models_of_arrays():
-    class Model:
-        pass
-
-    model = Model()
-    model.value_, model.not_fitted = np.zeros(2), np.zeros(2)
-    scores = iter([1.0, 3.0, 2.0, 2.0])
-    monitor = FitMonitor(model, 10, validation=lambda m: next(scores), patience=2)
-    for iteration in monitor:
-        model.value_ = np.full(2, iteration)
-        model.not_fitted = np.full(2, iteration)
-        monitor.record(objective=1.0 / iteration)
-    history = monitor.finish()
-    assert history["validation"].tolist() == [1.0, 3.0, 2.0, 2.0]
-    assert model.value_.tolist() == [2, 2] and model.not_fitted.tolist() == [4, 4]
-
-
-def test_the_monitor_says_what_is_wrong():
-    model = linear()
-    with pytest.raises(ValueError, match="validation must be a function"):
-        FitMonitor(model, 3, validation=0.5)
-    monitor = FitMonitor(model, 3, validation=lambda m: math.nan)
-    with pytest.raises(ValueError, match="validation returned nan in iteration 1"):
-        monitor.record(objective=1.0)
-    with pytest.raises(FloatingPointError, match="objective of Linear became inf in iteration 1"):
-        monitor.record(objective=math.inf)

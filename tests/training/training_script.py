@@ -1,4 +1,4 @@
-"""Trains a small network with dropout; tests/training/test_loop.py runs and kills it.
+"""Trains a small network with dropout; tests/training/test_checkpoints.py runs and kills it.
 
     python training_script.py FOLDER [KILL]
 

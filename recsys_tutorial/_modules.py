@@ -1,0 +1,41 @@
+"""What we ask of any `torch.nn.Module`: to be quiet for a while, and whether it has changed."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients within the block; the mode from before after it.
+
+    Parameters
+    ----------
+    model : Module
+    """
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
+def version(model: nn.Module) -> int:
+    """A number that grows whenever a parameter or buffer of the model is written to in place.
+
+    Parameters
+    ----------
+    model : Module
+
+    Returns
+    -------
+    int, to compare with an earlier one of the same model
+    """
+    return sum(value._version for value in itertools.chain(model.parameters(), model.buffers()))

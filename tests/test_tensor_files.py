@@ -1,0 +1,34 @@
+"""Tensor files: what comes back, and what is refused."""
+
+import pytest
+import torch
+
+from recsys_tutorial._tensor_files import load_tensors, refuse_other_settings, save_tensors
+
+TENSORS = {"half": torch.tensor([1.5, -2.0], dtype=torch.bfloat16), "n": torch.tensor(3)}
+
+
+def test_what_is_saved_comes_back(tmp_path):
+    path = tmp_path / "folder" / "file"
+    save_tensors(path, TENSORS, {"kind": "a test", "note": ["x", 1]})
+    tensors, info = load_tensors(path, "a test")
+    assert info == {"kind": "a test", "note": ["x", 1]} and set(tensors) == set(TENSORS)
+    assert all(torch.equal(tensors[name], value) for name, value in TENSORS.items())
+    assert all(tensors[name].dtype == value.dtype for name, value in TENSORS.items())
+    with pytest.raises(ValueError, match="holds a test, not another"):
+        load_tensors(path, "another")
+
+
+@pytest.mark.parametrize(
+    "saved, message",
+    [
+        ({"dim": 3, "how": "mean"}, "file does not fit: its dim is 3, not 2. Build it anew"),
+        ({"dim": 2}, "its how is None, not mean"),
+        ({"dim": 2, "how": "mean", "seed": 1}, "its seed is 1, not None"),
+    ],
+)
+def test_other_settings(saved, message):
+    own = {"dim": 2, "how": "mean"}
+    refuse_other_settings("file", dict(own), own, "")
+    with pytest.raises(ValueError, match=message):
+        refuse_other_settings("file", saved, own, "Build it anew")
