@@ -27,15 +27,18 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train(training)
 
 
-def version(model: nn.Module) -> int:
+def version(model: nn.Module, *, buffers: bool = True) -> int:
     """A number that grows whenever a parameter or buffer of the model is written to in place.
 
     Parameters
     ----------
     model : Module
+    buffers : bool, False for parameters alone: a move to another device makes buffers anew
 
     Returns
     -------
     int, to compare with an earlier one of the same model
     """
-    return sum(value._version for value in itertools.chain(model.parameters(), model.buffers()))
+    values = itertools.chain(model.parameters(), model.buffers() if buffers else ())
+    # What was made under inference mode counts nothing.
+    return sum(value._version for value in values if not value.is_inference())

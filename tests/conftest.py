@@ -12,3 +12,23 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def bert():
+    """The small BERT, loaded once and without the cache; who trains one makes one of their own."""
+    from recsys_tutorial.encoders import TextEncoder
+
+    encoder = TextEncoder(device="cpu", use_cache=False)
+    yield encoder
+    assert not encoder.changed and not encoder.n_trainable, "a test has trained everybody's BERT"
+
+
+@pytest.fixture(scope="session")
+def vit():
+    """The small ViT for pictures of 56 x 56, likewise."""
+    from recsys_tutorial.encoders import ImageEncoder
+
+    encoder = ImageEncoder(image_size=56, device="cpu", use_cache=False)
+    yield encoder
+    assert not encoder.changed and not encoder.n_trainable, "a test has trained everybody's ViT"

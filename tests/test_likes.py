@@ -327,9 +327,7 @@ def test_towers_and_rankers_asked_directly_know_no_zeros():
     assert texts(HISTORY)[EMPTY] == "" and user_texts(HISTORY, titles)[EMPTY] == "Liked: "
     model = ranker(GMF(3)).fit(TRAIN).model
     columns = np.tile(np.arange(N_ITEMS), (HISTORY.shape[0], 1))
-    torch.testing.assert_close(
-        model.pair_scores(history, columns), model.pair_scores(HISTORY, columns), rtol=0, atol=0
-    )
+    torch.testing.assert_close(model(history, columns), model(HISTORY, columns), rtol=0, atol=0)
     torch.testing.assert_close(model.users(history), model.users(HISTORY), rtol=0, atol=0)
     np.testing.assert_array_equal(model.candidates(history), model.candidates(HISTORY))
 

@@ -21,6 +21,13 @@ VECTORS = rng.normal(size=(N_ITEMS, 6))
 HISTORY = sparse.csr_matrix(np.vstack([DENSE[:3], np.zeros((1, N_ITEMS))]).astype(float))
 
 
+class Ascending:
+    """A retriever that likes the last columns best."""
+
+    def score(self, history):
+        return np.tile(np.arange(history.shape[1], dtype=float), (history.shape[0], 1))
+
+
 def two_tower():
     items = towers.FeatureTower(VECTORS, 4)
     return models.TwoTower(towers.HistoryTower(items), items)
@@ -35,6 +42,9 @@ RECOMMENDERS = {
     "ImplicitALS": lambda: models.ImplicitALS(4, iterations=2),
     "BPR": lambda: models.BPR(4, iterations=2),
     "TwoTower": two_tower,
+    "InteractionRanker": lambda: models.InteractionRanker(
+        VECTORS, models.GMF(3), 3, retriever=Ascending(), n_candidates=4
+    ),
 }
 
 
@@ -47,13 +57,20 @@ def test_recommenders_keep_the_promise(name):
     assert (before != TRAIN).nnz == 0
     scores = model.score(HISTORY)
     assert scores.shape == HISTORY.shape and scores.dtype.kind == "f"
-    assert not np.isnan(scores).any()
+    assert not np.isnan(scores).any() and not np.isposinf(scores).any()
     alone = np.vstack([model.score(HISTORY[row]) for row in range(HISTORY.shape[0])])
     # each user by their own row alone: 1e-9 lets sums in blocks differ, a neighbour's like would
     # move a score by far more
     np.testing.assert_allclose(scores, alone, rtol=1e-9, atol=1e-12)
     with pytest.raises(ValueError, match=r"\d"):  # it says the width, or what it asks for
         model.score(HISTORY[:, :-1])
+
+
+def test_a_second_stage_says_minus_infinity_outside_its_candidates():
+    model = RECOMMENDERS["InteractionRanker"]().fit(TRAIN)
+    scored = np.isfinite(model.score(HISTORY))
+    assert scored.sum(1).tolist() == [4] * HISTORY.shape[0]
+    assert not scored[HISTORY.toarray() > 0].any()  # the retriever's best leave the history out
 
 
 def test_an_unlike_class_is_no_recommender():
@@ -102,11 +119,19 @@ TOWERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", TOWERS)
-def test_towers_over_rows(name):
-    make, things = TOWERS[name]
+TITLES = [f"film number {number}" for number in range(N_ITEMS)]
+
+
+@pytest.mark.parametrize("name", [*TOWERS, "EncoderTower"])
+def test_towers_over_rows(name, request):
     torch.manual_seed(0)
-    tower = make().eval()
+    if name == "EncoderTower":
+        tower = towers.EncoderTower(request.getfixturevalue("bert"), TITLES, 4)
+        things = TITLES[:1]
+    else:
+        make, things = TOWERS[name]
+        tower = make()
+    tower.eval()
     assert isinstance(tower, protocols.Tower)
     assert (tower.n_rows, tower.dim) == (N_ITEMS, 4)
     everything = tower()
@@ -116,12 +141,21 @@ def test_towers_over_rows(name):
     assert tower.embed(things).shape == (1, 4)
 
 
-def test_a_tower_over_histories():
-    tower = towers.HistoryTower(towers.FeatureTower(VECTORS, 4))
-    assert isinstance(tower, protocols.Tower) and tower.reads_history
+@pytest.mark.parametrize("name", ["HistoryTower", "TextHistoryTower"])
+def test_towers_over_histories(name, request):
+    if name == "HistoryTower":
+        tower, things = towers.HistoryTower(towers.FeatureTower(VECTORS, 4)), VECTORS[:1]
+    else:
+        tower = towers.TextHistoryTower(request.getfixturevalue("bert"), TITLES, 4)
+        things = TITLES[:1]
+    assert isinstance(tower.eval(), protocols.Tower) and tower.reads_history
+    assert (tower.n_items, tower.dim) == (N_ITEMS, 4)
     vectors = tower(HISTORY)
-    assert vectors.shape == (4, 4)
-    assert (vectors[3] == 0).all() and (vectors[:3] != 0).any(dim=1).all()
+    assert vectors.shape == (4, 4) and vectors.requires_grad
+    assert (vectors[:3] != 0).any(dim=1).all()
+    assert tower.embed(things).shape == (1, 4)
+    if name == "HistoryTower":  # the other one reads an empty text there
+        assert (vectors[3] == 0).all()
 
 
 def test_policies_choose_and_learn():

@@ -1,6 +1,11 @@
-"""A second stage: an interaction model that orders the best candidates of a first one."""
+"""A second stage: an interaction model that orders the best candidates of a first one.
+
+What `fit` minimises is in `models._objectives`. Half of the module are its one class's docstrings.
+"""
 
 from __future__ import annotations
+
+import functools
 
 import numpy as np
 import torch
@@ -8,8 +13,9 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from recsys_tutorial._likes import check_history, check_train
-from recsys_tutorial.losses import multinomial_loss
-from recsys_tutorial.models.two_tower import checked_popularity, divide_likes
+from recsys_tutorial._modules import evaluating
+from recsys_tutorial.models._histories import checked_popularity, choose_likes
+from recsys_tutorial.models._objectives import sampled_softmax
 from recsys_tutorial.ranking import rank
 from recsys_tutorial.training import train as run_training
 
@@ -44,6 +50,11 @@ class InteractionRanker(nn.Module):
     Attributes
     ----------
     history_ : DataFrame of `fit`, see `training.train`
+
+    Raises
+    ------
+    ValueError
+        For features of another form or not finite, and a number of candidates or likes below 1.
     """
 
     def __init__(
@@ -103,71 +114,75 @@ class InteractionRanker(nn.Module):
         ----------
         train : csr_matrix (n_users, n_items) of ones
         popularity : ndarray (n_items,) >= 0, n_i; by default the likes in `train`
-        n_positives, n_negatives, history_share : see above
-        epochs, learning_rate, **options : see `training.train`
+        n_positives, n_negatives : int, see above
+        history_share : (low, high); the share shown is drawn evenly from this range
+        epochs, learning_rate : see `training.train`
+        **options : more of `training.train`'s
+
+        Raises
+        ------
+        ValueError
+            For `train` without a like or of another width, and for numbers out of range.
         """
         train = check_train(train)
         if train.shape[1] != self.n_items:
             raise ValueError(f"train has {train.shape[1]} items, the features {self.n_items}")
         if n_positives < 1 or n_negatives < 1:
             raise ValueError(f"need positives and negatives, got {n_positives} and {n_negatives}")
-        counts = np.bincount(train.indices, minlength=self.n_items)
-        n = checked_popularity(counts if popularity is None else popularity, self.n_items)
-        self.log_popularity.copy_(torch.from_numpy(np.log1p(n)))
-        q = (1.0 + n) / (1.0 + n).sum()
-        steps = np.cumsum(q) / q.sum()
-        weight = torch.from_numpy(-np.log(n_negatives * q))
-        examples = np.flatnonzero(np.diff(train.indptr) > 1)
-
-        def loss(model: InteractionRanker, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
-            likes = train[examples[rows]]
-            shown, hidden = divide_likes(likes, history_share, rng)
-            positives, there = _some(hidden, n_positives, rng)  # (batch, n_positives) both
-            drawn = rng.random((len(rows), n_negatives))
-            negatives = np.minimum(np.searchsorted(steps, drawn), self.n_items - 1)
-            liked = likes.toarray()[np.arange(len(rows))[:, None], negatives] > 0
-            columns = np.hstack([positives, negatives])  # (batch, n_positives + n_negatives)
-            scores = model.pair_scores(shown, columns, rng)
-            scores = torch.cat(
-                [scores[:, :n_positives], scores[:, n_positives:] + weight[negatives].to(scores)], 1
-            )
-            labels = torch.zeros_like(scores)
-            labels[:, :n_positives] = torch.from_numpy(there).to(scores)
-            left_out = torch.from_numpy(np.hstack([~there, liked])).to(scores.device)
-            return multinomial_loss(scores, labels, left_out)
-
-        self.history_ = run_training(
-            self, loss, len(examples), epochs=epochs, learning_rate=learning_rate, **options
-        )
+        n, log_popularity = checked_popularity(popularity, train)
+        self.log_popularity.copy_(log_popularity)
+        users = np.flatnonzero(np.diff(train.indptr) > 1)  # one like to show, one to hide
+        loss = functools.partial(
+            sampled_softmax, train=train, users=users, q=(1.0 + n) / (1.0 + n).sum(),
+            n_positives=n_positives, n_negatives=n_negatives, share=history_share,
+        )  # fmt: skip
+        options |= {"epochs": epochs, "learning_rate": learning_rate}
+        self.history_ = run_training(self, loss, len(users), **options)
         return self
 
-    def pair_scores(
+    def forward(
         self,
         history: sparse.csr_matrix,
         columns: np.ndarray,
         rng: np.random.Generator | None = None,
     ) -> Tensor:
-        """Scores (n_users, k) of these items, int ndarray (n_users, k), with gradients.
+        """Scores of some items of each user, with gradients.
 
-        `rng` chooses from long histories; without it the choice is spaced evenly.
+        Parameters
+        ----------
+        history : csr_matrix (n_users, n_items)
+        columns : int ndarray (n_users, k), the items
+        rng : numpy Generator that chooses from long histories; without it the choice is spaced
+            evenly
+
+        Returns
+        -------
+        Tensor (n_users, k), float64
         """
         history = check_history(history, self.n_items)
         n_users, k = columns.shape
-        unique, place = np.unique(columns, return_inverse=True)
-        items = self.item_head(self.features[unique])[place.reshape(-1)]  # (n_users * k, dim)
+        items = self._of_columns(self.item_head, columns).flatten(0, 1)  # (n_users * k, dim)
         if self.reads_history:
-            chosen, there = _some(history, self.max_history, rng)  # (n_users, length) both
-            unique, place = np.unique(chosen, return_inverse=True)
-            vectors = self.user_head(self.features[unique])[place.reshape(chosen.shape)]
-            mask = torch.from_numpy(there).to(vectors.device)
-            pairs = vectors.repeat_interleave(k, 0), mask.repeat_interleave(k, 0), items
+            chosen, there = choose_likes(history, self.max_history, rng)  # (n_users, length) both
+            liked = self._of_columns(self.user_head, chosen)  # (n_users, length, dim)
+            user = liked, torch.from_numpy(there).to(liked.device)
         else:
-            pairs = self.users(history).repeat_interleave(k, 0), items  # (n_users * k, dim) both
-        scores = self.interaction(*pairs).view(n_users, k)
+            user = (self.users(history),)  # (n_users, dim)
+        user = [part.repeat_interleave(k, 0) for part in user]
+        scores = self.interaction(*user, items).view(n_users, k)
         return scores + self.popularity_weight * self.log_popularity[columns]
 
     def users(self, history: sparse.csr_matrix) -> Tensor:
-        """f(u): (n_users, dim); 0 for who liked nothing."""
+        """f(u), with gradients; 0 for who liked nothing.
+
+        Parameters
+        ----------
+        history : csr_matrix (n_users, n_items)
+
+        Returns
+        -------
+        Tensor (n_users, dim)
+        """
         history = check_history(history, self.n_items)
         liked = np.unique(history.indices)
         vectors = self.user_head(self.features[liked])  # (n_liked, dim)
@@ -176,16 +191,42 @@ class InteractionRanker(nn.Module):
         return torch.from_numpy(weights).to(vectors) @ vectors
 
     def candidates(self, history: sparse.csr_matrix) -> np.ndarray:
-        """The retriever's best columns that are not in the history, (n_users, n_candidates)."""
+        """The retriever's best columns that are not in the history.
+
+        Parameters
+        ----------
+        history : csr_matrix (n_users, n_items)
+
+        Returns
+        -------
+        int ndarray (n_users, n_candidates), -1 where there are fewer
+
+        Raises
+        ------
+        ValueError without a retriever.
+        """
         if self._retriever[0] is None:
             raise ValueError("there is no retriever: pass one to InteractionRanker, or candidates")
         history = check_history(history, self.n_items)  # a stored zero is no reason to leave it out
         return rank(self._retriever[0].score(history), history, self.n_candidates)
 
     def score(self, history: sparse.csr_matrix, candidates: np.ndarray | None = None) -> np.ndarray:
-        """(n_users, n_items): scores of the candidates, -inf elsewhere.
+        """Scores of the candidates, -inf elsewhere.
 
+        Parameters
+        ----------
+        history : csr_matrix (n_users, n_items)
         candidates : int ndarray (n_users, k) of columns, -1 pads; by default the retriever's best
+
+        Returns
+        -------
+        ndarray (n_users, n_items), float64
+
+        Raises
+        ------
+        ValueError
+            For candidates of another form or of columns that do not exist, or with none given and
+            no retriever.
         """
         history = check_history(history, self.n_items)
         candidates = self.candidates(history) if candidates is None else np.asarray(candidates)
@@ -197,39 +238,15 @@ class InteractionRanker(nn.Module):
         if candidates.size and not -1 <= candidates.min() <= candidates.max() < self.n_items:
             raise ValueError(f"candidates must be columns below {self.n_items}, or -1")
         scores = np.full((history.shape[0], self.n_items + 1), -np.inf)  # the last column: padding
-        self.eval()
-        with torch.no_grad():
+        with evaluating(self):
             for start in range(0, history.shape[0], _BLOCK):
                 block = slice(start, start + _BLOCK)
                 columns = candidates[block]
-                found = self.pair_scores(history[block], np.maximum(columns, 0)).cpu().numpy()
+                found = self(history[block], np.maximum(columns, 0)).cpu().numpy()
                 np.put_along_axis(scores[block], columns, found, 1)
         return scores[:, :-1]
 
-
-def _some(
-    likes: sparse.csr_matrix, n: int, rng: np.random.Generator | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Up to n columns of each row: columns (rows, n), 0 where there are fewer; bool, True if real.
-
-    At random with an rng; else all, or n of them spaced evenly.
-    """
-    counts = np.diff(likes.indptr)
-    rows = np.repeat(np.arange(len(counts)), counts)
-    place = np.arange(likes.nnz) - likes.indptr[rows]
-    if rng is None:
-        # The row's columns fall into n equal parts; the first of each part is kept.
-        step = np.minimum(1.0, n / np.maximum(counts, 1))[rows]
-        kept = np.floor(place * step) > np.floor((place - 1) * step)
-        order = np.flatnonzero(kept)
-    else:
-        order = np.lexsort([rng.random(likes.nnz), rows])
-        order = order[place < n]
-    rows = rows[order]
-    first = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(counts)))])
-    place = np.arange(len(order)) - first[rows]
-    width = max(1, min(n, int(counts.max(initial=0))))
-    width = n if rng is not None else width
-    columns, there = np.zeros((len(counts), width), np.int64), np.zeros((len(counts), width), bool)
-    columns[rows, place], there[rows, place] = likes.indices[order], True
-    return columns, there
+    def _of_columns(self, head: nn.Module, columns: np.ndarray) -> Tensor:
+        """Vectors (n_users, k, dim) of items (n_users, k), each item through the head once."""
+        unique, place = np.unique(columns, return_inverse=True)
+        return head(self.features[unique])[place.reshape(columns.shape)]

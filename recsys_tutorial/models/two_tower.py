@@ -1,7 +1,12 @@
-"""Two towers: a user vector, an item vector, and nothing but a dot product between them."""
+"""Two towers: a user vector, an item vector, and nothing but a dot product between them.
+
+What a tower is, is in `models.towers`; what `fit` minimises, in `models._objectives`. The module is
+long because the one class in it trains, scores, serves and saves.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 
@@ -12,10 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recsys_tutorial._likes import check_history, check_train
+from recsys_tutorial._modules import evaluating, version
 from recsys_tutorial._precision import at_least_float32, in_full_precision
-from recsys_tutorial._tensor_files import load_tensors, save_tensors
+from recsys_tutorial._tensor_files import load_tensors, refuse_other_settings, save_tensors
 from recsys_tutorial.encoders.base import Encoder, best_device
-from recsys_tutorial.losses import info_nce, multinomial_loss
+from recsys_tutorial.models._histories import checked_popularity
+from recsys_tutorial.models._objectives import catalogue_softmax, in_batch_softmax
 from recsys_tutorial.models.towers import (
     EncoderTower,
     FeatureTower,
@@ -71,6 +78,12 @@ class TwoTower(nn.Module):
     Attributes
     ----------
     history_ : DataFrame of `fit`, see `training.train`
+
+    Raises
+    ------
+    ValueError
+        For another similarity, a temperature out of range, and towers whose vectors or items do not
+        fit together.
     """
 
     def __init__(
@@ -124,8 +137,36 @@ class TwoTower(nn.Module):
         """Where the parameters are."""
         return self.log_temperature.device
 
+    def forward(self, users, items=None) -> Tensor:
+        """Scores of all pairs, with gradients: the dot products of the two sides' vectors.
+
+        Parameters
+        ----------
+        users, items : see `user_vectors` and `item_vectors`
+
+        Returns
+        -------
+        Tensor (n_users, n_items)
+        """
+        return _dot_products(self.user_vectors(users), self.item_vectors(items))
+
     def user_vectors(self, users) -> Tensor:
-        """f(user) / temperature [, w]: (n, dim or dim + 1), with gradients; see `encode_users`."""
+        """f(user) / temperature, and the prior's weight w, with gradients.
+
+        Parameters
+        ----------
+        users : csr_matrix, int ndarray or what the user tower's `embed` takes; see `encode_users`
+
+        Returns
+        -------
+        Tensor (n, dim), or (n, dim + 1) with the prior
+
+        Raises
+        ------
+        ValueError
+            For row numbers where the tower reads histories, and the other way round, and for a row
+            that does not exist.
+        """
         if sparse.issparse(users):
             if not self.reads_history:
                 raise ValueError(
@@ -139,33 +180,32 @@ class TwoTower(nn.Module):
             vectors = self.user_tower(self._rows(users, self.user_tower.n_rows, "user"))
         else:
             vectors = self.user_tower.embed(users)
-        vectors = at_least_float32(vectors)  # lengths, temperature and prior are for no half
-        if self.similarity == "cosine":
-            vectors = _of_length_one(vectors)
-        vectors = vectors / self.temperature
+        vectors = self._scaled(vectors) / self.temperature
         if not self.popularity_prior:
             return vectors
         prior = self.popularity_weight.expand(len(vectors), 1).to(vectors)
         return torch.cat([vectors, prior], dim=1)
 
     def item_vectors(self, items=None) -> Tensor:
-        """g(item) [, log(1 + n_item)]: (n, dim or dim + 1), with gradients; see `encode_items`."""
-        if items is None:
-            vectors = self.item_tower(None)
-        elif isinstance(items, np.ndarray) and items.ndim == 1:
-            items = self._rows(items, self.n_items, "item")
-            vectors = self.item_tower(items)
-        else:
-            vectors = self.item_tower.embed(items)
-        vectors = at_least_float32(vectors)
-        if self.similarity == "cosine":
-            vectors = _of_length_one(vectors)
+        """g(item), and the prior's log(1 + n_item), with gradients.
+
+        Parameters
+        ----------
+        items : None for all, int ndarray or what the item tower's `embed` takes; see `encode_items`
+
+        Returns
+        -------
+        Tensor (n, dim), or (n, dim + 1) with the prior, which is 0 for items without a row
+        """
+        known = items is None or (isinstance(items, np.ndarray) and items.ndim == 1)
+        rows = self._rows(items, self.n_items, "item") if known and items is not None else None
+        vectors = self._scaled(self.item_tower(rows) if known else self.item_tower.embed(items))
         if not self.popularity_prior:
             return vectors
-        if items is None or isinstance(items, Tensor):
-            prior = self.log_popularity if items is None else self.log_popularity[items]
-        else:
+        if not known:
             prior = vectors.new_zeros(len(vectors))  # nobody has liked a new item
+        else:
+            prior = self.log_popularity if rows is None else self.log_popularity[rows]
         return torch.cat([vectors, prior[:, None].to(vectors)], dim=1)
 
     def fit(
@@ -202,13 +242,19 @@ class TwoTower(nn.Module):
         history_share : (low, high); the share shown is drawn evenly from this range
         popularity : ndarray (n_items,) >= 0, optional: what the prior takes for n_item instead of
             the likes in `train`, for example likes that weigh less with age
-        validation, epochs, learning_rate, **options : see `training.train`; validation is for
-            example ``lambda model: evaluate(model, split.validation)["ndcg@10"]``
+        validation, epochs, learning_rate : see `training.train`; validation is for example
+            ``lambda model: evaluate(model, split.validation)["ndcg@10"]``
+        **options : more of `training.train`'s
+
+        Raises
+        ------
+        ValueError
+            For `train` without a like or of another shape than the towers, for other negatives, and
+            for a share or popularity out of range.
         """
         if negatives not in ("all", "liked", "in_batch"):
             raise ValueError(f'negatives must be "all", "liked" or "in_batch", got {negatives!r}')
-        low, high = history_share
-        if not 0 <= low <= high <= 1:
+        if not 0 <= history_share[0] <= history_share[1] <= 1:
             raise ValueError(f"history_share must be within 0 to 1, low first: {history_share}")
         train = check_train(train)
         if train.shape[1] != self.n_items:
@@ -217,37 +263,22 @@ class TwoTower(nn.Module):
             raise ValueError(
                 f"train has {train.shape[0]} users, the user tower {self.user_tower.n_rows}"
             )
-        counts = np.bincount(train.indices, minlength=self.n_items)
         if self.popularity_prior:
-            popularity = checked_popularity(
-                counts if popularity is None else popularity, self.n_items
-            )
-            self.log_popularity.copy_(torch.from_numpy(np.log1p(popularity)))
-        share = (low, high)
-        if negatives in ("all", "liked"):
-            examples = np.flatnonzero(np.diff(train.indptr))  # users with a like
-            items = np.flatnonzero(counts) if negatives == "liked" else np.arange(self.n_items)
-
-            def loss(model: TwoTower, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
-                return _softmax_over(model, train, examples[rows], items, share, rng)
-
-        else:
-            examples = np.repeat(np.arange(train.shape[0]), np.diff(train.indptr))
+            self.log_popularity.copy_(checked_popularity(popularity, train)[1])
+        n_likes = np.diff(train.indptr)  # (n_users,)
+        parts = {"train": train, "share": history_share}
+        if negatives == "in_batch":
+            users = np.repeat(np.arange(len(n_likes)), n_likes)
+            counts = np.bincount(train.indices, minlength=self.n_items)
             log_share = np.log(np.maximum(counts, 1) / train.nnz) if log_q else None
-
-            def loss(model: TwoTower, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
-                pairs = examples[rows], train.indices[rows]
-                return _softmax_in_batch(model, train, *pairs, share, log_share, rng)
-
-        self.history_ = run_training(
-            self,
-            loss,
-            len(examples),
-            validation=validation,
-            epochs=epochs,
-            learning_rate=learning_rate,
-            **options,
-        )
+            parts |= {"users": users, "items": train.indices, "log_share": log_share}
+            loss = functools.partial(in_batch_softmax, **parts)
+        else:
+            users = np.flatnonzero(n_likes)
+            items = np.unique(train.indices) if negatives == "liked" else np.arange(self.n_items)
+            loss = functools.partial(catalogue_softmax, users=users, items=items, **parts)
+        options |= {"validation": validation, "epochs": epochs, "learning_rate": learning_rate}
+        self.history_ = run_training(self, loss, len(users), **options)
         return self
 
     def score(self, history: sparse.csr_matrix | np.ndarray) -> np.ndarray:
@@ -290,13 +321,23 @@ class TwoTower(nn.Module):
         """
         if items is not None:
             return self._numpy(self.item_vectors, items)
-        version = sum(p._version for p in [*self.parameters(), *self.buffers()])
-        if self._catalogue is None or self._catalogue[0] != version:
-            self._catalogue = (version, self._numpy(self.item_vectors, None))
+        now = version(self)
+        if self._catalogue is None or self._catalogue[0] != now:
+            self._catalogue = (now, self._numpy(self.item_vectors, None))
         return self._catalogue[1]
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write what was learned to a safetensors file; frozen encoders and features stay out."""
+        """Write what was learned to a safetensors file; frozen encoders and features stay out.
+
+        Parameters
+        ----------
+        path : file name
+
+        Raises
+        ------
+        ValueError
+            When an encoder was trained and is frozen now: what it learned would stay out.
+        """
         for name, part in self.named_modules():
             if isinstance(part, Encoder) and not part.n_trainable and part.changed:
                 raise ValueError(f"{name} was trained and then frozen again: unfreeze it to save")
@@ -305,19 +346,22 @@ class TwoTower(nn.Module):
     def load(self, path: str | os.PathLike) -> TwoTower:
         """Read what `save` wrote into a model that was built from the same parts; return self.
 
+        Parameters
+        ----------
+        path : file name
+
         Raises
         ------
-        ValueError when the file is damaged or belongs to a model of other parts or other items.
+        FileNotFoundError
+        ValueError
+            When the file is damaged or belongs to a model of other parts or other items.
         """
         tensors, info = load_tensors(path, _KIND)
-        own, theirs = self._description(), info["parts"]
-        for name in [*own, *(set(theirs) - set(own))]:
-            if own.get(name) != theirs.get(name):
-                raise ValueError(
-                    f"{path} belongs to another model: its {name} is {theirs.get(name)}, this "
-                    f"model's {own.get(name)}. Build the model from the same parts, and unfreeze "
-                    "the same blocks, as the one that was saved"
-                )
+        mend = (
+            "It belongs to another model: build this one from the same parts, and unfreeze the "
+            "same blocks, as the one that was saved"
+        )
+        refuse_other_settings(path, info["parts"], self._description(), mend)
         restore_state(self, tensors)
         self._catalogue = None
         return self
@@ -337,35 +381,13 @@ class TwoTower(nn.Module):
             raise ValueError(f"{what} row {bad} does not exist: there are {n}")
         return torch.from_numpy(rows).to(self.device)
 
+    def _scaled(self, vectors: Tensor) -> Tensor:
+        vectors = at_least_float32(vectors)  # lengths, temperature and prior are for no half
+        return _of_length_one(vectors) if self.similarity == "cosine" else vectors
+
     def _numpy(self, encode: Callable, what) -> np.ndarray:
-        training = self.training
-        self.eval()
-        try:
-            with torch.no_grad():
-                return encode(what).double().cpu().numpy()
-        finally:
-            self.train(training)
-
-
-def checked_popularity(values: np.ndarray, n_items: int) -> np.ndarray:
-    """The n_i of a prior as float64 (n_items,); ValueError unless finite and none below 0."""
-    values = np.asarray(values, dtype=np.float64)
-    if values.shape != (n_items,) or not (np.isfinite(values) & (values >= 0)).all():
-        raise ValueError(f"popularity must be {n_items} finite numbers, none below 0")
-    return values
-
-
-def _softmax_over(model, train, users, items, share, rng) -> Tensor:
-    likes = train[users]
-    if model.reads_history:
-        history, targets = divide_likes(likes, share, rng)
-        mask = torch.from_numpy(history[:, items].toarray() > 0).to(model.device)
-        vectors = model.user_vectors(history)
-    else:
-        targets, mask, vectors = likes, None, model.user_vectors(users)
-    scores = _dot_products(vectors, model.item_vectors(items))  # (batch, len(items))
-    targets = torch.from_numpy(targets[:, items].toarray()).to(scores)
-    return multinomial_loss(scores, targets, mask)
+        with evaluating(self):
+            return encode(what).double().cpu().numpy()
 
 
 def _of_length_one(vectors: Tensor) -> Tensor:
@@ -381,46 +403,6 @@ def _of_length_one(vectors: Tensor) -> Tensor:
 @in_full_precision
 def _dot_products(users: Tensor, items: Tensor) -> Tensor:
     return users @ items.T  # (n_users, n_items)
-
-
-def _softmax_in_batch(model, train, users, items, share, log_share, rng) -> Tensor:
-    likes = train[users]
-    known = torch.from_numpy(likes[:, items].toarray() > 0).to(model.device)  # no negatives
-    if model.reads_history:
-        vectors = model.user_vectors(divide_likes(likes, share, rng, items)[0])
-    else:
-        vectors = model.user_vectors(users)
-    log_q = None if log_share is None else torch.from_numpy(log_share[items])
-    return info_nce(vectors, model.item_vectors(items), temperature=1.0, log_q=log_q, mask=known)
-
-
-def divide_likes(
-    likes: sparse.csr_matrix, share: tuple[float, float], rng, hidden: np.ndarray | None = None
-) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-    """Show a random share of each row's likes, but never column `hidden`.
-
-    Parameters
-    ----------
-    likes : csr_matrix (n, n_items)
-    share : (low, high), within 0 to 1; each row's share is drawn evenly from it
-    rng : numpy Generator
-    hidden : int ndarray (n,), optional: a column for each row
-
-    Returns
-    -------
-    (shown, the others) : csr_matrix (n, n_items) both
-    """
-    n = np.diff(likes.indptr)
-    wanted = np.repeat(rng.uniform(*share, size=len(n)), n)
-    shown = rng.random(likes.nnz) < wanted
-    if hidden is not None:
-        shown &= likes.indices != np.repeat(hidden, n)
-
-    def only(kept: np.ndarray) -> sparse.csr_matrix:
-        ends = np.concatenate([[0], np.cumsum(kept)])[likes.indptr]
-        return sparse.csr_matrix((likes.data[kept], likes.indices[kept], ends), shape=likes.shape)
-
-    return only(shown), only(~shown)
 
 
 def _cast_heads(module: nn.Module, dtype: torch.dtype) -> None:

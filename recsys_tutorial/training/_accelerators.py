@@ -59,12 +59,16 @@ def accelerator_for(precision: str) -> Iterator[Accelerator]:
             state._shared_state.update(values)
 
 
-def judge_alike(validation: Callable, accelerator: Accelerator, model: nn.Module) -> float:
-    """The validation metric, the same in every process (else they would part ways)."""
-    value = float(validation(model))
-    if accelerator.num_processes == 1:
-        return value
-    return float(broadcast(torch.tensor(value, device=accelerator.device)))
+def judged_alike(validation: Callable | None, accelerator: Accelerator) -> Callable | None:
+    """A validation that says the same in every process, else they would part ways; None for None."""
+    if validation is None or accelerator.num_processes == 1:
+        return validation
+
+    def judge(model: nn.Module) -> float:
+        value = torch.tensor(float(validation(model)), device=accelerator.device)
+        return float(broadcast(value))
+
+    return judge
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from torch import nn
 from recsys_tutorial.training._accelerators import (
     accelerator_for,
     chosen_precision,
-    judge_alike,
+    judged_alike,
     own_randomness,
 )
 from recsys_tutorial.training._steps import (
@@ -139,9 +139,7 @@ def train(
             objective, optimizer, accelerator, clip_norm, accumulation, seed, example_ids
         )
         n_steps = len(plan(1))
-        judge = (
-            None if validation is None else functools.partial(judge_alike, validation, accelerator)
-        )
+        judge = judged_alike(validation, accelerator)
         monitor = FitMonitor(model, epochs, validation=judge, patience=patience, steps=n_steps)
         settings |= {"steps per epoch": n_steps, "processes": accelerator.num_processes}
         run = Checkpoint(checkpoint, model, optimizer, monitor, accelerator, settings)

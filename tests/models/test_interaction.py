@@ -11,9 +11,6 @@ from recsys_tutorial.models.interaction import (
     FactorizationMachine,
     FeatureCrosses,
     NeuMF,
-    PairAttention,
-    TargetAttention,
-    late_interaction,
 )
 
 U = torch.tensor([[1.0, 2.0], [0.0, -1.0]])
@@ -83,62 +80,6 @@ def test_feature_crosses():
     assert model(U, V).tolist() == [3 - 2 + 18 - 8 + 10 - 1 + 0.5, -6 - 16 + 4 + 0.5]
 
 
-HISTORY = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]]])
-MASK = torch.tensor([[True, True, False]])
-
-
-@pytest.mark.parametrize("softmax", [False, True])
-def test_target_attention(softmax):
-    model = TargetAttention(2, 1, softmax=softmax)
-    put(model.net[0].weight, [[1.0, 0, 0, 0, 0, 1]])  # relu(h_1 + h_2 v_2 + 1)
-    put(model.net[0].bias, [1.0])
-    put(model.net[2].weight, [[0.5]])
-    put(model.net[2].bias, [0.0])
-    item = torch.tensor([[2.0, 3.0]])
-    raw = np.array([0.5 * 2, 0.5 * 4])
-    a = np.exp(raw) / np.exp(raw).sum() if softmax else raw
-    assert model.weights(HISTORY, MASK, item)[0].tolist() == pytest.approx([*a, 0])
-    assert model(HISTORY, MASK, item).item() == pytest.approx(a[0] * 2 + a[1] * 3)
-    # Twice the same history: without softmax it speaks twice as loud.
-    twice = model(HISTORY.repeat(1, 2, 1), MASK.repeat(1, 2), item)
-    assert twice.item() == pytest.approx((1 if softmax else 2) * (a[0] * 2 + a[1] * 3))
-    assert model(HISTORY, ~MASK & False, item).item() == 0.0  # who liked nothing
-
-
-def test_pair_attention():
-    model = PairAttention(2, 1)
-    put(model.net[0].weight, [[1.0, 0, 0, 2.0]])  # relu(u_1 + 2 v_2 + 1)
-    put(model.net[0].bias, [1.0])
-    put(model.net[2].weight, [[0.5]])
-    items = torch.tensor([[[2.0, 3.0], [4.0, -1.0], [50.0, 50.0]]])
-    item_mask = torch.tensor([[True, True, False]])
-    dots = np.array([[2.0, 4.0], [3.0, -1.0]])  # of real tokens
-    weights = np.exp(0.5 * np.array([[1 + 6 + 1, 0.0], [0 + 6 + 1, 0.0]]))
-    expected = (weights / weights.sum() * dots).sum()
-    assert model(HISTORY, MASK, items, item_mask).item() == pytest.approx(expected)
-    # One vector for the item: target attention with a softmax, its net blind to the product.
-    din = TargetAttention(2, 1, softmax=True)
-    put(din.net[0].weight, [[1.0, 0, 0, 2.0, 0, 0]])
-    put(din.net[0].bias, [1.0])
-    put(din.net[2].weight, [[0.5]])
-    item = items[:, 0]
-    assert model(HISTORY, MASK, item).item() == pytest.approx(din(HISTORY, MASK, item).item())
-    assert model(HISTORY, MASK & False, item).item() == 0.0
-
-
-def test_late_interaction():
-    items = torch.tensor([[[2.0, 3.0], [4.0, -1.0], [50.0, 50.0]]])
-    masks = MASK, torch.tensor([[True, True, False]])
-    dots = np.array([[2.0, 4.0], [3.0, -1.0]])  # of real tokens
-    assert late_interaction(HISTORY, items, *masks).item() == 4 + 3
-    weights = np.exp(0.3 * dots) / np.exp(0.3 * dots).sum()
-    assert late_interaction(HISTORY, items, *masks, beta=0.3).item() == pytest.approx(
-        (weights * dots).sum()
-    )
-    assert late_interaction(HISTORY, items, *masks, beta=0.0).item() == pytest.approx(dots.mean())
-    assert late_interaction(HISTORY, items, *masks, beta=99.0).item() == pytest.approx(4.0)
-
-
 def test_an_mlp_learns_a_distance_that_a_weighted_dot_product_cannot():
     """s = -|u - v| for numbers u and v: no w u v orders the pairs so."""
     rng = np.random.default_rng(0)
@@ -170,11 +111,7 @@ def test_an_mlp_learns_a_distance_that_a_weighted_dot_product_cannot():
         (lambda: MLP(2, 4)(U, V[:1]), r"got \(2, 2\) and \(1, 2\)"),
         (lambda: ConvNCF(12), "power of two"),
         (lambda: FactorizationMachine(3, 1)(U, V), r"\(batch, 3\)"),
-        (lambda: TargetAttention(2, 1)(HISTORY, MASK.float(), U[:1]), "mask bool"),
         (lambda: FeatureCrosses(3)(U, V), r"\(batch, 3\)"),
-        (lambda: PairAttention(2, 1)(HISTORY, MASK[:, :2], U[:1]), "one flag"),
-        (lambda: late_interaction(HISTORY, HISTORY, MASK, MASK[:, :2]), "one flag"),
-        (lambda: late_interaction(HISTORY, HISTORY, MASK, MASK & False), "at least one token"),
     ],
 )
 def test_bad_input(call, message):

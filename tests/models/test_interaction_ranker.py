@@ -6,8 +6,9 @@ import torch
 from scipy import sparse
 
 from recsys_tutorial.models.interaction import GMF, MLP, TargetAttention
-from recsys_tutorial.models.interaction_ranker import InteractionRanker, _some
-from recsys_tutorial.models.two_tower import FeatureTower, HistoryTower, TwoTower
+from recsys_tutorial.models.interaction_ranker import InteractionRanker
+from recsys_tutorial.models.towers import FeatureTower, HistoryTower
+from recsys_tutorial.models.two_tower import TwoTower
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(12, 3))
@@ -40,6 +41,10 @@ def test_with_a_dot_product_it_is_the_two_tower_on_the_candidates():
     assert scores[there] == pytest.approx(expected[there])
     unseen = np.where(HISTORY.toarray() > 0, -1, np.arange(12))
     assert (there == (unseen >= np.sort(unseen, 1)[:, [-5]])).all()
+    columns = np.argsort(-scores, 1)[:, :3]
+    pairs = model(HISTORY, columns)
+    assert pairs.requires_grad and model.training  # as before `score`
+    assert pairs.tolist() == np.take_along_axis(scores, columns, 1).tolist()
 
 
 def test_history_readers_get_the_films_and_padding_does_not_count():
@@ -56,16 +61,6 @@ def test_history_readers_get_the_films_and_padding_does_not_count():
             continue
         expected = model.interaction(history, mask, items).detach().numpy()
         assert scores[user] == pytest.approx(expected)
-
-
-def test_choice_from_a_history():
-    likes = sparse.csr_matrix(np.array([[1.0] * 7, [0, 1, 0, 0, 0, 1, 0], [0] * 7]))
-    columns, there = _some(likes, 3, None)
-    assert columns.tolist() == [[0, 3, 5], [1, 5, 0], [0, 0, 0]]
-    assert there.sum(1).tolist() == [3, 2, 0]
-    columns, there = _some(likes, 3, np.random.default_rng(0))
-    assert len(set(columns[0])) == 3 and set(columns[1, :2]) == {1, 5}
-    assert there.sum(1).tolist() == [3, 2, 0]
 
 
 def planted(rng, n_users=120, n_items=60):

@@ -2,8 +2,10 @@
 
     IdTower              row number                  -> a learned vector of its own
     FeatureTower         row number                  -> fixed features -> head
+    RawTower             row number                  -> fixed features as they are
     EncoderTower         row number                  -> its text or picture -> BERT or ViT -> head
     SumTower             row number                  -> the sum of other towers' vectors
+    FusionTower          row number                  -> several modalities' vectors, fused
     HistoryTower         what a user liked (sparse)  -> the liked items' vectors, pooled
     TextHistoryTower     what a user liked (sparse)  -> their titles as one text -> BERT -> head
 
@@ -12,15 +14,17 @@ new film's text, a query. A tower over histories has `reads_history = True`.
 """
 
 from recsys_tutorial.models.towers.encoder import EncoderTower, TextHistoryTower
-from recsys_tutorial.models.towers.fusion import (
-    FusionTower,
-    RawTower,
-    gradient_norms,
-    modality_losses,
-)
+from recsys_tutorial.models.towers.fusion import FusionTower
 from recsys_tutorial.models.towers.history import HistoryTower
 from recsys_tutorial.models.towers.last_blocks import LastBlocksTower
-from recsys_tutorial.models.towers.rows import FeatureTower, IdTower, ProjectionHead, SumTower
+from recsys_tutorial.models.towers.modalities import gradient_norms, modality_losses
+from recsys_tutorial.models.towers.rows import (
+    FeatureTower,
+    IdTower,
+    ProjectionHead,
+    RawTower,
+    SumTower,
+)
 
 __all__ = [
     "EncoderTower",

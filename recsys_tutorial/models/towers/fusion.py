@@ -7,12 +7,13 @@ Where they are brought together is a matter of what the towers do before `Fusion
     late            no fusion here: a model for each modality, and their scores are added
                     (`content.Blend`, or the sum of the scores of several two-towers)
 
-(Baltrusaitis, Ahuja & Morency 2019, doi:10.1109/TPAMI.2018.2798607, section 6.)
+(Baltrusaitis, Ahuja & Morency 2019, doi:10.1109/TPAMI.2018.2798607, section 6.) The module is long
+because the ways to fuse stand side by side in one class, to be compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -20,24 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from recsys_tutorial._precision import leave_out
-from recsys_tutorial.models.towers.rows import FeatureTower, ProjectionHead
+from recsys_tutorial.models.towers.modalities import gradient_norms, modality_losses
+from recsys_tutorial.models.towers.rows import ProjectionHead, RawTower
 
 __all__ = ["FusionTower", "RawTower", "gradient_norms", "modality_losses"]
 
 _WAYS = ("mean", "concat", "gate", "attention")
-
-
-class RawTower(FeatureTower):
-    """Fixed features as they are, with no head: what early fusion lays side by side.
-
-    Parameters
-    ----------
-    features : ndarray (n_rows, n_features); `dim` is n_features
-    """
-
-    def __init__(self, features: np.ndarray):
-        super().__init__(features, np.shape(features)[-1])
-        self.head = nn.Identity()
 
 
 class FusionTower(nn.Module):
@@ -73,9 +62,16 @@ class FusionTower(nn.Module):
     ----------
     in_use : bool Tensor (n_modalities,), see `without`
 
+    Raises
+    ------
+    ValueError
+        For another `how`, a number out of range, towers that do not fit together, and `present` of
+        another form or for a name without a tower.
+
     Examples
     --------
     >>> import numpy as np
+    >>> from recsys_tutorial.models.towers import FeatureTower
     >>> words, pixels = np.eye(3), np.ones((3, 2))
     >>> towers = {"words": FeatureTower(words, 4), "picture": FeatureTower(pixels, 4)}
     >>> tower = FusionTower(towers, how="gate", present={"picture": np.array([True, True, False])})
@@ -133,7 +129,17 @@ class FusionTower(nn.Module):
         return self.fuse(*self.parts(rows))
 
     def parts(self, rows: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
-        """What is fused: each modality's vectors (n, dim_m), and which are there: bool (n, M)."""
+        """What is fused; in training some modalities are dropped.
+
+        Parameters
+        ----------
+        rows : int64 Tensor (n,), or None for all
+
+        Returns
+        -------
+        vectors : list of M Tensors (n, dim_m)
+        there : bool Tensor (n, M)
+        """
         there = self.present if rows is None else self.present[rows]  # (n, M)
         return [tower(rows) for tower in self.towers.values()], self._drop(there & self.in_use)
 
@@ -141,9 +147,12 @@ class FusionTower(nn.Module):
         """Of things that have no row: name -> what its tower's `embed` takes, all equally many.
 
         A modality that is not named is missing.
+
+        Raises
+        ------
+        ValueError for a name without a tower, and for none or unequally many things.
         """
-        if unknown := set(things) - set(self.names):
-            raise ValueError(f"no tower for {sorted(unknown)}: there are {self.names}")
+        self._check_names("embed", things)
         if len({len(values) for values in things.values()}) != 1:
             counts = {name: len(values) for name, values in things.items()}
             raise ValueError(f"name at least one modality, and equally many things: {counts}")
@@ -155,11 +164,21 @@ class FusionTower(nn.Module):
         return self.fuse(parts, (named & self.in_use).expand(n, -1))
 
     def fuse(self, parts: Sequence[Tensor], there: Tensor) -> Tensor:
-        """Fuse M Tensors (n, dim_m), with `there` (n, M) bool: (n, dim)."""
+        """Fuse the modalities' vectors by the equation of `how`.
+
+        Parameters
+        ----------
+        parts : sequence of M Tensors (n, dim_m)
+        there : bool Tensor (n, M)
+
+        Returns
+        -------
+        Tensor (n, dim)
+        """
         parts = [part * seen[:, None] for part, seen in zip(parts, there.T, strict=True)]
-        some = there.any(1, keepdim=True)  # (n, 1)
         if self.how == "concat":
-            return self.head(torch.cat([*parts, there.to(parts[0])], dim=1)) * some
+            fused = self.head(torch.cat([*parts, there.to(parts[0])], dim=1))
+            return fused * there.any(1, keepdim=True)
         h = torch.stack(parts, dim=1)  # (n, M, dim)
         if self.how == "gate":
             return (self._gates(h, there)[:, None, :] @ h)[:, 0]  # (n, dim)
@@ -172,7 +191,20 @@ class FusionTower(nn.Module):
 
     @torch.no_grad()
     def shares(self, rows: Tensor | None = None) -> Tensor:
-        """The gate's weights a: (n, M), 0 for what is missing; only for "gate"."""
+        """The gate's weights a.
+
+        Parameters
+        ----------
+        rows : int64 Tensor (n,), or None for all
+
+        Returns
+        -------
+        Tensor (n, M), 0 for what is missing
+
+        Raises
+        ------
+        ValueError where `how` is not "gate".
+        """
         if self.how != "gate":
             raise ValueError(f'only how="gate" weighs the modalities, this tower is {self.how!r}')
         parts, there = self.parts(rows)
@@ -181,9 +213,21 @@ class FusionTower(nn.Module):
 
     @contextmanager
     def without(self, *names: str) -> Iterator[FusionTower]:
-        """Within the block these modalities are missing from every item."""
-        if unknown := set(names) - set(self.names):
-            raise ValueError(f"no tower for {sorted(unknown)}: there are {self.names}")
+        """Within the block these modalities are missing from every item.
+
+        Parameters
+        ----------
+        *names : str
+
+        Yields
+        ------
+        the tower
+
+        Raises
+        ------
+        ValueError for a name without a tower.
+        """
+        self._check_names("without", names)
         before = self.in_use.clone()
         self.in_use &= torch.tensor([m not in names for m in self.names]).to(before)
         try:
@@ -205,9 +249,12 @@ class FusionTower(nn.Module):
         kept = there & (torch.rand(there.shape, device=there.device) >= self.modality_dropout)
         return torch.where(kept.any(1, keepdim=True), kept, there)
 
+    def _check_names(self, what: str, names: Iterable[str]) -> None:
+        if unknown := set(names) - set(self.names):
+            raise ValueError(f"{what}: no tower for {sorted(unknown)}, there are {self.names}")
+
     def _there(self, present: Mapping[str, np.ndarray]) -> np.ndarray:
-        if unknown := set(present) - set(self.names):
-            raise ValueError(f"present names {sorted(unknown)}: there are {self.names}")
+        self._check_names("present", present)
         there = np.ones((self.n_rows, len(self.names)), dtype=bool)
         for name, column in present.items():
             column = np.asarray(column)
@@ -218,44 +265,3 @@ class FusionTower(nn.Module):
                 )
             there[:, self.names.index(name)] = column
         return there
-
-
-def modality_losses(
-    loss: Callable[[Tensor, Tensor], Tensor], anchors: Tensor, parts: Sequence[Tensor],
-    there: Tensor,
-) -> list[Tensor]:  # fmt: skip
-    """One loss for each modality alone: added to the fused one, they make a shared space.
-
-    Each tower then has to answer by itself and cannot sleep while another does the work; and since
-    all of them meet the same anchors, their vectors can be compared with each other.
-
-    Parameters
-    ----------
-    loss : function (anchors, vectors) -> scalar Tensor, both (n, dim), for example `info_nce`
-    anchors : Tensor (batch, dim), such as the queries' vectors
-    parts, there : what `FusionTower.parts` returns for the batch
-
-    Returns
-    -------
-    list of scalar Tensors, of the modalities that at least two items of the batch have
-    """
-    return [
-        loss(anchors[seen], part[seen])
-        for part, seen in zip(parts, there.T, strict=True)
-        if int(seen.sum()) >= 2  # a softmax over the batch needs somebody to be told from
-    ]
-
-
-def gradient_norms(loss: Tensor, modules: Mapping[str, nn.Module]) -> dict[str, float]:
-    """The length of the loss's gradient in each module's parameters: who is still learning.
-
-    Leaves `.grad` and the graph as they are. A module that the loss does not reach has 0.
-    """
-    norms = {}
-    for name, module in modules.items():
-        weights = [p for p in module.parameters() if p.requires_grad]
-        slopes = ()
-        if weights:
-            slopes = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
-        norms[name] = sum(float(g.square().sum()) for g in slopes if g is not None) ** 0.5
-    return norms

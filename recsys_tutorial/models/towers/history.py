@@ -35,6 +35,10 @@ class HistoryTower(nn.Module):
     pooling : "mean", "sqrt" or "attentive"
     item_weights : ndarray (n_items,) > 0, optional: multiplied into the history, for example to
         let rare items count for more
+
+    Raises
+    ------
+    ValueError for another pooling, or weights of another form.
     """
 
     reads_history = True
@@ -58,9 +62,7 @@ class HistoryTower(nn.Module):
 
     def forward(self, history: sparse.csr_matrix) -> Tensor:
         """Of a csr_matrix (n_users, n_items) of weights > 0."""
-        if history.shape[1] != self.n_items:
-            raise ValueError(f"history has {history.shape[1]} items, the tower {self.n_items}")
-        history = as_likes(history, "history")
+        history = as_likes(history, "history", self.n_items)
         columns, place = np.unique(history.indices, return_inverse=True)
         device = next(self.parameters()).device
         vectors = self.items(torch.from_numpy(columns.astype(np.int64)).to(device))

@@ -9,11 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FeatureTower", "IdTower", "ProjectionHead", "SumTower"]
+__all__ = ["FeatureTower", "IdTower", "ProjectionHead", "RawTower", "SumTower"]
 
 
 class ProjectionHead(nn.Sequential):
-    """Dropout, then one linear layer, or two with a GELU between: (n, in_dim) -> (n, dim)."""
+    """Dropout, then one linear layer, or two with a GELU between: (n, in_dim) -> (n, dim).
+
+    Parameters
+    ----------
+    in_dim, dim : int, lengths of the vectors that go in and come out
+    hidden : int, width between two layers; None for one layer
+    dropout : float, share of the numbers going in that are put to 0 at a training step
+    """
 
     def __init__(self, in_dim: int, dim: int, *, hidden: int | None = None, dropout: float = 0.0):
         layers = [nn.Linear(in_dim, dim)]
@@ -22,7 +29,16 @@ class ProjectionHead(nn.Sequential):
         super().__init__(nn.Dropout(dropout), *layers)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Project; features of any dtype are brought to that of the weights."""
+        """Project.
+
+        Parameters
+        ----------
+        features : Tensor (n, in_dim) of any dtype: it is brought to that of the weights
+
+        Returns
+        -------
+        Tensor (n, dim)
+        """
         return super().forward(features.to(self[-1].weight))
 
 
@@ -39,6 +55,10 @@ class IdTower(nn.Module):
         False where nothing was seen in training: the vector is 0 there, always. (A softmax over
         all items would push the vectors of unseen ones away from everybody.)
     std : float, of the random start
+
+    Raises
+    ------
+    ValueError for `known` of another form.
     """
 
     def __init__(
@@ -82,6 +102,10 @@ class FeatureTower(nn.Module):
     ----------
     features : ndarray (n_rows, n_features)
     dim, hidden, dropout : see `ProjectionHead`
+
+    Raises
+    ------
+    ValueError for features of another form, or not finite.
     """
 
     def __init__(
@@ -110,8 +134,30 @@ class FeatureTower(nn.Module):
         return {"features": self.fingerprint, "shape": list(self.features.shape)}
 
 
+class RawTower(FeatureTower):
+    """Fixed features as they are, with no head: what early fusion lays side by side.
+
+    Parameters
+    ----------
+    features : ndarray (n_rows, n_features); `dim` is n_features
+    """
+
+    def __init__(self, features: np.ndarray):
+        super().__init__(features, np.shape(features)[-1])
+        self.head = nn.Identity()
+
+
 class SumTower(nn.Module):
-    """The sum of several towers' vectors, for example of an `IdTower` and an `EncoderTower`."""
+    """The sum of several towers' vectors, for example of an `IdTower` and an `EncoderTower`.
+
+    Parameters
+    ----------
+    *towers : towers over the same rows, with equally long vectors
+
+    Raises
+    ------
+    ValueError for towers of other sizes.
+    """
 
     def __init__(self, *towers: nn.Module):
         super().__init__()

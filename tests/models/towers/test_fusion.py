@@ -10,12 +10,13 @@ from torch import nn
 from torch.nn import functional
 
 from recsys_tutorial.losses import info_nce
-from recsys_tutorial.models.towers import FeatureTower, HistoryTower, IdTower, SumTower
-from recsys_tutorial.models.towers.fusion import (
+from recsys_tutorial.models.towers import (
+    FeatureTower,
     FusionTower,
+    HistoryTower,
+    IdTower,
     RawTower,
-    gradient_norms,
-    modality_losses,
+    SumTower,
 )
 from recsys_tutorial.models.two_tower import TwoTower
 from recsys_tutorial.training import train
@@ -172,37 +173,6 @@ def test_modality_dropout_leaves_each_item_something(rate):
     expected = 1 - rate + rate**3
     assert np.allclose(there[~only_a].mean(0), expected, atol=0.02)  # 5 standard errors: 0.018
     assert tower.eval().parts()[1].numpy()[~only_a].all()
-
-
-# -- losses and gradients
-
-
-def test_losses_of_the_modalities_alone():
-    tower = build("mean", present={"picture": ~LACKS})
-    anchors, rows = torch.randn(9, 4).double(), torch.arange(9)
-
-    def loss(z, v):
-        return info_nce(z, v, temperature=1.0)
-
-    words, picture = modality_losses(loss, anchors, *tower.parts(rows))
-    assert torch.equal(words, loss(anchors, tower.towers["words"](rows)))
-    has = torch.from_numpy(np.flatnonzero(~LACKS))
-    assert torch.equal(picture, loss(anchors[has], tower.towers["picture"](has)))
-    rare = build("mean", present={"picture": np.arange(9) == 1})
-    assert len(modality_losses(loss, anchors, *rare.parts(rows))) == 1
-
-
-def test_gradient_norms_are_those_of_backward():
-    tower = build("concat")
-    modules = {**tower.towers, "idle": nn.Linear(2, 2), "raw": RawTower(WORDS)}
-    loss = tower().square().sum()
-    norms = gradient_norms(loss, modules)
-    assert all(p.grad is None for p in tower.parameters())
-    loss.backward()  # the graph is still there
-    for name in ("words", "picture"):
-        gradients = torch.cat([p.grad.flatten() for p in tower.towers[name].parameters()])
-        assert norms[name] == pytest.approx(float(gradients.norm()))
-    assert norms["idle"] == norms["raw"] == 0
 
 
 # -- planted answers: words tell which of 6, the picture which of 6, the query asks for both

@@ -1,0 +1,50 @@
+"""Towers over rows: dropout of whole rows, rows that stay at 0, sums."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+from recsys_tutorial.models import TwoTower
+from recsys_tutorial.models.towers import FeatureTower, HistoryTower, IdTower, SumTower
+
+RNG = np.random.default_rng(0)
+FEATURES = RNG.normal(size=(12, 6))
+LIKES = sparse.csr_matrix((RNG.random((20, 12)) < 0.4).astype(float))
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_id_dropout_leaves_out_whole_rows_and_keeps_the_mean():
+    torch.manual_seed(0)
+    tower = IdTower(2000, 3, dropout=0.25)
+    vectors = tower(None).detach()
+    gone = (vectors == 0).all(1)
+    assert ((vectors == 0).any(1) == gone).all()
+    assert gone.float().mean().item() == pytest.approx(0.25, abs=0.04)  # 4 standard errors
+    assert torch.allclose(vectors[~gone], tower.table.weight[~gone] / 0.75)
+    assert torch.equal(tower.eval()(None), tower.table.weight)
+
+
+def test_unknown_ids_are_zero_whatever_is_trained():
+    known = np.bincount(LIKES.indices, minlength=12) > 0
+    known[3] = False
+    torch.manual_seed(0)
+    tower = IdTower(12, 4, known=known)
+    TwoTower(HistoryTower(tower), tower).fit(LIKES, epochs=2)
+    assert (tower(torch.tensor([3])) == 0).all() and (tower(torch.tensor([4])) != 0).all()
+    assert (tower.embed(["something new"] * 2) == 0).all()
+
+
+@pytest.mark.parametrize(
+    "build, message",
+    [
+        (lambda: SumTower(IdTower(12, 4), IdTower(12, 5)), "same n_rows and dim"),
+        (lambda: FeatureTower(np.full((2, 2), np.nan), 4), "finite"),
+        (lambda: FeatureTower(np.zeros(3), 4), r"got \(3,\)"),
+        (lambda: IdTower(3, 4, known=np.ones(3)), "known must be a bool array of 3 rows"),
+    ],
+)
+def test_says_what_is_wrong(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
