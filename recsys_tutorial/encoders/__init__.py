@@ -8,8 +8,9 @@ also `torch.nn.Module`s: after `unfreeze` or `add_lora`, `encoder(encoder.prepar
 way to train them.
 """
 
-from recsys_tutorial.encoders.base import EncodeError, Encoder, best_device
+from recsys_tutorial.encoders.base import EncodeError, Encoder
 from recsys_tutorial.encoders.image import ImageEncoder
+from recsys_tutorial.encoders.networks import best_device
 from recsys_tutorial.encoders.text import TextEncoder
 
 __all__ = ["EncodeError", "Encoder", "ImageEncoder", "TextEncoder", "best_device"]

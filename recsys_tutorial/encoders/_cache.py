@@ -10,8 +10,6 @@ what makes the difference to a database, whose safety hangs on its locks.
 
 import contextlib
 import hashlib
-import os
-import tempfile
 import time
 import uuid
 import warnings
@@ -20,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
+
+from recsys_tutorial._files import whole
 
 __all__ = ["EmbeddingCache", "content_key"]
 
@@ -88,7 +88,6 @@ class EmbeddingCache:
         if not len(keys):
             return
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             self._write(keys, vectors)
         except OSError as error:
             warnings.warn(f"vectors are not kept in {self.folder}: {error}", stacklevel=3)
@@ -156,16 +155,9 @@ class EmbeddingCache:
     def _write(self, keys: np.ndarray, vectors: np.ndarray) -> None:
         keys, first = np.unique(keys, return_index=True)  # sorted, as `lookup` needs them
         # A name that no shard ever had: who removes one by its name can hit no other.
-        target = self.folder / f"{uuid.uuid4().hex}.npz"
-        with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".tmp", delete=False) as file:
-            try:
-                np.savez(file, keys=keys, vectors=vectors[first])
-                file.close()
-                os.replace(file.name, target)
-            except BaseException:
-                file.close()  # Windows removes no open file
-                _remove(Path(file.name))
-                raise
+        name = f"{uuid.uuid4().hex}.npz"
+        with whole(self.folder / name) as temporary, temporary.open("wb") as file:
+            np.savez(file, keys=keys, vectors=vectors[first])
 
     def _read(self, path: Path) -> tuple[np.ndarray, np.ndarray] | None:
         """Keys and vectors of a shard; None if it cannot be read, or is damaged (then removed)."""

@@ -1,8 +1,12 @@
-"""What the encoders of texts and of pictures share: batches, cache, bad items, unfreezing."""
+"""What the encoders of texts and of pictures share: cache, bad items, unfreezing.
+
+Longer than most modules: one class has the two uses of an encoder, vectors that are kept and
+weights that are trained, and more than half of its lines say what they do.
+"""
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from recsys_tutorial._modules import evaluating, version
 from recsys_tutorial._paths import cache_dir
 from recsys_tutorial.encoders._cache import EmbeddingCache
+from recsys_tutorial.encoders.networks import best_device
 from recsys_tutorial.pretrained._files import fingerprint
 
 __all__ = ["EncodeError", "Encoder"]
@@ -23,7 +29,7 @@ _CACHE_VERSION = 1  # raise it when the same settings would give other vectors
 class EncodeError(ValueError):
     """Some items could not be encoded. The others were.
 
-    Attributes
+    Parameters
     ----------
     failures : dict of int to str
         Position of each bad item, and what is wrong with it.
@@ -44,8 +50,24 @@ class EncodeError(ValueError):
 class Encoder(nn.Module):
     """A pretrained transformer with a pooling on top; `TextEncoder` and `ImageEncoder` are two.
 
-    A subclass sets `model`, `blocks` (its transformer blocks), `dim`, `lora_targets`, and defines
-    `_identify`, `_batches` and `pool`.
+    A subclass sets `model`, `blocks` (its transformer blocks), `dim`, `lora_targets`, ends its
+    construction with `_finish`, and defines
+
+        prepare(items)                 -> inputs, a batch for `forward`
+        pool(inputs)                   -> its pooled hidden states (batch, dim), not normalised
+        _identify(item)                -> what to keep of it until its batch comes, and its key
+        _batches(contents, rows, bad)  -> (rows, inputs), ...; errors of bad items go into `bad`
+
+    Parameters
+    ----------
+    normalize : bool, scale vectors to length 1
+    use_cache : bool, keep vectors on disk, under the weights' checksum and the settings
+    progress : bool, a bar on stderr; None for one in a terminal only
+
+    Attributes
+    ----------
+    dim : int, numbers in a vector
+    settings : dict, what decides the vectors besides the items: weights, pooling, layer and so on
     """
 
     lora_targets: tuple[str, ...]
@@ -57,16 +79,22 @@ class Encoder(nn.Module):
         self.use_cache = use_cache
         self.progress = progress
 
+    def _keep_layers(self, layer: int, lowest: int) -> bool:
+        """Cut the model after `layer` blocks, -1 for all; return whether anything was cut."""
+        n_blocks = self.n_layers
+        if layer in (-1, n_blocks):
+            return False
+        if not lowest <= layer < n_blocks:
+            raise ValueError(f"layer must be {lowest} to {n_blocks}, or -1 for all, got {layer}")
+        del self.blocks[layer:]  # what follows would be computed for nothing
+        return True
+
     def _finish(self, folder: Path, settings: dict, device: str | torch.device | None) -> None:
         """End the construction: frozen, in evaluation mode, on the device."""
-        self.settings = {
-            **settings,
-            "normalize": self.normalize,
-            "weights": fingerprint(folder),
-        }
+        self.settings = {**settings, "normalize": self.normalize, "weights": fingerprint(folder)}
         self.requires_grad_(False).eval()
         self.to(device or best_device())
-        self._loaded_version = self._version()
+        self._loaded_version = version(self.model, buffers=False)
 
     @property
     def device(self) -> torch.device:
@@ -86,15 +114,40 @@ class Encoder(nn.Module):
     @property
     def changed(self) -> bool:
         """Whether the weights may differ from those of the file."""
-        return self._version() != self._loaded_version
+        return version(self.model, buffers=False) != self._loaded_version
+
+    def train(self, mode: bool = True) -> "Encoder":
+        """Set training mode, but not of a frozen encoder: it stays without dropout; return self.
+
+        Parameters
+        ----------
+        mode : bool, False for evaluation mode
+        """
+        return super().train(mode and self.n_trainable > 0)
 
     def forward(self, inputs) -> Tensor:
-        """Return the vectors (batch, dim) of inputs made by `prepare`, with gradients."""
+        """Return the vectors of a batch, with gradients.
+
+        Parameters
+        ----------
+        inputs : Tensor or dict of Tensor, a batch as `prepare` makes it
+
+        Returns
+        -------
+        Tensor (batch, dim), float32
+        """
         vectors = self.pool(inputs)  # (batch, dim)
         return functional.normalize(vectors, dim=1) if self.normalize else vectors
 
+    def _last_blocks(self, blocks: int | str) -> list[nn.Module]:
+        if blocks == "all":
+            return list(self.blocks)
+        if not (isinstance(blocks, int) and 1 <= blocks <= self.n_layers):
+            raise ValueError(f"blocks must be 'all' or 1 to {self.n_layers}, got {blocks!r}")
+        return list(self.blocks[-blocks:])
+
     def unfreeze(self, blocks: int | str = "all") -> "Encoder":
-        """Let an optimizer change the weights; from then on nothing is read from the cache.
+        """Let an optimizer change the weights, and read nothing from the cache; return self.
 
         Parameters
         ----------
@@ -103,17 +156,16 @@ class Encoder(nn.Module):
             everything, the embeddings included. On a CPU the last blocks train fastest: nothing
             below them needs gradients.
 
-        Returns
-        -------
-        self
+        Raises
+        ------
+        ValueError
+            For a number of blocks that the encoder does not have.
         """
-        if blocks != "all" and not (isinstance(blocks, int) and 1 <= blocks <= self.n_layers):
-            raise ValueError(f"blocks must be 'all' or 1 to {self.n_layers}, got {blocks!r}")
+        chosen = self._last_blocks(blocks)
         self.requires_grad_(blocks == "all")
-        if blocks != "all":
-            for part in [*self.blocks[-blocks:], getattr(self.model, "norm", None)]:
-                if part is not None:
-                    part.requires_grad_(True)
+        for part in [*chosen, getattr(self.model, "norm", None)]:
+            if part is not None:
+                part.requires_grad_(True)
         return self
 
     def add_lora(
@@ -122,35 +174,46 @@ class Encoder(nn.Module):
         targets: Sequence[str] | None = None,
         alpha: float | None = None,
         dropout: float = 0.0,
+        blocks: int | str = "all",
     ) -> "Encoder":
-        """Freeze the weights and train low-rank updates of some matrices instead (Hu et al. 2022).
+        """Freeze the weights and train low-rank updates of some matrices instead.
 
-        W x becomes W x + (alpha / rank) B A x with A (rank, in) and B (out, rank), B = 0 at first.
+        W x becomes W x + (alpha / rank) B A x with A (rank, in) and B (out, rank), B = 0 at first
+        (Hu et al. 2022, arXiv:2106.09685, equation 3).
 
         Parameters
         ----------
         rank : int
-            Rank of the updates.
         targets : sequence of str, optional
             Names of the linear layers; the attention's projections by default (`lora_targets`).
-        alpha : float, optional
-            2 * rank by default.
-        dropout : float
-            On the update's input while training.
+        alpha : float, 2 * rank by default
+        dropout : float, on the update's input while training
+        blocks : int or "all"
+            Only in the last so many transformer blocks, or wherever a layer has such a name.
 
         Returns
         -------
         self
-            `self.model` is then a `peft.PeftModel`, whose `save_pretrained` keeps the adapter.
+            `model` is then a `peft.PeftModel`, whose `save_pretrained` keeps the adapter.
+
+        Raises
+        ------
+        ValueError
+            For blocks that the encoder does not have, and where no layer has such a name.
         """
         from peft import LoraConfig, get_peft_model
 
+        names = list(targets or self.lora_targets)
+        if blocks != "all":
+            inside = {part for block in self._last_blocks(blocks) for part in block.modules()}
+            parts = self.model.named_modules()
+            names = [n for n, part in parts if part in inside and n.split(".")[-1] in names]
         self.requires_grad_(False)
         config = LoraConfig(
             r=rank,
             lora_alpha=2 * rank if alpha is None else alpha,
             lora_dropout=dropout,
-            target_modules=list(targets or self.lora_targets),
+            target_modules=names,
         )
         self.model = get_peft_model(self.model, config)
         return self
@@ -160,8 +223,7 @@ class Encoder(nn.Module):
 
         Parameters
         ----------
-        items : sequence
-            What this encoder reads. Equal items are computed once.
+        items : sequence of what this encoder reads; equal ones are computed once
         errors : "raise" or "nan"
             Of bad items: raise one `EncodeError` that names them all, after the others are done
             (and in the cache), or return rows of nan for them.
@@ -173,58 +235,52 @@ class Encoder(nn.Module):
         Raises
         ------
         EncodeError
-            A ValueError; it carries the vectors of the good items.
+            For items that cannot be read; a ValueError that carries the vectors of the good ones.
         TypeError
             When `items` is a single item instead of a sequence of them.
+        ValueError
+            For another value of `errors`.
         """
         if errors not in ("raise", "nan"):
             raise ValueError(f"errors must be 'raise' or 'nan', got {errors!r}")
         if isinstance(items, str | bytes | Path) or not hasattr(items, "__len__"):
             raise TypeError(f"expected a list of items, got one {type(items).__name__}")
         failures: dict[int, str] = {}
-        contents, keys, rows = [], {}, np.zeros(len(items), np.int64)
+        contents, numbers, rows = [], {}, {}  # the different items, their keys, where they stand
         for position, item in enumerate(items):
             try:
                 content, key = self._identify(item)
             except (ValueError, OSError) as error:
                 failures[position] = str(error)
                 continue
-            if key not in keys:
-                keys[key] = len(contents)
+            rows[position] = numbers.setdefault(key, len(contents))
+            if rows[position] == len(contents):
                 contents.append(content)
-            rows[position] = keys[key]
-
-        vectors, bad = self._encode_unique(contents, np.array(list(keys), "S16"))
-        result = vectors[rows] if len(contents) else np.zeros((len(items), self.dim), np.float32)
-        failures.update((i, bad[row]) for i, row in enumerate(rows) if row in bad)
-        if failures:
-            result[list(failures)] = np.nan
-            if errors == "raise":
-                raise EncodeError(failures, result)
+        vectors, bad = self._encode_unique(contents, np.array(list(numbers), "S16"))
+        failures |= {position: bad[row] for position, row in rows.items() if row in bad}
+        result = np.full((len(items), self.dim), np.nan, np.float32)
+        good = [position for position in rows if position not in failures]
+        result[good] = vectors[[rows[position] for position in good]]
+        if failures and errors == "raise":
+            raise EncodeError(failures, result)
         return result
 
     def _encode_unique(self, contents: list, keys: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
         """Return the vectors of different items, and what is wrong with the bad ones."""
         cache = self._cache()
+        vectors = np.zeros((len(keys), self.dim), np.float32)
+        known = np.zeros(len(keys), bool)
         if cache:
             vectors, known = cache.lookup(keys)
-        else:
-            vectors = np.zeros((len(keys), self.dim), np.float32)
-            known = np.zeros(len(keys), bool)
         wanted, bad = np.flatnonzero(~known), {}
-        was_training = self.training
-        self.eval()  # no dropout
+        hidden = None if self.progress is None else not self.progress  # None: but in a terminal
         try:
-            with (
-                torch.inference_mode(),
-                tqdm(total=len(wanted), disable=_hidden(self.progress), unit="item") as bar,
-            ):
+            with evaluating(self), tqdm(total=len(wanted), disable=hidden, unit="item") as bar:
                 for rows, inputs in self._batches(contents, wanted, bad):
                     vectors[rows] = self(inputs).float().cpu().numpy()
                     known[rows] = True
                     bar.update(len(rows))
         finally:  # an interrupted run keeps what it has
-            self.train(was_training)
             fresh = wanted[known[wanted]]
             if cache:
                 cache.store(keys[fresh], vectors[fresh])
@@ -234,63 +290,11 @@ class Encoder(nn.Module):
         """Return the cache of these settings; None once the weights may differ from the file's."""
         if not self.use_cache or self.n_trainable or self.changed:
             return None
-        dtype = str(next(self.model.parameters()).dtype)
         settings = {
             "version": _CACHE_VERSION,
             "device": self.device.type,
-            "dtype": dtype,
+            "dtype": str(next(self.model.parameters()).dtype),
             **self.settings,
         }
         name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:24]
         return EmbeddingCache(cache_dir() / "embeddings" / name, self.dim)
-
-    def _version(self) -> int:
-        # torch counts in-place changes of a tensor: optimizer steps and load_state_dict show here
-        return sum(p._version for p in self.model.parameters() if not p.is_inference())
-
-    def _identify(self, item) -> tuple[object, bytes]:
-        """Return what to keep of an item until its batch comes, and its key; ValueError if bad."""
-        raise NotImplementedError
-
-    def _batches(
-        self, contents: list, wanted: np.ndarray, bad: dict[int, str]
-    ) -> Iterator[tuple[np.ndarray, object]]:
-        """Yield (rows, inputs); items that turn out bad go into `bad`."""
-        raise NotImplementedError
-
-    def pool(self, inputs) -> Tensor:
-        """Return the pooled hidden states (batch, dim), not normalised."""
-        raise NotImplementedError
-
-
-def best_device() -> str:
-    """Return "cuda", "mps" or "cpu": the first that is there."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _hidden(progress: bool | None) -> bool | None:
-    return None if progress is None else not progress  # tqdm's None: hidden unless in a terminal
-
-
-def keep_layers(encoder: Encoder, layer: int, lowest: int) -> bool:
-    """Cut the model after `layer` blocks; what follows would be computed for nothing.
-
-    Parameters
-    ----------
-    encoder : Encoder, whose `blocks` are cut
-    layer : int, -1 for all blocks
-    lowest : int, the smallest number of blocks that gives vectors
-
-    Returns
-    -------
-    bool, whether anything was cut
-    """
-    n_blocks = len(encoder.blocks)
-    if layer in (-1, n_blocks):
-        return False
-    if not lowest <= layer < n_blocks:
-        raise ValueError(f"layer must be {lowest} to {n_blocks}, or -1 for the last, got {layer}")
-    del encoder.blocks[layer:]
-    return True

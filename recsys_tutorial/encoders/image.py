@@ -1,6 +1,5 @@
 """A vision transformer and a pooling: picture -> vector."""
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,14 +8,13 @@ import numpy as np
 import timm
 import torch
 from PIL import Image
-from safetensors.torch import load_file
-from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from recsys_tutorial import pretrained
 from recsys_tutorial.datasets.pictures import open_picture, read_picture_file
 from recsys_tutorial.encoders._cache import content_key
-from recsys_tutorial.encoders.base import Encoder, keep_layers
+from recsys_tutorial.encoders._loading import load_vit
+from recsys_tutorial.encoders.base import Encoder
 
 __all__ = ["ImageEncoder"]
 
@@ -49,6 +47,19 @@ class ImageEncoder(Encoder):
         Pictures in a batch.
     device, use_cache, progress
         As in `TextEncoder`.
+
+    Attributes
+    ----------
+    model : VisionTransformer of timm, without its classifier
+    blocks : ModuleList, the transformer blocks, from below
+    dim : int, numbers in a vector: the width of the model, or twice that
+    transform : callable Image -> Tensor (3, height, width)
+
+    Raises
+    ------
+    ValueError
+        For another `pooling` or `crop`, no pictures in a batch, a `layer` that the model does not
+        have, a size that is no multiple of its patches, and for a model that is no ViT of timm.
 
     Examples
     --------
@@ -83,9 +94,9 @@ class ImageEncoder(Encoder):
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         height, width = (image_size,) * 2 if isinstance(image_size, int) else image_size
         folder = pretrained.image_encoder(name)
-        self.model = _load_vit(folder, (height, width))
+        self.model = load_vit(folder, (height, width))
         self.blocks = self.model.blocks
-        if keep_layers(self, layer, lowest=1):
+        if self._keep_layers(layer, lowest=1):
             self.model.norm = nn.Identity()
         if pooling != "mean" and not self.model.has_class_token:
             raise ValueError(f"{name} has no class token: pooling must be 'mean'")
@@ -99,15 +110,32 @@ class ImageEncoder(Encoder):
         self._finish(folder, {**settings, "crop": crop}, device)
 
     def prepare(self, pictures: Sequence[Image.Image | str | os.PathLike]) -> Tensor:
-        """Return the pixels of a batch: (batch, 3, height, width), standardised."""
+        """Return the pixels of a batch, standardised: (batch, 3, height, width), float32.
+
+        Parameters
+        ----------
+        pictures : sequence of PIL image or path (batch,)
+        """
         return torch.stack([self.transform(open_picture(picture)) for picture in pictures])
 
     def hidden_states(self, inputs: Tensor) -> Tensor:
-        """Return one vector for each token: (batch, n_prefix + n_patches, width)."""
+        """Return one vector for each token: (batch, n_prefix + n_patches, width), float32.
+
+        The prefix holds the class token and the registers, if the model has any.
+
+        Parameters
+        ----------
+        inputs : Tensor (batch, 3, height, width), as `prepare` makes it
+        """
         return self.model.forward_features(inputs.to(self.device))
 
     def pool(self, inputs: Tensor) -> Tensor:
-        """Return the pooled hidden states (batch, dim), not normalised."""
+        """Return the pooled hidden states (batch, dim), not normalised.
+
+        Parameters
+        ----------
+        inputs : as in `hidden_states`
+        """
         hidden = self.hidden_states(inputs)  # (batch, n_tokens, width)
         patches = hidden[:, self.model.num_prefix_tokens :].mean(1)
         if self.pooling == "mean":
@@ -136,45 +164,3 @@ class ImageEncoder(Encoder):
                     bad[int(row)] = str(error)
             if rows:
                 yield np.array(rows), torch.stack(pixels)
-
-
-def _load_vit(folder: Path, size: tuple[int, int]) -> nn.Module:
-    """Return timm's model for pictures of this (height, width), with the folder's weights."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-
-    def build() -> nn.Module:
-        return timm.create_model(
-            config["architecture"],
-            pretrained=False,
-            pretrained_cfg=config.get("pretrained_cfg"),
-            num_classes=0,
-            # timm's own refusal of 0 names no size that fits; ours, below, does.
-            img_size=tuple(max(1, side) for side in size),
-            **config.get("model_args", {}),
-        )
-
-    try:
-        with torch.device("meta"):  # no random numbers for weights that are replaced right away
-            model = build()
-        if any(buffer.is_meta for buffer in model.buffers()):  # computed, not in the file
-            model = build()
-    except TypeError as error:  # a network without position embeddings takes no img_size
-        raise ValueError(f"{config['architecture']} is no vision transformer of timm") from error
-    if not hasattr(model, "blocks") or not hasattr(model, "pos_embed"):
-        raise ValueError(f"{config['architecture']} is no vision transformer of timm")
-    patch = model.patch_embed.patch_size
-    if any(side < step or side % step for side, step in zip(size, patch, strict=True)):
-        height, width = (max(1, round(side / p)) * p for side, p in zip(size, patch, strict=True))
-        raise ValueError(
-            f"image_size {size[0]} x {size[1]} is no multiple of the patch size {patch[0]}; "
-            f"the nearest is {height} x {width}"
-        )
-    state = load_file(folder / "model.safetensors")
-    classifier = f"{config.get('pretrained_cfg', {}).get('classifier') or 'head'}."
-    state = {name: v.float() for name, v in state.items() if not name.startswith(classifier)}
-    n_prefix = 0 if model.no_embed_class else model.num_prefix_tokens
-    state["pos_embed"] = resample_abs_pos_embed(
-        state["pos_embed"], model.patch_embed.grid_size, num_prefix_tokens=n_prefix, antialias=False
-    )
-    model.load_state_dict(state, assign=True)
-    return model

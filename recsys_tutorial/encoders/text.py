@@ -1,18 +1,18 @@
 """A BERT and a pooling: text -> vector."""
 
-import json
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
-from torch import Tensor, nn
+from torch import Tensor
 
 from recsys_tutorial import pretrained
 from recsys_tutorial.encoders._cache import content_key
-from recsys_tutorial.encoders.base import Encoder, keep_layers
+from recsys_tutorial.encoders._loading import block_list, load_bert, tuned_length
+from recsys_tutorial.encoders.base import Encoder
+from recsys_tutorial.encoders.networks import length_batches
 
 __all__ = ["TextEncoder"]
 
@@ -45,6 +45,18 @@ class TextEncoder(Encoder):
     progress : bool, optional
         A bar on stderr; by default only in a terminal.
 
+    Attributes
+    ----------
+    model : BertModel of transformers, without its pooler
+    tokenizer : of transformers
+    blocks : ModuleList, the transformer blocks, from below
+    dim : int, numbers in a vector: the width of the model
+
+    Raises
+    ------
+    ValueError
+        For another `pooling`, and for a `layer` or `max_tokens` that the model does not have.
+
     Examples
     --------
     >>> encoder = TextEncoder()
@@ -74,12 +86,14 @@ class TextEncoder(Encoder):
         if pooling not in ("mean", "cls"):
             raise ValueError(f"pooling must be 'mean' or 'cls', got {pooling!r}")
         folder = pretrained.text_encoder(name)
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self.model = _load_bert(folder)
-        self.blocks = _block_list(self.model)
-        keep_layers(self, layer, lowest=0)
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, padding_side="right"
+        )
+        self.model = load_bert(folder)
+        self.blocks = block_list(self.model)
+        self._keep_layers(layer, lowest=0)
         limit = getattr(self.model.config, "max_position_embeddings", 512)
-        max_tokens = _tuned_length(folder, limit) if max_tokens is None else max_tokens
+        max_tokens = tuned_length(folder, limit) if max_tokens is None else max_tokens
         if not 3 <= max_tokens <= limit:
             raise ValueError(f"max_tokens must be 3 to {limit}, got {max_tokens}")
         self.pooling = pooling
@@ -90,18 +104,37 @@ class TextEncoder(Encoder):
         self.batch_tokens = batch_tokens or (2048 if self.device.type == "cpu" else 32768)
 
     def prepare(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Return the tokens of a batch, padded: "input_ids", "attention_mask" (batch, n_tokens)."""
+        """Return the tokens of a batch of texts, padded.
+
+        Parameters
+        ----------
+        texts : sequence of str (batch,)
+
+        Returns
+        -------
+        dict of int64 Tensor (batch, n_tokens): "input_ids" and "attention_mask", 0 for padding
+        """
         options = {"padding": True, "truncation": True, "max_length": self.max_tokens}
         batch = self.tokenizer(list(texts), return_tensors="pt", **options)
         return {name: batch[name] for name in ("input_ids", "attention_mask")}
 
     def hidden_states(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Return one vector for each token: (batch, n_tokens, dim)."""
+        """Return one vector for each token: (batch, n_tokens, dim), float32.
+
+        Parameters
+        ----------
+        inputs : dict of Tensor, as `prepare` makes it; without "attention_mask" there is no padding
+        """
         inputs = {name: values.to(self.device) for name, values in inputs.items()}
         return self.model(**inputs).last_hidden_state
 
     def pool(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Return the pooled hidden states (batch, dim), not normalised."""
+        """Return the pooled hidden states (batch, dim), not normalised.
+
+        Parameters
+        ----------
+        inputs : as in `hidden_states`
+        """
         hidden = self.hidden_states(inputs)  # (batch, n_tokens, dim)
         if self.pooling == "cls":
             return hidden[:, 0]
@@ -122,49 +155,9 @@ class TextEncoder(Encoder):
             return
         texts = [contents[row] for row in wanted]
         tokens = self.tokenizer(texts, truncation=True, max_length=self.max_tokens)["input_ids"]
-        lengths = np.array([len(ids) for ids in tokens])
-        order = np.argsort(-lengths, kind="stable")  # longest first: memory runs out at once
-        start = 0
-        while start < len(order):
-            longest = lengths[order[start]]
-            batch = order[start : start + max(1, self.batch_tokens // longest)]
-            start += len(batch)
-            ids = np.full((len(batch), longest), self.tokenizer.pad_token_id)
-            for row, text in zip(ids, batch, strict=True):
-                row[: lengths[text]] = tokens[text]
-            inputs = {"input_ids": torch.from_numpy(ids)}
-            if lengths[batch[-1]] < longest:  # a batch without padding needs no mask
-                real = np.arange(longest) < lengths[batch, None]
-                inputs["attention_mask"] = torch.from_numpy(real.astype(np.int64))
-            yield wanted[batch], inputs
-
-
-def _load_bert(folder: Path) -> nn.Module:
-    bars = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()  # loading takes half a second
-    try:
-        model = transformers.AutoModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
-    finally:
-        if bars:
-            transformers.utils.logging.enable_progress_bar()
-    model.pooler = None  # a layer that BERT was pretrained with and sentence vectors do not use
-    return model
-
-
-def _block_list(model: nn.Module) -> nn.ModuleList:
-    n_blocks = model.config.num_hidden_layers
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == n_blocks:
-            return module
-    raise ValueError(f"{type(model).__name__} has no list of {n_blocks} transformer blocks")
-
-
-def _tuned_length(folder: Path, limit: int) -> int:
-    """Return the number of tokens that a sentence encoder was tuned with, if it says so."""
-    try:
-        stated = json.loads((folder / "sentence_bert_config.json").read_text())["max_seq_length"]
-    except (FileNotFoundError, KeyError):
-        stated = None
-    return min(stated or limit, limit)
+        for rows in length_batches(np.array([len(ids) for ids in tokens]), self.batch_tokens):
+            batch = {"input_ids": [tokens[row] for row in rows]}
+            inputs = dict(self.tokenizer.pad(batch, return_tensors="pt"))
+            if inputs["attention_mask"].all():
+                del inputs["attention_mask"]  # a batch without padding needs no mask
+            yield wanted[rows], inputs

@@ -1,4 +1,4 @@
-"""The texts of users and items, and how a pair of them lies in one BERT sequence.
+"""How the texts of a user and of an item lie in one BERT sequence.
 
 [CLS] Liked: Alien; Heat [SEP] Aliens (1986). Action, Horror. Liked with: Alien [SEP]
 0     0  ...             0     1   ...                                      1     segment
@@ -7,91 +7,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import torch
-from scipy import sparse
 from torch import Tensor
 
-from recsys_tutorial._likes import as_likes, check_history
+# Where the texts come from; the first edition had them here.
+from recsys_tutorial.models.pair_texts import item_texts, liked_together, short_titles, user_texts
+
+__all__ = ["PairLayout", "Texts", "item_texts", "liked_together", "short_titles", "user_texts"]
 
 
-def user_texts(
-    history: sparse.csr_matrix, titles: Sequence[str], max_titles: int = 20
-) -> list[str]:
-    """What the cross-encoder reads of each user: "Liked: Alien; Heat".
-
-    Of a longer history `max_titles` are taken, evenly spaced over the catalogue's order.
-    """
-    history = check_history(history, len(titles))
-    rows = np.split(history.indices, history.indptr[1:-1])
-    places = [np.linspace(0, len(row) - 1, min(len(row), max_titles)).round() for row in rows]
-    chosen = [row[place.astype(int)] for row, place in zip(rows, places, strict=True)]
-    return ["Liked: " + "; ".join(titles[column] for column in columns) for columns in chosen]
-
-
-def liked_together(
-    train: sparse.csr_matrix, n_items: int = 5, *, reg: float = 10.0
-) -> list[np.ndarray]:
-    """For each item the `n_items` that most speak for it: columns, strongest first.
-
-    Strength is the cosine of the two columns of likes, with `reg` added to each length, so that
-    one common user does not make a rare item the best neighbour. Only positive strengths count: an
-    item that nobody liked has no neighbour.
-    """
-    train = as_likes(train, "train")
-    counts = np.bincount(train.indices, minlength=train.shape[1])
-    scaled = sparse.csc_matrix(train @ sparse.diags(1 / np.sqrt(counts + reg)))
-    strength = sparse.csr_matrix(scaled.T @ scaled)  # (n_items, n_items), as sparse as co-likes
-    strength.setdiag(0)
-    strength.eliminate_zeros()
-    strength.sort_indices()
-    rows = zip(strength.indptr[:-1], strength.indptr[1:], strict=True)
-    parts = [(strength.indices[a:b], strength.data[a:b]) for a, b in rows]
-    # A stable sort of rounded values: equal strengths keep the order of the catalogue everywhere.
-    return [columns[np.argsort(-s.round(9), kind="stable")[:n_items]] for columns, s in parts]
-
-
-def item_texts(
-    titles: Sequence[str], genres: Sequence[str], neighbours: Sequence[np.ndarray] | None = None
-) -> list[str]:
-    """What it reads of each item: "Aliens (1986). Action, Horror. Liked with: Alien; Heat".
-
-    titles carry their year; genres are joined by "|"; neighbours : of `liked_together`, the
-    collaborative evidence, or None.
-    """
-    texts = [f"{t}. {g.replace('|', ', ')}" for t, g in zip(titles, genres, strict=True)]
-    if neighbours is None:
-        return texts
-    short = short_titles(titles)
-    return [
-        text + (". Liked with: " + "; ".join(short[j] for j in columns) if len(columns) else "")
-        for text, columns in zip(texts, neighbours, strict=True)
-    ]
-
-
-def short_titles(titles: Sequence[str]) -> list[str]:
-    """Titles without the year: "Aliens (1986)" -> "Aliens"."""
-    return [title[:-7] if title[-1:] == ")" and title[-7:-5] == " (" else title for title in titles]
-
-
+@dataclass
 class Texts:
-    """Texts as token numbers, without special tokens: each different text is tokenised once.
+    """Texts as token numbers, without special tokens; equal texts are there once.
 
-    ids : list of int32 ndarray, of the different texts; rows : ndarray (n,), which of them each is
+    Parameters
+    ----------
+    ids : list of int64 ndarray, token numbers of the different texts
+    rows : int64 ndarray (n,), which of them each text is
     """
 
-    def __init__(self, tokenizer, texts: Sequence[str], what: str):
-        for position, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise ValueError(f"{what} {position} is no text: {str(text)[:40]!r}")
-        numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-        self.rows = np.array([numbers[text] for text in texts], dtype=np.int64)
-        self.texts, self.ids = list(numbers), []
-        if numbers:
-            found = tokenizer(self.texts, add_special_tokens=False, verbose=False)["input_ids"]
-            self.ids = [np.array(ids, dtype=np.int64) for ids in found]
-        self.lengths = np.array([len(ids) for ids in self.ids], dtype=np.int64)
+    ids: list[np.ndarray]
+    rows: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens in each of the different texts."""
+        return np.array([len(ids) for ids in self.ids], dtype=np.int64)
 
 
 class PairLayout:
@@ -102,6 +45,11 @@ class PairLayout:
     tokenizer : of transformers
     max_user_tokens : int, of the user's text; what is beyond is not read
     max_tokens : int, of the whole sequence, the three special tokens included
+
+    Raises
+    ------
+    ValueError
+        Where `max_user_tokens` leaves no room for a candidate.
     """
 
     def __init__(self, tokenizer, max_user_tokens: int, max_tokens: int):
@@ -114,53 +62,91 @@ class PairLayout:
         self.max_user_tokens, self.max_tokens = max_user_tokens, max_tokens
 
     def users(self, texts: Sequence[str]) -> Texts:
-        """Tokenised and cut."""
-        users = Texts(self.tokenizer, texts, "user")
-        users.ids = [ids[: self.max_user_tokens] for ids in users.ids]
-        users.lengths = np.minimum(users.lengths, self.max_user_tokens)
-        return users
+        """Return users' `Texts`, tokenised and cut at their ends.
+
+        Parameters
+        ----------
+        texts : sequence of str (n,); ValueError for anything else
+        """
+        _, users = self._tokens(texts, "user")
+        return Texts([ids[: self.max_user_tokens] for ids in users.ids], users.rows)
 
     def items(self, texts: Sequence[str]) -> Texts:
-        """Tokenised, and refused where they could not be read whole."""
-        items = Texts(self.tokenizer, texts, "item")
+        """Return candidates' `Texts`, tokenised, never cut.
+
+        Parameters
+        ----------
+        texts : sequence of str (n,)
+
+        Raises
+        ------
+        ValueError
+            For something that is no str, and for a text that could not be read whole.
+        """
+        different, items = self._tokens(texts, "item")
         most = self.max_tokens - 3 - self.max_user_tokens
-        if len(items.ids) and items.lengths.max() > most:
-            longest = int(items.lengths.argmax())
-            raise ValueError(
-                f"the candidate {items.texts[longest][:40]!r}... has {items.lengths[longest]} "
-                f"tokens, and {most} fit beside {self.max_user_tokens} of the user: shorten it, "
-                "or lower max_user_tokens"
-            )
+        for text, ids in zip(different, items.ids, strict=True):
+            if len(ids) > most:
+                raise ValueError(
+                    f"the candidate {text[:40]!r}... has {len(ids)} tokens, and {most} fit beside "
+                    f"{self.max_user_tokens} of the user: shorten it, or lower max_user_tokens"
+                )
         return items
 
-    def sequences(self, users: Sequence[np.ndarray], items: Sequence[np.ndarray]) -> dict:
-        """Whole sequences, padded: input_ids, token_type_ids, attention_mask (batch, n_tokens)."""
-        cls, sep = [self.tokenizer.cls_token_id], [self.tokenizer.sep_token_id]
-        rows = [np.concatenate([cls, u, sep, i, sep]) for u, i in zip(users, items, strict=True)]
-        batch = pad(rows, self.tokenizer.pad_token_id)
-        starts = torch.tensor([len(u) + 2 for u in users])[:, None]  # (batch, 1)
-        place = torch.arange(batch["input_ids"].shape[1])  # (n_tokens,)
-        segment = (place >= starts) & (batch["attention_mask"] > 0)
-        return {**batch, "token_type_ids": segment.long()}
+    def _tokens(self, texts: Sequence[str], what: str) -> tuple[list[str], Texts]:
+        """The different texts, and all as token numbers."""
+        for position, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise ValueError(f"{what} {position} is no text: {str(text)[:40]!r}")
+        numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+        found = []
+        if numbers:
+            options = {"add_special_tokens": False, "verbose": False}
+            found = self.tokenizer(list(numbers), **options)["input_ids"]
+        rows = np.array([numbers[text] for text in texts], dtype=np.int64)
+        return list(numbers), Texts([np.array(ids, dtype=np.int64) for ids in found], rows)
 
-    def prefixes(self, users: Sequence[np.ndarray]) -> dict:
-        """[CLS] user [SEP] alone: input_ids, attention_mask (n_users, n_tokens)."""
-        cls, sep = [self.tokenizer.cls_token_id], [self.tokenizer.sep_token_id]
-        return pad([np.concatenate([cls, u, sep]) for u in users], self.tokenizer.pad_token_id)
+    def sequences(
+        self, users: Sequence[np.ndarray], items: Sequence[np.ndarray]
+    ) -> dict[str, Tensor]:
+        """Lay out whole sequences, padded.
 
-    def suffixes(self, items: Sequence[np.ndarray]) -> dict:
-        """Item [SEP] alone: input_ids, attention_mask (batch, n_tokens)."""
+        Parameters
+        ----------
+        users, items : sequences of int ndarray (batch,), token numbers of each pair
+
+        Returns
+        -------
+        dict of int64 Tensor (batch, n_tokens)
+            "input_ids", "token_type_ids" (0 for the user, 1 for the item), "attention_mask".
+        """
+        cls, sep = [self.tokenizer.cls_token_id], [self.tokenizer.sep_token_id]
+        pairs = list(zip(users, items, strict=True))
+        return self._pad(
+            input_ids=[np.concatenate([cls, user, sep, item, sep]) for user, item in pairs],
+            token_type_ids=[np.repeat([0, 1], [len(u) + 2, len(i) + 1]) for u, i in pairs],
+        )
+
+    def prefixes(self, users: Sequence[np.ndarray]) -> dict[str, Tensor]:
+        """Lay out [CLS] user [SEP] alone: "input_ids", "attention_mask" (n_users, n_tokens).
+
+        Parameters
+        ----------
+        users : sequence of int ndarray (n_users,)
+        """
+        cls, sep = [self.tokenizer.cls_token_id], [self.tokenizer.sep_token_id]
+        return self._pad(input_ids=[np.concatenate([cls, user, sep]) for user in users])
+
+    def suffixes(self, items: Sequence[np.ndarray]) -> dict[str, Tensor]:
+        """Lay out item [SEP] alone: "input_ids", "attention_mask" (batch, n_tokens).
+
+        Parameters
+        ----------
+        items : sequence of int ndarray (batch,)
+        """
         sep = [self.tokenizer.sep_token_id]
-        return pad([np.concatenate([i, sep]) for i in items], self.tokenizer.pad_token_id)
+        return self._pad(input_ids=[np.concatenate([item, sep]) for item in items])
 
-
-def pad(rows: Sequence[np.ndarray], pad_id: int) -> dict[str, Tensor]:
-    """Rows of token numbers as one batch, and which places of it are tokens."""
-    lengths = np.array([len(row) for row in rows])
-    real = np.arange(lengths.max()) < lengths[:, None]  # (batch, n_tokens)
-    ids = np.full(real.shape, pad_id, dtype=np.int64)
-    ids[real] = np.concatenate(rows)
-    return {
-        "input_ids": torch.from_numpy(ids),
-        "attention_mask": torch.from_numpy(real.astype(np.int64)),
-    }
+    def _pad(self, **rows: list[np.ndarray]) -> dict[str, Tensor]:
+        # At the end, whatever the tokenizer's custom is: positions count from the first token.
+        return dict(self.tokenizer.pad(rows, padding_side="right", return_tensors="pt"))

@@ -1,6 +1,6 @@
 """The cache of vectors: a dictionary on disk that processes share, and what may befall its files.
 
-What encoders do with it is in test_encoders.
+What encoders do with it is in test_base.
 """
 
 import errno
@@ -236,7 +236,7 @@ def test_a_read_only_folder_is_read_and_writing_is_a_warning(tmp_path, monkeypat
     def refuse(*args, **kwargs):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(embedding_cache.tempfile, "NamedTemporaryFile", refuse)
+    monkeypatch.setattr(np, "savez", refuse)
     monkeypatch.setattr(FileLock, "acquire", refuse)
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.warns(UserWarning, match="vectors are not kept in .*: .*Read-only file system"):

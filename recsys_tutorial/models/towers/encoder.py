@@ -10,11 +10,14 @@ import torch
 from scipy import sparse
 from torch import Tensor, nn
 
-from recsys_tutorial._likes import as_likes
+from recsys_tutorial._modules import version
 from recsys_tutorial.encoders.base import Encoder
+from recsys_tutorial.models.pair_texts import user_texts
 from recsys_tutorial.models.towers.rows import ProjectionHead
 
 __all__ = ["EncoderTower", "TextHistoryTower"]
+
+_BLOCK = 64  # users who are read at a time
 
 
 class EncoderTower(nn.Module):
@@ -26,7 +29,7 @@ class EncoderTower(nn.Module):
     Parameters
     ----------
     encoder : TextEncoder or ImageEncoder
-    items : sequence of what it reads: texts, or pictures and their paths, one per row
+    items : sequence (n_rows,) of what it reads: texts, or pictures and their paths
     dim, hidden, dropout : see `ProjectionHead`
     augment : function item -> item, optional; applied in training, which then runs the encoder
     """
@@ -47,10 +50,6 @@ class EncoderTower(nn.Module):
         self.head = ProjectionHead(encoder.dim, dim, hidden=hidden, dropout=dropout)
         self._frozen: tuple[int, Tensor] | None = None
 
-    def train(self, mode: bool = True) -> EncoderTower:
-        """Training mode; a frozen encoder stays in evaluation mode, without dropout."""
-        return train_with_encoder(self, super().train, mode)
-
     def forward(self, rows: Tensor | None = None) -> Tensor:
         """Of these rows (int64 Tensor), or of all of them for None."""
         rows = range(self.n_rows) if rows is None else rows.tolist()
@@ -61,9 +60,9 @@ class EncoderTower(nn.Module):
             return self.head(self.encoder(self.encoder.prepare(items)))
         if self.encoder.n_trainable:
             return self.embed([self.items[row] for row in rows])
-        version = sum(p._version for p in self.encoder.parameters())  # were they trained since?
-        if self._frozen is None or self._frozen[0] != version:
-            self._frozen = (version, self._tensor(self.encoder.encode(self.items)))
+        now = version(self.encoder, buffers=False)  # was it trained since?
+        if self._frozen is None or self._frozen[0] != now:
+            self._frozen = (now, self._tensor(self.encoder.encode(self.items)))
         return self.head(self._frozen[1][list(rows)])
 
     def embed(self, items: Sequence) -> Tensor:
@@ -89,7 +88,7 @@ class TextHistoryTower(nn.Module):
     Parameters
     ----------
     encoder : TextEncoder
-    titles : sequence of str, one per item
+    titles : sequence of str (n_items,)
     dim, hidden, dropout : see `ProjectionHead`
     max_titles : int; beyond the encoder's `max_tokens` nothing is read
     """
@@ -111,20 +110,14 @@ class TextHistoryTower(nn.Module):
         self.n_items, self.dim = len(self.titles), dim
         self.head = ProjectionHead(encoder.dim, dim, hidden=hidden, dropout=dropout)
 
-    def train(self, mode: bool = True) -> TextHistoryTower:
-        """Training mode; a frozen encoder stays in evaluation mode, without dropout."""
-        return train_with_encoder(self, super().train, mode)
-
     def texts(self, history: sparse.csr_matrix) -> list[str]:
-        """What BERT reads of each user."""
-        history = as_likes(history, "history", self.n_items)
-        rows = np.split(history.indices, history.indptr[1:-1])
-        n = [min(len(row), self.max_titles) for row in rows]
-        chosen = [
-            row[np.linspace(0, len(row) - 1, k).round().astype(int)] if k else []
-            for row, k in zip(rows, n, strict=True)
-        ]
-        return ["; ".join(self.titles[column] for column in columns) for columns in chosen]
+        """What BERT reads of each user: list of str (n_users,).
+
+        Parameters
+        ----------
+        history : csr_matrix (n_users, n_items), > 0 where liked
+        """
+        return user_texts(history, self.titles, self.max_titles, prefix="")
 
     def forward(self, history: sparse.csr_matrix) -> Tensor:
         """Of a csr_matrix (n_users, n_items)."""
@@ -133,20 +126,11 @@ class TextHistoryTower(nn.Module):
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Users as texts, for example a query."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.encoder.n_trainable > 0):
-            vectors = [
-                self.encoder(self.encoder.prepare(texts[start : start + 64]))
-                for start in range(0, len(texts), 64)
-            ]
+            blocks = [texts[start : start + _BLOCK] for start in range(0, len(texts), _BLOCK)]
+            vectors = [self.encoder(self.encoder.prepare(block)) for block in blocks]
         return self.head(torch.cat(vectors))
 
     def describe(self) -> dict:
         """What a saved file must agree with."""
         digest = hashlib.sha256("\n".join(self.titles).encode()).hexdigest()[:16]
         return {"titles": digest, "max_titles": self.max_titles, **self.encoder.settings}
-
-
-def train_with_encoder(tower: nn.Module, train: Callable, mode: bool) -> nn.Module:
-    """Set `tower`, by its base class's `train`, and leave frozen encoders without dropout."""
-    train(mode)
-    tower.encoder.train(mode and tower.encoder.n_trainable > 0)
-    return tower

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from recsys_tutorial.encoders import TextEncoder
-from recsys_tutorial.models.towers.encoder import train_with_encoder
 from recsys_tutorial.models.towers.rows import ProjectionHead
 
 _BLOCK = 256  # texts that are read at a time where no gradient is needed
@@ -27,7 +26,7 @@ class LastBlocksTower(nn.Module):
 
     Parameters
     ----------
-    texts : sequence of str, one per row
+    texts : sequence of str (n_rows,)
     dim, hidden, dropout : see `ProjectionHead`
     n_blocks : int, blocks that can be trained
     name, max_tokens : see `TextEncoder`; hidden states take 4 * width bytes for each token
@@ -35,6 +34,11 @@ class LastBlocksTower(nn.Module):
     Attributes
     ----------
     encoder : TextEncoder, the last blocks; vectors are not scaled to length 1
+
+    Raises
+    ------
+    ValueError
+        For a number of blocks that BERT does not have.
     """
 
     def __init__(
@@ -63,12 +67,13 @@ class LastBlocksTower(nn.Module):
         self.starts = self.lengths.cumsum(0) - self.lengths
         self.head = ProjectionHead(self.encoder.dim, dim, hidden=hidden, dropout=dropout)
 
-    def train(self, mode: bool = True) -> LastBlocksTower:
-        """Training mode; as in `EncoderTower`, frozen blocks stay without dropout."""
-        return train_with_encoder(self, super().train, mode)
-
     def vectors(self, rows: Tensor | None = None) -> Tensor:
-        """What the encoder says of these rows (n, width), before the head."""
+        """What the encoder says of some rows (n, width), before the head.
+
+        Parameters
+        ----------
+        rows : int64 Tensor (n,), or None for all
+        """
         rows = torch.arange(self.n_rows) if rows is None else rows.cpu()
         if torch.is_grad_enabled() and self.encoder.n_trainable:
             return self._run(self.states, self.starts[rows], self.lengths[rows])

@@ -1,0 +1,38 @@
+"""What is said of users and items."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from recsys_tutorial.models.pair_texts import (
+    item_texts,
+    liked_together,
+    short_titles,
+    user_texts,
+)
+
+
+def test_texts_are_what_they_say():
+    titles, genres = ["Alien (1979)", "Heat (1995)", "Bambi"], ["Horror|Sci-Fi", "Crime", "Drama"]
+    short = short_titles(titles)
+    assert short == ["Alien", "Heat", "Bambi"]
+    likes = sparse.csr_matrix(np.array([[1.0, 1, 0], [1, 1, 0], [1, 0, 0]]))
+    neighbours = liked_together(likes)
+    assert [list(columns) for columns in neighbours] == [[1], [0], []]
+    assert item_texts(titles, genres, neighbours) == [
+        "Alien (1979). Horror, Sci-Fi. Liked with: Heat",
+        "Heat (1995). Crime. Liked with: Alien",
+        "Bambi. Drama",
+    ]
+    assert user_texts(likes, short, max_titles=1) == ["Liked: Alien"] * 3
+    assert user_texts(likes[1:], short) == ["Liked: Alien; Heat", "Liked: Alien"]
+    assert user_texts(likes[1:], short, prefix="") == ["Alien; Heat", "Alien"]
+
+
+def test_neighbours_are_the_largest_cosines():
+    likes = (np.random.default_rng(0).random((40, 12)) < 0.3).astype(float)
+    length = np.sqrt(likes.sum(0) + 10)
+    strength = likes.T @ likes / length / length[:, None]
+    np.fill_diagonal(strength, 0)
+    for row, columns in zip(strength, liked_together(sparse.csr_matrix(likes), 4), strict=True):
+        assert sorted(row[columns], reverse=True) == pytest.approx(sorted(row)[::-1][:4])
