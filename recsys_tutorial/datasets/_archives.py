@@ -1,12 +1,12 @@
 """Find the two files of a release in a folder or a zip archive; read them whole or not at all."""
 
-import contextlib
-import functools
+import bz2
 import gzip
+import lzma
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from collections.abc import Iterator
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import NamedTuple
 
 from recsys_tutorial.datasets._tables import DataFileError
@@ -17,14 +17,31 @@ LAYOUTS = (
     ("ratings.dat", "movies.dat", "dat", "dat"),
     ("u.data", "u.item", "data", "item"),
 )
+DECOMPRESS = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
 
 
 class File(NamedTuple):
-    """A file of a release: its name for messages, its kind of table, and how to read it."""
+    """A file of a release, in a folder or in an archive, and its kind of table."""
 
-    name: str
+    path: Path | zipfile.Path
     kind: str
-    read: Callable[[], bytes]
+
+    def read(self) -> bytes:
+        """Return its content, decompressed.
+
+        Raises
+        ------
+        DataFileError
+            For a damaged file, or one that needs a password.
+        """
+        try:
+            data = self.path.read_bytes()
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+            message = f"the member of the zip archive is damaged ({error}); fetch it again"
+            raise DataFileError(message, self.path) from None
+        except RuntimeError as error:  # this is how zipfile says that a password is needed
+            raise DataFileError(str(error), self.path) from None
+        return unpack(data, self.path)
 
 
 def find_release(path: Path) -> tuple[File, File]:
@@ -39,91 +56,84 @@ def find_release(path: Path) -> tuple[File, File]:
     DataFileError
         For an archive that is damaged, or has a member outside its own folder.
     """
-    if path.is_dir():
-        listings = _folder_listings(path)
-    elif path.is_file():
-        listings = _zip_listings(path)
-    else:
+    if not path.exists():
         raise FileNotFoundError(f"there is no file or folder {path}")
     found = []
-    for folder, listing in listings:
+    for listing in _listings(path if path.is_dir() else _open_archive(path)):
         found.extend(listing)
-        for rating_name, item_name, rating_kind, item_kind in LAYOUTS:
-            ratings, items = _pick(listing, rating_name), _pick(listing, item_name)
-            if ratings and items:
-                return (
-                    File(str(folder / ratings), rating_kind, listing[ratings]),
-                    File(str(folder / items), item_kind, listing[items]),
-                )
+        for rating_name, item_name, *kinds in LAYOUTS:
+            both = [
+                listing.get(name) or listing.get(name + ".gz") for name in (rating_name, item_name)
+            ]
+            if all(both):
+                ratings, items = map(File, both, kinds)
+                return ratings, items
     wanted = ", or ".join(f"{layout[0]} and {layout[1]}" for layout in LAYOUTS)
     there = ", ".join(found[:8]) or "no files"
     raise FileNotFoundError(f"{path} must hold {wanted}; found {there}")
 
 
-def _pick(listing: dict, name: str) -> str | None:
-    return next((candidate for candidate in (name, name + ".gz") if candidate in listing), None)
+def _listings(root: Path | zipfile.Path) -> Iterator[dict[str, Path | zipfile.Path]]:
+    """Yield {name: file} of a folder, then of the folders in it; of an archive, of all folders."""
+    level, depth = [root], 0
+    while level and (depth < 2 or isinstance(root, zipfile.Path)):
+        deeper = []
+        for folder in level:
+            try:
+                entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+            except PermissionError:
+                continue
+            yield {entry.name: entry for entry in entries if entry.is_file()}
+            deeper += [entry for entry in entries if entry.is_dir()]
+        level, depth = deeper, depth + 1
 
 
-def _folder_listings(path: Path) -> Iterator[tuple[Path, dict]]:
-    """Yield (folder, {file name: reader}) for a folder, then for the folders in it."""
-    for folder in (path, *sorted(entry for entry in path.iterdir() if entry.is_dir())):
-        with contextlib.suppress(PermissionError):
-            names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
-            yield folder, {name: functools.partial(_read_file, folder / name) for name in names}
+def _open_archive(path: Path) -> zipfile.Path:
+    try:
+        archive = zipfile.Path(path)
+    except zipfile.BadZipFile:
+        message = f"no zip archive, or cut off after {path.stat().st_size:,} bytes; fetch it again"
+        raise DataFileError(message, path) from None
+    for member in archive.root.namelist():
+        check_member(member, path)
+    return archive
 
 
-def _read_file(path: Path) -> bytes:
-    return _unpack(path.read_bytes(), path)
+def unpack(data: bytes, path) -> bytes:
+    """Return the content of a file, decompressed where its name ends in .gz, .bz2 or .xz.
 
-
-def _unpack(data: bytes, path) -> bytes:
-    """Return the content of a file, decompressed where its name ends in .gz."""
-    if not str(path).endswith(".gz"):
+    Raises
+    ------
+    DataFileError
+        For a compressed file that is empty, cut off or damaged.
+    """
+    decompress = DECOMPRESS.get(PurePath(str(path)).suffix)
+    if decompress is None:
         return data
     if not data:
         raise DataFileError("the file is empty", path, 1)
     try:
-        return gzip.decompress(data)
-    except EOFError:
-        message = f"the gzip file is cut off after {len(data):,} bytes; fetch it again"
-        raise DataFileError(message, path) from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        message = f"the gzip file is damaged ({error}); fetch it again"
-        raise DataFileError(message, path) from None
-
-
-def _zip_listings(path: Path) -> Iterator[tuple[Path, dict]]:
-    """Yield (folder, {file name: reader}) for the folders of an archive, shallowest first."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.namelist()
-    except zipfile.BadZipFile:
-        message = f"no zip archive, or cut off after {path.stat().st_size:,} bytes; fetch it again"
-        raise DataFileError(message, path) from None
-    for member in members:
-        check_member(member, path)
-    parents = {PurePosixPath(member).parent for member in members}
-    for parent in sorted(parents, key=lambda parent: (len(parent.parts), str(parent))):
-        inside = [m for m in members if PurePosixPath(m).parent == parent and m[-1] != "/"]
-        yield (
-            path / parent,
-            {PurePosixPath(m).name: functools.partial(_read_member, path, m) for m in inside},
-        )
-
-
-def _read_member(path: Path, member: str) -> bytes:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _unpack(archive.read(member), path / member)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        message = f"the member of the zip archive is damaged ({error}); fetch it again"
-        raise DataFileError(message, path / member) from None
-    except RuntimeError as error:  # this is how zipfile says that a password is needed
-        raise DataFileError(str(error), path / member) from None
+        return decompress(data)
+    except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
+        message = f"the compressed file of {len(data):,} bytes is damaged or cut off ({error})"
+        raise DataFileError(f"{message}; fetch it again", path) from None
 
 
 def check_member(member: str, archive) -> None:
-    """Refuse a member that would land outside the folder into which its archive is unpacked."""
+    """Refuse a member that would land outside the folder into which its archive is unpacked.
+
+    Parameters
+    ----------
+    member : str
+        Its name in the archive.
+    archive : path-like
+        The archive, for the message.
+
+    Raises
+    ------
+    DataFileError
+        When the name is absolute, has a drive, or goes up by "..".
+    """
     windows = PureWindowsPath(member)  # splits at both kinds of slash
     if ".." in windows.parts or windows.drive or windows.root:
         message = f"the member {member!r} points out of the archive's folder; do not unpack it"

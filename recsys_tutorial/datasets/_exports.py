@@ -1,18 +1,14 @@
 """Read a table as somebody exported it, however it is separated and encoded."""
 
-import bz2
-import gzip
-import lzma
 import os
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
+from recsys_tutorial.datasets._archives import unpack
 from recsys_tutorial.datasets._tables import ENCODINGS, SEPARATORS, DataFileError, Table
 
-OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 STRAY = 0.01  # share of lines with another number of fields up to which they are left out
 
 
@@ -57,29 +53,37 @@ def read_table(
     table.header = [name.strip() for name in table.header]
     wanted = _wanted(table, names)
     others: list = []
-    parts = [batch[wanted] for batch in table.batches(others=others)]
-    n_rows = sum(map(len, parts)) + len(others)
+    frame, fault = table.rows(others)
+    if fault is not None:
+        raise fault
+    if not len(frame) + len(others):
+        raise DataFileError("there is no row below the header", path, 1)
+    decisions = _decisions(table, len(frame), others)
+    frame = frame[wanted].set_axis(list(names), axis=1)
+    theirs = dict(zip(names, wanted, strict=True))
+    frame.attrs = {"path": str(path), "columns": theirs, "decisions": decisions}
+    return frame
+
+
+def _decisions(table: Table, n_good: int, others: list) -> list[tuple[str, int, int, str]]:
+    """Return rows of `clean`'s report; too many lines of another width are a fault."""
+    n_rows = n_good + len(others)
     if len(others) > STRAY * n_rows:
         line, fields = others[0]
         more = f", as {len(others) - 1} more of {n_rows} lines" if len(others) > 1 else ""
         message = f"{table.say_width(fields)}{more}; is {table.separator!r} its separator?"
-        raise DataFileError(message, path, line)
-    if not n_rows:
-        raise DataFileError("there is no row below the header", path, 1)
-    frame = pd.concat(parts).set_axis(list(names), axis=1)
+        raise DataFileError(message, table.path, line)
     encoding = {"utf-8-sig": "UTF-8", "cp1252": "Windows-1252"}.get(table.encoding, table.encoding)
     head = f"names on line {table.first_line}" if table.first_line else "no line of names"
     separated = f"{encoding}, separated by {SEPARATORS[table.separator]}, {head}"
-    decisions = [(f"file {path.name}", n_rows, n_rows, separated)]
+    decisions = [(f"file {table.path.name}", n_rows, n_rows, separated)]
     if table.escape:
         done = "a backslash before a mark is left out"
         decisions.append(("quotation marks with backslashes", n_rows, n_rows, done))
     if others:
         first = f"left out; first on line {others[0][0]}"
         decisions.append(("line with another number of fields", len(others), n_rows, first))
-    theirs = dict(zip(names, wanted, strict=True))
-    frame.attrs = {"path": str(path), "columns": theirs, "decisions": decisions}
-    return frame
+    return decisions
 
 
 def _content(path: Path) -> bytes:
@@ -89,10 +93,9 @@ def _content(path: Path) -> bytes:
         there = f"its folder has {', '.join(near)}" if near else "nor any CSV file beside it"
         raise DataFileError(f"there is no such file; {there}", path)
     try:
-        with OPENERS.get(path.suffix, open)(path, "rb") as file:
-            data = file.read()
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise DataFileError(f"it cannot be read ({error}); fetch it again", path) from None
+        data = unpack(path.read_bytes(), path)
+    except OSError as error:
+        raise DataFileError(f"it cannot be read ({error})", path) from None
     if data.startswith((b"PK\3\4", b"\xd0\xcf\x11\xe0")):
         message = "it is a spreadsheet or an archive; save the table as CSV, or unpack it"
         raise DataFileError(message, path)

@@ -2,8 +2,8 @@
 
 GroupLens has used three layouts: comma-separated files with a header (20M and later, "latest"),
 fields joined by ``::`` without a header (1M, 10M), and the tab- and bar-separated ``u.data`` and
-``u.item`` of 100K. Ratings are parsed by pandas in C and checked as whole columns; where something
-is not plain they are read as text, which takes longer and names the fault.
+``u.item`` of 100K. Ratings are parsed by pandas in C; where a number is not plain they are read as
+text, as films are, which takes longer and names the fault. What they say is checked in one place.
 """
 
 import io
@@ -14,19 +14,13 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from recsys_tutorial.datasets._tables import (
-    DataFileError,
-    Table,
-    plain,
-    refuse_repeats,
-    whole_number,
-)
+from recsys_tutorial.datasets._fields import one_of, plain, whole_number
+from recsys_tutorial.datasets._tables import Table
 
 ITEM_COLUMNS = ("movieId", "title", "genres")
 RATING_COLUMNS = ("userId", "movieId", "rating", "timestamp")
 RATING_NAMES = ("user_id", "item_id", "rating", "timestamp")
 SEPARATORS = {"csv": ",", "dat": "::", "data": "\t", "item": "|"}
-CHUNK_LINES = 1_000_000  # lines of which pandas holds the ratings as text at a time
 NO_GENRES = "(no genres listed)"
 # The order of the flags that close each line of u.item (the README of MovieLens 100K).
 GENRES_100K = (
@@ -64,11 +58,11 @@ def parse_items(data: bytes, path, kind: str) -> pd.DataFrame:
     names = ["movieId", "title", "released", "video", "url", *flags] if flags else ITEM_COLUMNS
     table = _table(data, path, kind, names, ("utf-8-sig", "latin-1"))
     kinds = {"movieId": whole_number, "title": _title}
-    films = table.read(kinds | (dict.fromkeys(flags, _flag) if flags else {"genres": str}))
-    if films.empty:
-        raise DataFileError("no film below the header", path, table.first_line)
+    films = table.read(
+        kinds | (dict.fromkeys(flags, one_of(("0", "1"))) if flags else {"genres": str})
+    )
     message = "film {0} is already on line {first}; keep one line for it"
-    refuse_repeats(films[["movieId"]], path, "movieId", message)
+    table.refuse_repeats(films[["movieId"]], "movieId", message)
     if flags:
         flagged = films[flags].to_numpy(bool)  # (n_films, n_genres)
         genres = ["|".join(np.array(GENRES_100K)[row]) or NO_GENRES for row in flagged]
@@ -112,40 +106,21 @@ def parse_ratings(data: bytes, path, kind: str, item_ids: np.ndarray, scale) -> 
         Naming the first line and column at fault.
     """
     table = _table(data, path, kind, RATING_COLUMNS)
-
-    def rating(text: str) -> float:
-        return _stars(text, scale)
-
-    try:
-        frame = _parse_in_c(table, rating)
-    except (ValueError, OverflowError):  # pandas' and the decoder's errors are ValueErrors
-        frame = None
-    if frame is None or not _is_valid(frame, item_ids):
-        frame = read_ratings(table, item_ids, rating)
-    return frame
-
-
-def read_ratings(table: Table, item_ids: np.ndarray, rating: Callable[[str], float]):
-    """Parse ratings as text, as `parse_ratings` does but slower; raise for the first fault.
-
-    A repeated (user, film) pair is looked for last, when every line has been read.
-    """
-    known = set(item_ids.tolist())
-
-    def film(text: str) -> int:
-        number = whole_number(text)
-        if number not in known:
-            raise ValueError(f"film {number} is not among the films of this data set")
-        return number
-
-    functions = [whole_number, film, rating, whole_number]
-    frame = table.read(dict(zip(RATING_COLUMNS, functions, strict=True)))
-    if frame.empty:
-        raise DataFileError("no rating below the header", table.path, table.first_line)
-    message = "user {0} has already rated film {1} on line {first}; keep one rating for each "
-    message += "user and film"
-    refuse_repeats(frame[["userId", "movieId"]], table.path, "userId, movieId", message)
-    return frame.set_axis(RATING_NAMES, axis=1).reset_index(drop=True)
+    stars = _stars(scale)
+    frame = _numbers_in_c(table, stars)
+    if frame is None:
+        functions = [whole_number, whole_number, stars, whole_number]
+        frame = table.read(dict(zip(RATING_COLUMNS, functions, strict=True)))
+    user, item = frame["userId"].to_numpy(), frame["movieId"].to_numpy()
+    message = "film {0} is not among the films of this data set"
+    table.refuse(~np.isin(item, item_ids), frame[["movieId"]], "movieId", message)
+    # GroupLens sorts by user, then film: where that holds, no pair can come again.
+    ascending = (user[1:] > user[:-1]) | ((user[1:] == user[:-1]) & (item[1:] > item[:-1]))
+    if not ascending.all():
+        message = "user {0} has already rated film {1} on line {first}; keep one rating for each "
+        message += "user and film"
+        table.refuse_repeats(frame[["userId", "movieId"]], "userId, movieId", message)
+    return frame.set_axis(RATING_NAMES, axis=1)
 
 
 def _table(data: bytes, path, kind: str, names, encodings=("utf-8-sig",)) -> Table:
@@ -156,8 +131,8 @@ def _table(data: bytes, path, kind: str, names, encodings=("utf-8-sig",)) -> Tab
     return table
 
 
-def _parse_in_c(table: Table, rating: Callable[[str], float]) -> pd.DataFrame | None:
-    """Return the unchecked frame, or None when the layout is not plain enough for pandas."""
+def _numbers_in_c(table: Table, stars: Callable[[str], float]) -> pd.DataFrame | None:
+    """Return the columns of ratings, or None where a line or a number of them is not plain."""
     data, separator, names = table.data, table.separator, table.header
     start = sum(map(len, data[:65536].splitlines(keepends=True)[: table.header_lines]))
     # Numbers need no quotation marks, and pandas reads '""1' as 1.
@@ -165,52 +140,47 @@ def _parse_in_c(table: Table, rating: Callable[[str], float]) -> pd.DataFrame | 
         return None
     if separator == "::":  # pandas in C takes separators of one character
         data, separator = data.replace(b"::", b"\t"), "\t"
+    stream = io.BytesIO(data)
+    stream.seek(start)
     # Whole numbers are left to inference: asked for int64, pandas goes through float64 where a
     # field does not fit, and rounds or wraps it. Ratings take few values, each read once by Python.
-    whole = [name for name in RATING_COLUMNS if name != "rating"]
-    dtype = dict.fromkeys(set(names) - set(whole), object)
-    options = {"sep": separator, "header": None, "names": names, "dtype": dtype}
-    options |= {"encoding": "utf-8-sig", "na_filter": False, "chunksize": CHUNK_LINES}
-    stream, chunks = io.BytesIO(data), []
-    stream.seek(start)
-    with pd.read_csv(stream, **options) as reader:
-        for chunk in reader:
-            if not isinstance(chunk.index, pd.RangeIndex):  # a field too many became an index
-                return None
-            if any(chunk[name].dtype != np.int64 for name in whole):
-                return None
-            codes, texts = pd.factorize(chunk["rating"].to_numpy())
-            chunk["rating"] = np.array([rating(text) for text in texts])[codes]
-            chunks.append([chunk[name].to_numpy(copy=True) for name in RATING_COLUMNS])
-    if not chunks:
-        return None
-    columns = [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
-    # A line that ends early is filled up by pandas, unseen where the last columns are not ours.
-    if data.count(separator.encode(), start) != len(columns[0]) * (len(names) - 1):
-        return None
-    return pd.DataFrame(dict(zip(RATING_NAMES, columns, strict=True)), copy=False)
-
-
-def _is_valid(frame: pd.DataFrame, item_ids: np.ndarray) -> bool:
-    user, item, time = (frame[name].to_numpy() for name in RATING_NAMES if name != "rating")
-    if min(user.min(), item.min(), time.min()) < 0 or not np.isin(item, item_ids).all():
-        return False
-    # GroupLens sorts by user, then film: where that holds, neighbours show every repeat.
-    ascending = (user[1:] > user[:-1]) | ((user[1:] == user[:-1]) & (item[1:] > item[:-1]))
-    return bool(ascending.all()) or not frame.duplicated(["user_id", "item_id"]).any()
-
-
-def _stars(text: str, scale: tuple[float, float]) -> float:
-    """Return a finite number between the ends of the scale."""
+    kinds = {name: object for name in names if name not in RATING_COLUMNS} | {"rating": "category"}
     try:
-        number = float(plain(text))
-    except ValueError:
-        raise ValueError(f"{text!r} is not a number") from None
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is not a finite number")
-    if not scale[0] <= number <= scale[1]:
-        raise ValueError(f"{text} is outside the scale from {scale[0]:g} to {scale[1]:g}")
-    return number
+        frame = pd.read_csv(
+            stream, sep=separator, header=None, names=names, dtype=kinds, encoding="utf-8-sig",
+            na_filter=False, low_memory=False,
+        )  # fmt: skip
+        ratings = frame["rating"].array
+        values = np.array([stars(text) for text in ratings.categories], dtype=float)
+    except (ValueError, OverflowError):  # pandas' and the decoder's errors are ValueErrors
+        return None
+    # A field too many becomes an index. A line that ends early is filled up, which can hide in the
+    # columns that are not ours.
+    if not isinstance(frame.index, pd.RangeIndex):
+        return None
+    if data.count(separator.encode(), start) != len(frame) * (len(names) - 1):
+        return None
+    whole = frame[[name for name in RATING_COLUMNS if name != "rating"]]
+    if frame.empty or (whole.dtypes != np.int64).any() or (whole.to_numpy() < 0).any():
+        return None
+    return frame.assign(rating=values[ratings.codes])[list(RATING_COLUMNS)]
+
+
+def _stars(scale: tuple[float, float]) -> Callable[[str], float]:
+    """Return a function that reads a finite number between the ends of the scale."""
+
+    def stars(text: str) -> float:
+        try:
+            number = float(plain(text))
+        except ValueError:
+            raise ValueError(f"{text!r} is not a number") from None
+        if not math.isfinite(number):
+            raise ValueError(f"{text} is not a finite number")
+        if not scale[0] <= number <= scale[1]:
+            raise ValueError(f"{text} is outside the scale from {scale[0]:g} to {scale[1]:g}")
+        return number
+
+    return stars
 
 
 def _title(text: str) -> str:
@@ -219,9 +189,3 @@ def _title(text: str) -> str:
     if "\n" in text or "\r" in text:
         raise ValueError("the title runs into the next line; look for a quotation mark left open")
     return text
-
-
-def _flag(text: str) -> bool:
-    if text not in ("0", "1"):
-        raise ValueError(f"{text!r} is not 0 or 1")
-    return text == "1"

@@ -1,4 +1,8 @@
-"""Read delimited text: how a file is written, its rows, and the first of its rows at fault."""
+"""Read delimited text: how a file is written, its rows, and the first of its rows at fault.
+
+Over 200 lines: to name the line and the column of a fault takes the same splitting of the text as
+to read it, so that all of it stands here, once, for MovieLens, clip art and a table of one's own.
+"""
 
 import csv
 import io
@@ -12,8 +16,6 @@ import pandas as pd
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", "::": "'::'"}
 ENCODINGS = ("utf-8-sig", "utf-16", "cp1252", "latin-1")  # cp1252: what Windows calls Latin-1
-BATCH = 100_000  # rows that are held as text at a time
-INT64_MAX = 2**63 - 1
 # A backslash before a quotation mark that does not end the field: MySQL escapes marks like this.
 ESCAPED = re.compile(rb'\\"[^",;|\t\r\n]')
 
@@ -130,69 +132,107 @@ class Table:
         below = [column[1:] for column in zip(*digits, strict=False)]
         return not any(digits[0]) and any(column and all(column) for column in below)
 
-    def batches(self, others: list | None = None) -> Iterator[pd.DataFrame]:
-        """Yield frames of text; the index is the line on which each row begins.
+    def rows(self, others: list | None = None) -> tuple[pd.DataFrame, DataFileError | None]:
+        """Return the rows down to the first line that cannot be split, and what is wrong with it.
 
-        Lines of another width than the header go to `others` as (line, fields), or are faults.
+        Parameters
+        ----------
+        others : list, optional
+            Takes the lines of another width than the header, as (line, fields); without it, such a
+            line cannot be split.
 
-        Raises
-        ------
-        DataFileError
-            For the first line that cannot be split, after the frames of what is above it.
+        Returns
+        -------
+        rows : DataFrame of str
+            The index is the line on which each row begins.
+        fault : DataFileError or None
         """
-        records = islice(self._records(), int(self.first_line > 0), None)
-        fault, n_read = None, 1
-        while fault is None and n_read:
-            lines, rows, n_read = [], [], 0
-            try:
-                for line, fields, _ in islice(records, BATCH):
-                    n_read += 1
-                    if len(fields) == len(self.header):
-                        lines.append(line)
-                        rows.append(fields)
-                    elif others is not None:
-                        others.append((line, fields))
-                    else:
-                        raise DataFileError(self.say_width(fields), self.path, line)
-            except DataFileError as error:
-                fault = error
-            if rows:
-                index = pd.Index(lines, name="line")
-                yield pd.DataFrame(rows, index=index, columns=self.header, dtype=object)
-        if fault is not None:
-            raise fault
+        lines, rows, fault = [], [], None
+        try:
+            for line, fields, _ in islice(self._records(), int(self.first_line > 0), None):
+                if len(fields) == len(self.header):
+                    lines.append(line)
+                    rows.append(fields)
+                elif others is not None:
+                    others.append((line, fields))
+                else:
+                    raise DataFileError(self.say_width(fields), self.path, line)
+        except DataFileError as error:
+            fault = error
+        index = pd.Index(lines, name="line")
+        return pd.DataFrame(rows, index=index, columns=self.header, dtype=object), fault
 
     def read(self, functions: Mapping[str, Callable[[str], object]]) -> pd.DataFrame:
-        """Return columns, a function applied to each text; the index is the line of each row.
+        """Return columns, a function applied to each text.
 
-        A function is called once for each different text of a batch and raises ValueError for
-        one that it refuses.
+        Parameters
+        ----------
+        functions : {column: function of str}
+            Called once for each different text; raises ValueError for one that it refuses.
 
         Raises
         ------
         DataFileError
-            For the first row with a text that is refused, or that cannot be split.
+            For the first row with a text that is refused, or that cannot be split; for no row.
         """
-        parts = [pd.DataFrame(columns=list(functions))]
-        for frame in self.batches():
-            columns, faults = {}, []
-            for name, function in functions.items():
-                codes, texts = pd.factorize(frame[name].to_numpy())
-                values = []
-                try:
-                    for text in texts:  # in the order of the rows where they first stand
-                        values.append(function(text))
-                except ValueError as error:
-                    row = int((codes == len(values)).argmax())
-                    faults.append((row, len(faults), name, str(error)))
-                else:
-                    kind = object if isinstance(values[0], str) else None
-                    columns[name] = np.array(values, dtype=kind)[codes]
-            if faults:
-                row, _, name, message = min(faults)
-                raise DataFileError(message, self.path, int(frame.index[row]), name)
-            parts.append(pd.DataFrame(columns, index=frame.index))
-        return pd.concat(parts[1:] or parts)
+        frame, fault = self.rows()
+        columns, faults = {}, []
+        for name, function in functions.items():
+            codes, texts = pd.factorize(frame[name].to_numpy())
+            values = []
+            try:
+                for text in texts:  # in the order of the rows where they first stand
+                    values.append(function(text))
+            except ValueError as error:
+                row = int((codes == len(values)).argmax())
+                faults.append((row, len(faults), name, str(error)))
+            else:
+                kind = object if values and isinstance(values[0], str) else None
+                columns[name] = np.array(values, dtype=kind)[codes]
+        if faults:
+            row, _, name, message = min(faults)
+            raise DataFileError(message, self.path, int(frame.index[row]), name)
+        if fault is not None:
+            raise fault
+        if frame.empty:
+            raise DataFileError("no row below the header", self.path, self.first_line)
+        return pd.DataFrame(columns)
+
+    def refuse(self, bad: np.ndarray, rows: pd.DataFrame, column: str, message: str) -> None:
+        """Raise for the first bad row.
+
+        Parameters
+        ----------
+        bad : ndarray of bool (n_rows,)
+        rows : DataFrame (n_rows, n_values)
+            What `message` is formatted with.
+        column, message : str
+            For the error.
+
+        Raises
+        ------
+        DataFileError
+            With the line of the first bad row, which is looked up only then.
+        """
+        if bad.any():
+            row = int(bad.argmax())
+            raise DataFileError(message.format(*rows.iloc[row]), self.path, self._line(row), column)
+
+    def refuse_repeats(self, keys: pd.DataFrame, column: str, message: str) -> None:
+        """Raise for the first row that repeats an earlier one, as `refuse` does.
+
+        `message` is also given ``first``, the line of the earlier row.
+        """
+        again = keys.duplicated().to_numpy()
+        if again.any():
+            same = (keys == keys.iloc[int(again.argmax())]).all(axis=1).to_numpy()
+            first = self._line(int(same.argmax()))
+            self.refuse(again, keys, column, message.replace("{first}", str(first)))
+
+    def _line(self, row: int) -> int:
+        """Return the one-based line on which a row begins."""
+        row += int(self.first_line > 0)
+        return next(islice(self._records(), row, None))[0]
 
     def say_width(self, fields: Sequence[str]) -> str:
         """Say that a line has another number of fields than the header."""
@@ -216,7 +256,8 @@ class Table:
 
     def _split(self, lines: Iterable[str], separator: str, strict: bool):
         if separator == "::":  # csv splits at one character: the "unit separator" of ASCII
-            lines, separator = (line.replace("::", "\x1f") for line in lines), "\x1f"
+            separator = "\x1f"
+            lines = (line.replace("\x1f", "\x1e").replace("::", "\x1f") for line in lines)
         quoting = csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE
         return csv.reader(
             lines, delimiter=separator, strict=strict, quoting=quoting, escapechar=self.escape,
@@ -243,40 +284,6 @@ class Table:
         index = len(next(self._split([before], self.separator, strict=False), [""])) - 1
         column = self.header[index] if index < len(self.header) else None
         return above.count(b"\n") + 1, column
-
-
-def refuse_repeats(keys: pd.DataFrame, path, column: str, message: str) -> None:
-    """Raise for the first row that repeats an earlier one; the index of `keys` is the line.
-
-    `message` is formatted with the values of the row and with ``first``, the line of the earlier.
-    """
-    again = keys.duplicated().to_numpy()
-    if again.any():
-        row = int(again.argmax())
-        values = keys.iloc[row]
-        first = keys.index[int((keys == values).all(axis=1).to_numpy().argmax())]
-        message = message.format(*values, first=first)
-        raise DataFileError(message, path, int(keys.index[row]), column)
-
-
-def whole_number(text: str) -> int:
-    """Return a non-negative integer that fits into 64 bits."""
-    try:
-        number = int(plain(text))
-    except ValueError:
-        raise ValueError(f"{text!r} is not a whole number") from None
-    if number < 0:
-        raise ValueError(f"{number} is negative")
-    if number > INT64_MAX:
-        raise ValueError(f"{number} does not fit into 64 bits (largest: {INT64_MAX})")
-    return number
-
-
-def plain(text: str) -> str:
-    """Refuse the spellings of a number that Python reads and a C parser does not."""
-    if "_" in text or not text.isascii():
-        raise ValueError(text)
-    return text
 
 
 def _encoding_of(data: bytes, encodings: Sequence[str]) -> tuple[str, int | None]:

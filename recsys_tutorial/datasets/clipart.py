@@ -10,7 +10,9 @@ import pandas as pd
 from PIL import Image
 
 from recsys_tutorial._paths import data_dir
-from recsys_tutorial.datasets._tables import DataFileError, Table, refuse_repeats, whole_number
+from recsys_tutorial.datasets._fields import filled, one_of, whole_number
+from recsys_tutorial.datasets._tables import DataFileError, Table
+from recsys_tutorial.datasets.pictures import open_picture
 
 TEXT_COLUMNS = ("title", "keywords", "category", "creator", "path")
 COLUMNS = ("item_id", *TEXT_COLUMNS)
@@ -29,8 +31,8 @@ class ClipArt:
     items : DataFrame
         One row per picture, in the order of the file: ``item_id`` int64; ``title`` str;
         ``keywords`` str (joined by "|", "" where there are none); ``category`` str (such as
-        "animals/birds");
-        ``creator`` str ("unknown" where nobody is named); ``path`` str, below `folder`;
+        "animals/birds"); ``creator`` str ("unknown" where nobody is named); ``path`` str, below
+        `folder`;
         ``candidate`` bool, True for the pictures that a retrieval test may rank, no two of which
         have the same title and keywords; ``series`` int64, the ``item_id`` of the first of those
         pictures by the same creator that have the same title up to colours and numbers, or look
@@ -60,6 +62,16 @@ class ClipArt:
     def paths(self, item_ids: Iterable[int] | None = None) -> list[Path]:
         """Return the files of the pictures, by default of all in the order of `items`.
 
+        Parameters
+        ----------
+        item_ids : iterable of int, optional
+            In any order, repeats allowed.
+
+        Returns
+        -------
+        list of Path
+            One for each id; `images` says when one is not there.
+
         Raises
         ------
         ValueError
@@ -80,7 +92,13 @@ class ClipArt:
         return [self.folder / path for path in self.items["path"].to_numpy()[rows]]
 
     def image(self, item_id: int) -> Image.Image:
-        """Return one picture as RGB; see `images`."""
+        """Return one picture as RGB.
+
+        Parameters
+        ----------
+        item_id : int
+            Errors are those of `images`.
+        """
         return self.images([item_id])[0]
 
     def images(self, item_ids: Iterable[int] | None = None) -> list[Image.Image]:
@@ -103,28 +121,21 @@ class ClipArt:
         DataFileError
             A ValueError that names the picture that is missing or damaged, and the mend.
         """
-        return [open_picture(path) for path in self.paths(item_ids)]
+        return [_open(path) for path in self.paths(item_ids)]
 
 
-def open_picture(path: Path) -> Image.Image:
-    """Read a picture as RGB, what is transparent on white; a fault names the file."""
+def _open(path: Path) -> Image.Image:
+    """Open a picture of the catalogue; a fault names the file and the mend."""
+    if not path.is_file():
+        raise DataFileError(f"the picture is missing; {MEND}", path)
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            if picture.has_transparency_data:
-                picture = picture.convert("RGBA")
-                page = Image.new("RGBA", picture.size, "white")
-                page.alpha_composite(picture)
-                picture = page
-            return picture.convert("RGB")
-    except FileNotFoundError:
-        raise DataFileError(f"the picture is missing; {MEND}", path) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error).replace(repr(str(path)), "it")
+        return open_picture(path)
+    except ValueError as error:
+        reason = str(error).removeprefix(f"{path}: ")
         raise DataFileError(f"the picture cannot be read ({reason}); {MEND}", path) from None
 
 
-def parse_catalogue(data: bytes, path: Path, folder: Path) -> pd.DataFrame:
+def _parse_catalogue(data: bytes, path: Path, folder: Path) -> pd.DataFrame:
     """Parse ``items.csv`` and check that each picture it names is there.
 
     Raises
@@ -134,40 +145,26 @@ def parse_catalogue(data: bytes, path: Path, folder: Path) -> pd.DataFrame:
     """
     table = Table(data, path, separator=",", encodings=["utf-8-sig"])
     table.require(COLUMNS)
-    functions = {"item_id": whole_number} | dict.fromkeys(TEXT_COLUMNS, _filled)
+    functions = {"item_id": whole_number} | dict.fromkeys(TEXT_COLUMNS, filled)
     functions |= {"keywords": str, "path": _inside}
-    others = {"candidate": _flag, "series": whole_number}
+    others = {"candidate": one_of(("False", "True")), "series": whole_number}
     functions |= {name: others[name] for name in others if name in table.header}
     items = table.read(functions)
-    if items.empty:
-        raise DataFileError("no pictures below the header", path, 1)
-    refuse_repeats(items[["item_id"]], path, "item_id", "{0} is also on line {first}")
+    table.refuse_repeats(items[["item_id"]], "item_id", "{0} is also on line {first}")
     missing = [name for name in items["path"] if not (folder / name).is_file()]
     if missing:
         more = f" (and {len(missing) - 1} others)" if len(missing) > 1 else ""
         raise DataFileError(f"the picture is missing{more}; {MEND}", folder / missing[0])
     for name, default in {"candidate": True, "series": items["item_id"]}.items():
         items[name] = items.get(name, default)
-    return items.reset_index(drop=True)
-
-
-def _filled(text: str) -> str:
-    if not text.strip():
-        raise ValueError("is empty")
-    return text
+    return items
 
 
 def _inside(text: str) -> str:
-    inside = PurePosixPath(_filled(text))
+    inside = PurePosixPath(filled(text))
     if inside.is_absolute() or ".." in inside.parts or "\\" in text or ":" in text:
         raise ValueError(f"{text!r} must be a path below the folder of items.csv, with slashes")
     return text
-
-
-def _flag(text: str) -> bool:
-    if text not in ("True", "False"):
-        raise ValueError(f"{text!r} is neither True nor False")
-    return text == "True"
 
 
 def load_clipart(folder: str | os.PathLike | None = None) -> ClipArt:
@@ -205,4 +202,4 @@ def load_clipart(folder: str | os.PathLike | None = None) -> ClipArt:
         data = path.read_bytes()
     except FileNotFoundError:
         raise DataFileError(f"the file is missing; {MEND}", path) from None
-    return ClipArt(parse_catalogue(data, path, folder), folder)
+    return ClipArt(_parse_catalogue(data, path, folder), folder)

@@ -27,10 +27,12 @@ class GenreQueries:
     Attributes
     ----------
     texts : list of str (n_queries,)
-    kind : str ndarray (n_queries,), one of `KINDS`
-    part : str ndarray (n_queries,), "train", "validation" or "test"; all queries about one pair of
-        genres are in the same part, so that a test query's pair was never learned
-    relevant : bool ndarray (n_queries, n_films)
+    kind : ndarray of str (n_queries,)
+        One of `KINDS`.
+    part : ndarray of str (n_queries,)
+        "train", "validation" or "test"; all queries about one pair of genres are in the same part,
+        so that a test query's pair was never learned.
+    relevant : ndarray of bool (n_queries, n_films)
     """
 
     texts: list[str]
@@ -39,25 +41,61 @@ class GenreQueries:
     relevant: np.ndarray
 
     def rows(self, part: str) -> np.ndarray:
-        """Numbers of the queries of a part."""
+        """Return the numbers of the queries of a part.
+
+        Parameters
+        ----------
+        part : {"train", "validation", "test"}
+
+        Returns
+        -------
+        ndarray of int64 (n_rows,), ascending
+
+        Raises
+        ------
+        ValueError
+            For another part.
+        """
         if part not in ("train", "validation", "test"):
             raise ValueError(f'part must be "train", "validation" or "test", got {part!r}')
         return np.flatnonzero(self.part == part)
 
 
 def learned_films(n_films: int, seed: int = 0) -> np.ndarray:
-    """Which half of the films is for training (bool ndarray); the other half is searched."""
+    """Draw the half of the films that is for training; the other half is searched.
+
+    Parameters
+    ----------
+    n_films : int
+    seed : int
+        Of the draw, which takes each film with probability 1/2.
+
+    Returns
+    -------
+    ndarray of bool (n_films,)
+    """
     return np.random.default_rng([seed, 1]).random(n_films) < 0.5
 
 
 def genre_queries(genres: Sequence[str], *, least: int = 30, seed: int = 0) -> GenreQueries:
-    """All queries about two genres that at least `least` films have together.
+    """Make all queries about two genres that at least `least` films have together.
 
     Parameters
     ----------
-    genres : sequence of str (n_films,), each "Action|Comedy"; "" where nothing is known
+    genres : sequence of str (n_films,)
+        Each such as "Action|Comedy"; "" where nothing is known.
     least : int
-    seed : int, of which pairs of genres are for training (0.6), validation (0.1) and test (0.3)
+    seed : int
+        Of which pairs of genres are for training (0.6), validation (0.1) and test (0.3).
+
+    Returns
+    -------
+    GenreQueries
+
+    Raises
+    ------
+    ValueError
+        When no two genres are together on so many films.
 
     Examples
     --------

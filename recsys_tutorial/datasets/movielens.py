@@ -126,9 +126,9 @@ def load_movielens(
             raise ValueError(f"{source!r} is neither a release ({names}) nor a path that exists")
     rating_file, item_file = find_release(path)
     scale = rating_scale or scale or ((1, 5) if rating_file.kind == "data" else (0.5, 5))
-    items = parse_items(item_file.read(), item_file.name, item_file.kind)
+    items = parse_items(item_file.read(), item_file.path, item_file.kind)
     ratings = parse_ratings(
-        rating_file.read(), rating_file.name, rating_file.kind, items["item_id"].to_numpy(), scale
+        rating_file.read(), rating_file.path, rating_file.kind, items["item_id"].to_numpy(), scale
     )
     return MovieLens(ratings, items)
 

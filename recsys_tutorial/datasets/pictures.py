@@ -50,7 +50,17 @@ def open_picture(source: Image.Image | str | os.PathLike) -> Image.Image:
 
 
 def read_picture_file(path: str | os.PathLike) -> bytes:
-    """Return the bytes of a picture's file; ValueError when it is missing or empty."""
+    """Return the bytes of a picture's file.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Raises
+    ------
+    ValueError
+        When the file is missing or empty.
+    """
     if not Path(path).is_file():
         raise ValueError(f"{path}: there is no such file")
     data = Path(path).read_bytes()

@@ -1,8 +1,10 @@
 """Every fault of an exported table is mended and counted, or named with what to do about it."""
 
+import bz2
 import csv
 import doctest
 import gzip
+import lzma
 import re
 import warnings
 from datetime import date
@@ -144,6 +146,17 @@ def test_compressed_files_and_foreign_names_are_read(tmp_path):
     frame = cleaning.read_table(path, columns)
     assert frame.to_dict("list") == {"user_id": ["ann"], "item_id": ["tea"],
                                      "timestamp": ["2020-01-01"]}  # fmt: skip
+
+
+@pytest.mark.parametrize(("suffix", "module"), [("gz", gzip), ("bz2", bz2), ("xz", lzma)])
+def test_a_compressed_file_is_read_whole_or_named(suffix, module, tmp_path):
+    path, content = tmp_path / f"log.csv.{suffix}", module.compress(HEAD + b"1,2,3,4\n")
+    path.write_bytes(content)
+    assert cleaning.read_table(path, RATING_COLUMNS).to_numpy().tolist() == [list("1234")]
+    for bad in (content[:-9], b"no " + content):
+        path.write_bytes(bad)
+        with pytest.raises(datasets.DataFileError, match=rf"{suffix}: .* is damaged or cut off"):
+            cleaning.read_table(path, RATING_COLUMNS)
 
 
 def test_nothing_left_says_why():

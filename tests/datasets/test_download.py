@@ -18,7 +18,7 @@ from recsys_tutorial.datasets import DataFileError, DownloadError, load_movielen
 from recsys_tutorial.datasets import _download as download
 from recsys_tutorial.datasets import movielens as datasets
 from recsys_tutorial.datasets._download import fetch
-from tests.datasets.test_movielens import LAYOUTS, assert_same, expected, write, zipped
+from tests.datasets.movielens_files import LAYOUTS, assert_same, expected, write, zipped
 
 CONTENT = bytes(range(256)) * 2000  # half a megabyte: several pieces of a transfer
 MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()

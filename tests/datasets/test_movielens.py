@@ -1,99 +1,32 @@
 """Loading MovieLens: the committed copy, every format, and every way in which a file can be bad."""
 
 import csv
-import gzip
 import hashlib
-import io
 import re
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from recsys_tutorial import datasets
 from recsys_tutorial.datasets import DataFileError, MovieLens, load_movielens
-from recsys_tutorial.datasets import _movielens_formats as formats
+from tests.datasets.movielens_files import (
+    LAYOUTS,
+    MOVIES_CSV,
+    RATINGS,
+    RATINGS_CSV,
+    RATINGS_DAT,
+    U_DATA,
+    assert_same,
+    expected,
+    write,
+)
 
 SMALL = datasets.data_dir() / "movielens-small"
-
-# The same six ratings of four films in each of GroupLens's layouts. The titles hold what breaks
-# careless readers: a comma, quotation marks, an accent, a title that reads like a missing value.
-RATINGS = [
-    (1, 10, 4.0, 964982703),
-    (1, 20, 3.0, 964982704),
-    (2, 10, 5.0, 1260759144),
-    (2, 40, 1.0, 1260759145),
-    (3, 20, 2.0, 835355664),
-    (3, 30, 4.0, 835355665),
-]
-FILMS = [
-    (10, "Misérables, Les (1995)", "Drama|Musical"),
-    (20, 'The "Great" Race (1965)', "Comedy"),
-    (30, "NA (2001)", "Action|Sci-Fi"),
-    (40, "Hyena Road", "(no genres listed)"),
-]
-RATINGS_CSV = "userId,movieId,rating,timestamp\n" + "".join(
-    f"{u},{i},{r},{t}\n" for u, i, r, t in RATINGS
-)
-MOVIES_CSV = (
-    "movieId,title,genres\n"
-    '10,"Misérables, Les (1995)",Drama|Musical\n'
-    '20,"The ""Great"" Race (1965)",Comedy\n'
-    "30,NA (2001),Action|Sci-Fi\n"
-    "40,Hyena Road,(no genres listed)\n"
-)
-RATINGS_DAT = "".join(f"{u}::{i}::{r:g}::{t}\n" for u, i, r, t in RATINGS)
-MOVIES_DAT = "".join(f"{i}::{title}::{genres}\n" for i, title, genres in FILMS)
-U_DATA = "".join(f"{u}\t{i}\t{r:g}\t{t}\n" for u, i, r, t in RATINGS)
-
-
-def u_item_line(item, title, genres):
-    flags = "|".join(str(int(genre in genres.split("|"))) for genre in formats.GENRES_100K)
-    return f"{item}|{title}|01-Jan-1995||http://us.imdb.com/M/title-exact?{item}|{flags}\n"
-
-
-U_ITEM = "".join(u_item_line(*film) for film in FILMS)
-LAYOUTS = {
-    "csv": {"ratings.csv": RATINGS_CSV.encode(), "movies.csv": MOVIES_CSV.encode()},
-    "dat": {"ratings.dat": RATINGS_DAT.encode(), "movies.dat": MOVIES_DAT.encode("latin-1")},
-    "dat in UTF-8": {"ratings.dat": RATINGS_DAT.encode(), "movies.dat": MOVIES_DAT.encode()},
-    "u.data": {"u.data": U_DATA.encode(), "u.item": U_ITEM.encode("latin-1")},
-}
-
-
-def write(folder: Path, contents: dict[str, bytes]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        (folder / name).write_bytes(content)
-    return folder
-
-
-def zipped(contents: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in contents.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
-def expected() -> MovieLens:
-    ratings = pd.DataFrame(RATINGS, columns=["user_id", "item_id", "rating", "timestamp"])
-    items = pd.DataFrame(FILMS, columns=["item_id", "title", "genres"])
-    items.insert(2, "year", pd.array([1995, 1965, 2001, None], dtype="Int64"))
-    return MovieLens(ratings, items.astype({"title": object, "genres": object}))
-
-
-def assert_same(actual: MovieLens, wanted: MovieLens):
-    pd.testing.assert_frame_equal(actual.ratings, wanted.ratings, check_exact=True)
-    pd.testing.assert_frame_equal(actual.items, wanted.items, check_exact=True)
-
 
 # ----------------------------------------------------------------------------- the committed copy
 
@@ -199,16 +132,6 @@ def test_each_layout_gives_the_same_frames(tmp_path, contents):
     assert_same(load_movielens(str(tmp_path)), expected())
 
 
-@pytest.mark.parametrize("contents", LAYOUTS.values(), ids=LAYOUTS)
-@pytest.mark.parametrize("inside", ["", "ml-latest/"])
-def test_each_layout_is_read_from_a_zip_archive(tmp_path, contents, inside):
-    path = tmp_path / "release.zip"
-    extra = {"README.txt": b"notes", inside + "links.csv": b"movieId,imdbId,tmdbId\n"}
-    path.write_bytes(zipped({inside + name: data for name, data in contents.items()} | extra))
-    assert_same(load_movielens(path), expected())
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["release.zip"]  # nothing unpacked
-
-
 VARIANTS = {
     "quotation marks around every number": lambda text: re.sub(
         r"(?m)^(\d+),(\d+),([\d.]+),(\d+)$", r'"\1","\2","\3","\4"', text
@@ -229,12 +152,6 @@ VARIANTS = {
 @pytest.mark.parametrize("encode", VARIANTS.values(), ids=VARIANTS)
 def test_harmless_variants_of_csv_files_are_read(tmp_path, encode):
     write(tmp_path, {"ratings.csv": encode(RATINGS_CSV), "movies.csv": encode(MOVIES_CSV)})
-    assert_same(load_movielens(tmp_path), expected())
-
-
-def test_gzip_files_and_a_folder_one_level_deeper_are_found(tmp_path):
-    contents = {f"{name}.gz": gzip.compress(data) for name, data in LAYOUTS["csv"].items()}
-    write(tmp_path / "ml-mine", contents)
     assert_same(load_movielens(tmp_path), expected())
 
 
@@ -347,13 +264,13 @@ BAD = {
     "empty film file": ("csv", "movies.csv", MOVIES_CSV, "", 1, None, "the file is empty"),
     "blank file": ("csv", "ratings.csv", RATINGS_CSV, " \n\n", 1, None, "the file is empty"),
     "header only": ("csv", "ratings.csv", RATINGS_CSV[32:], "", 1, None,
-        "no rating below the header"),
+        "no row below the header"),
     "header and blank lines": ("csv", "ratings.csv", RATINGS_CSV[32:], "\n \n", 1, None,
-        "no rating below the header"),
+        "no row below the header"),
     "mark and blank lines": ("csv", "ratings.csv", RATINGS_CSV, "\ufeff\n\n", 1, None,
         "the file is empty"),
     "header only, films": ("csv", "movies.csv", MOVIES_CSV[21:], "", 1, None,
-        "no film below the header"),
+        "no row below the header"),
     "semicolons": ("csv", "ratings.csv", ",", ";", 1, None,
         "separated by semicolons, expected commas"),
     "tabs": ("csv", "ratings.csv", ",", "\t", 1, None, "separated by tabs, expected commas"),
@@ -454,190 +371,3 @@ def test_text_that_is_not_utf8_is_named_with_line_and_column(tmp_path, case):
     with pytest.raises(DataFileError, match=re.escape(words)) as caught:
         load_movielens(tmp_path)
     assert (caught.value.line, caught.value.column) == (line, column)
-
-
-def test_truncated_gzip_at_every_length_is_an_error(tmp_path):
-    whole = gzip.compress(RATINGS_CSV.encode(), mtime=0)
-    write(tmp_path, {"movies.csv": MOVIES_CSV.encode()})
-    for length in range(len(whole)):
-        (tmp_path / "ratings.csv.gz").write_bytes(whole[:length])
-        with pytest.raises(DataFileError, match=r"ratings\.csv\.gz.*(cut off|damaged|empty)"):
-            load_movielens(tmp_path)
-    (tmp_path / "ratings.csv.gz").write_bytes(whole)
-    assert_same(load_movielens(tmp_path), expected())
-
-
-def test_damaged_gzip_is_an_error(tmp_path):
-    data = bytearray(gzip.compress(RATINGS_CSV.encode(), mtime=0))
-    data[len(data) // 2] ^= 0xFF
-    write(tmp_path, {"movies.csv": MOVIES_CSV.encode(), "ratings.csv.gz": bytes(data)})
-    with pytest.raises(DataFileError, match=r"ratings\.csv\.gz.*damaged"):
-        load_movielens(tmp_path)
-    (tmp_path / "ratings.csv.gz").write_bytes(RATINGS_CSV.encode())  # not compressed at all
-    with pytest.raises(DataFileError, match=r"ratings\.csv\.gz.*damaged"):
-        load_movielens(tmp_path)
-
-
-def test_truncated_zip_at_every_length_is_an_error(tmp_path):
-    whole = zipped(LAYOUTS["csv"])
-    path = tmp_path / "release.zip"
-    for length in range(len(whole)):
-        path.write_bytes(whole[:length])
-        with pytest.raises(DataFileError, match=r"release\.zip"):
-            load_movielens(path)
-
-
-def test_damaged_member_of_a_zip_is_an_error(tmp_path):
-    path = tmp_path / "release.zip"
-    data = bytearray(zipped(LAYOUTS["csv"]))
-    data[data.index(b"movies.csv") + 20] ^= 0xFF  # inside the compressed films
-    path.write_bytes(bytes(data))
-    with pytest.raises(DataFileError, match=r"release\.zip.movies\.csv: .*damaged"):
-        load_movielens(path)
-
-
-OUTSIDE = [
-    "../evil.csv",
-    "ml/../../evil.csv",
-    "/etc/evil.csv",
-    "..\\evil.csv",
-    "C:\\evil.csv",
-    "C:evil",
-]
-
-
-@pytest.mark.parametrize("member", OUTSIDE)
-def test_archive_with_a_member_outside_its_folder_is_refused(tmp_path, member):
-    path = tmp_path / "inner" / "release.zip"
-    path.parent.mkdir()
-    path.write_bytes(zipped(LAYOUTS["csv"] | {member: b"evil"}))
-    with pytest.raises(DataFileError, match=r"release\.zip: the member .* points out of"):
-        load_movielens(path)
-    assert [entry.name for entry in tmp_path.rglob("*")] == ["inner", "release.zip"]
-
-
-def test_two_dots_inside_a_name_are_no_way_out(tmp_path):
-    path = tmp_path / "release.zip"
-    path.write_bytes(zipped(LAYOUTS["csv"] | {"notes..txt": b"", "a..b/c": b""}))
-    assert_same(load_movielens(path), expected())
-
-
-def test_folder_without_a_release_says_what_is_missing(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"ratings\.csv and movies\.csv.*found no files"):
-        load_movielens(tmp_path)
-    write(tmp_path, {"ratings.csv": RATINGS_CSV.encode()})
-    with pytest.raises(FileNotFoundError, match=r"movies\.csv.*found ratings\.csv"):
-        load_movielens(tmp_path)
-    with pytest.raises(FileNotFoundError, match="there is no file or folder"):
-        load_movielens(tmp_path / "nowhere")
-    with pytest.raises(
-        ValueError, match=r"'medium' is neither a release \(small, 100k, 1m, 25m, 32m\)"
-    ):
-        load_movielens("medium")
-
-
-# --------------------------------------- the fast and the slow parser against a line-by-line one
-
-
-def walk(data: bytes, kind: str, item_ids, scale) -> pd.DataFrame:
-    """Ratings read with nothing but Python's csv, int and float; ValueError for any fault."""
-    separator = {"csv": ",", "dat": "::", "data": "\t"}[kind]
-    lines = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="")
-    if kind == "csv":
-        rows = csv.reader(lines, strict=True)
-    else:
-        rows = (line.rstrip("\r\n").split(separator) for line in lines)
-    try:
-        rows = [row for row in rows if len(row) > 1 or (row and row[0].strip())]
-    except csv.Error as error:
-        raise ValueError(error) from None
-    names = ["userId", "movieId", "rating", "timestamp"]
-    header = rows.pop(0) if kind == "csv" and rows else names
-    found = {}
-    for row in rows:
-        fields = dict(zip(header, row, strict=True))
-        if any(ord(c) < 9 or 13 < ord(c) < 32 or ord(c) > 126 or c == "_" for c in "".join(row)):
-            raise ValueError(row)
-        if not set(names) <= set(fields) or len(fields) < len(row):
-            raise ValueError(header)
-        user, item, time = (int(fields[name]) for name in names if name != "rating")
-        stars = float(fields["rating"])
-        good = item in item_ids and scale[0] <= stars <= scale[1] and min(user, time) >= 0
-        if not good or max(user, time) >= 2**63 or (user, item) in found:
-            raise ValueError(row)
-        found[user, item] = (user, item, stars, time)
-    if not found:
-        raise ValueError("empty")
-    return pd.DataFrame(list(found.values()), columns=["user_id", "item_id", "rating", "timestamp"])
-
-
-def read_thrice(data: bytes, kind="csv"):
-    """Return what three parsers make of ratings, each a frame or an error message."""
-    item_ids, scale = np.array([10, 20, 30, 40]), (0.5, 5.0)
-
-    def as_text(data, path, kind, item_ids, scale):
-        table = formats._table(data, path, kind, formats.RATING_COLUMNS)
-        return formats.read_ratings(table, item_ids, lambda text: formats._stars(text, scale))
-
-    outcomes = []
-    for parse in (
-        lambda: formats.parse_ratings(data, "ratings", kind, item_ids, scale),
-        lambda: as_text(data, "ratings", kind, item_ids, scale),
-        lambda: walk(data, kind, item_ids, scale),
-    ):
-        try:
-            outcomes.append(parse())
-        except ValueError as error:
-            outcomes.append(str(error))
-    return outcomes
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    data=st.data(),
-    kind=st.sampled_from(["csv", "dat", "data"]),
-)
-def test_changed_bytes_are_read_alike_by_all_parsers(data, kind):
-    """Whatever stray bytes do to a file, pandas never reads what a strict parser refuses."""
-    text = {"csv": RATINGS_CSV, "dat": RATINGS_DAT, "data": U_DATA}[kind].encode()
-    for _ in range(data.draw(st.integers(1, 3))):
-        position = data.draw(st.integers(0, len(text)))
-        length = data.draw(st.integers(0, 2))
-        stray = data.draw(
-            st.sampled_from(
-                [b"", b'"', b",", b"\n", b"\r", b"\t", b":", b".", b"-", b"+", b" ", b"e"]
-            )
-            | st.sampled_from(
-                [b"0", b"9", b"_", b"\0", b"\xff", b"#", b"'", b"nan", b"\xef\xbb\xbf"]
-            )
-            | st.binary(min_size=1, max_size=2)
-        )
-        text = text[:position] + stray + text[position + length :]
-    fast, slow, oracle = read_thrice(text, kind)
-    if isinstance(oracle, str):
-        assert isinstance(slow, str) and fast == slow
-    else:
-        pd.testing.assert_frame_equal(fast, oracle, check_exact=True)
-        pd.testing.assert_frame_equal(slow, oracle, check_exact=True)
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    rows=st.lists(
-        st.tuples(
-            st.integers(0, 2**63 - 1),
-            st.sampled_from([10, 20, 30, 40]),
-            st.floats(0.5, 5.0),
-            st.integers(0, 2**63 - 1),
-        ),
-        min_size=1,
-        unique_by=lambda row: row[:2],
-    )
-)
-@example(rows=[(2**63 - 1, 10, 0.1 + 0.5, 2**63 - 1)])
-def test_every_valid_table_survives_writing_and_reading_to_the_last_bit(rows):
-    text = "userId,movieId,rating,timestamp\n" + "".join(
-        f"{u},{i},{r!r},{t}\n" for u, i, r, t in rows
-    )
-    for frame in read_thrice(text.encode()):
-        assert list(frame.itertuples(index=False, name=None)) == rows
