@@ -7,6 +7,7 @@ from recsys_tutorial.datasets.cleaning import Cleaned, check_enough, clean
 from recsys_tutorial.datasets.clipart import ClipArt, load_clipart
 from recsys_tutorial.datasets.genre_queries import GenreQueries, genre_queries, learned_films
 from recsys_tutorial.datasets.movielens import MovieLens, load_movielens
+from recsys_tutorial.datasets.packages import Packages, load_packages
 from recsys_tutorial.datasets.pictures import open_picture
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "DownloadError",
     "GenreQueries",
     "MovieLens",
+    "Packages",
     "cache_dir",
     "check_enough",
     "clean",
@@ -24,5 +26,6 @@ __all__ = [
     "learned_films",
     "load_clipart",
     "load_movielens",
+    "load_packages",
     "open_picture",
 ]

@@ -60,7 +60,7 @@ def accelerator_for(precision: str) -> Iterator[Accelerator]:
 
 
 def judged_alike(validation: Callable | None, accelerator: Accelerator) -> Callable | None:
-    """A validation that says the same in every process, else they would part ways; None for None."""
+    """A validation that says the same in every process, or they would part ways; None for None."""
     if validation is None or accelerator.num_processes == 1:
         return validation
 

@@ -1,0 +1,117 @@
+"""Which packages a software project needs: Debian's index as likes, with words on both sides."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from recsys_tutorial._paths import data_dir
+from recsys_tutorial.datasets._tables import DataFileError
+
+__all__ = ["Packages", "load_packages"]
+
+
+class Packages(NamedTuple):
+    """Source packages, the packages that they need, and who needs what.
+
+    Attributes
+    ----------
+    sources : DataFrame
+        The users, one row each: ``source`` str, its name; ``group`` int, its maintainer as a
+        number; ``section`` str, such as "games"; ``description`` str, one line in the maintainer's
+        words.
+    packages : DataFrame
+        The items, one row each: ``package``, ``section``, ``description``, all str.
+    needs : csr_matrix (n_sources, n_packages), float64, 1 where a source needs a package
+    """
+
+    sources: pd.DataFrame
+    packages: pd.DataFrame
+    needs: sparse.csr_matrix
+
+
+def load_packages(
+    folder: str | os.PathLike | None = None, *, min_needs: int = 4, max_share: float = 0.1
+) -> Packages:
+    """Load what Debian's source packages need.
+
+    Parameters
+    ----------
+    folder : str or path-like, optional
+        By default the snapshot that comes with the package, of Debian 12; or a folder that
+        ``data/packages/make.py`` wrote from another release's index.
+    min_needs : int
+        Sources with fewer needs, the generic ones not counted, are left out.
+    max_share : float, 0 to 1
+        Packages that a larger share of all sources need are left out as generic. At 0.1 they are
+        five, which compilers and packaging tools add by themselves: libc6, libgcc-s1, libstdc++6,
+        perl and python3.
+
+    Returns
+    -------
+    Packages
+        The named tuple ``(sources, packages, needs)``, with the packages that are needed at least
+        once by the sources that are kept.
+
+    Raises
+    ------
+    DataFileError
+        A ValueError that names a file that is missing or differs from its checksum.
+    ValueError
+        For settings that leave no source.
+
+    Examples
+    --------
+    >>> sources, packages, needs = load_packages()
+    >>> needs.shape, needs.nnz
+    ((12458, 24237), 134795)
+    """
+    folder = data_dir() / "packages" if folder is None else Path(folder).expanduser()
+    manifest = _read(folder / "manifest.json")
+    try:
+        checksums = json.loads(manifest)["files"]
+    except (ValueError, KeyError):
+        raise DataFileError("the file is damaged", folder / "manifest.json") from None
+    files = {name: _read(folder / name, digest) for name, digest in checksums.items()}
+    sources, packages = (
+        pd.read_csv(io.BytesIO(gzip.decompress(files[name])), keep_default_na=False)
+        for name in ("sources.csv.gz", "packages.csv.gz")
+    )
+    with np.load(io.BytesIO(files["needs.npz"])) as arrays:
+        indptr, indices = arrays["indptr"], arrays["indices"].astype(np.int32)
+    needs = sparse.csr_matrix(
+        (np.ones(len(indices)), indices, indptr), shape=(len(sources), len(packages))
+    )
+    counts = np.bincount(needs.indices, minlength=needs.shape[1])
+    needs = needs[:, counts <= max_share * len(sources)]
+    packages = packages[counts <= max_share * len(sources)]
+    enough = np.diff(needs.indptr) >= min_needs
+    if not enough.any():
+        raise ValueError(f"no source has {min_needs} needs that at most {max_share:.0%} share")
+    needs, sources = needs[enough], sources[enough]
+    needed = np.bincount(needs.indices, minlength=needs.shape[1]) > 0
+    return Packages(
+        sources.reset_index(drop=True),
+        packages[needed].reset_index(drop=True),
+        sparse.csr_matrix(needs[:, needed]),
+    )
+
+
+def _read(path: Path, sha256: str | None = None) -> bytes:
+    """Return a file's bytes, compared with their checksum."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise DataFileError("the file is missing; data/packages/make.py writes it", path) from None
+    if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+        raise DataFileError("the file is damaged: it differs from its checksum", path)
+    return data
