@@ -41,12 +41,11 @@ def real_pairs() -> tuple[list[str], list[str]]:
 
     movielens = load_movielens()
     split = new_user_split(movielens.ratings, movielens.items)
-    items = movielens.items.set_index("item_id").loc[split.item_ids]
     history = split.test.history[:N_USERS]
-    users = user_texts(history, short_titles(items["title"].tolist()))
+    users = user_texts(history, short_titles(split.items["title"].tolist()))
     scores = Popularity().fit(split.train).score(history)
     ranked = rank(scores, split.test.seen[:N_USERS], N_CANDIDATES)
-    texts = item_texts(items["title"].tolist(), items["genres"].tolist())
+    texts = item_texts(split.items["title"].tolist(), split.items["genres"].tolist())
     return [u for u in users for _ in range(N_CANDIDATES)], [texts[c] for c in ranked.ravel()]
 
 

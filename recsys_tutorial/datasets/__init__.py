@@ -5,6 +5,7 @@ from recsys_tutorial.datasets._download import DownloadError
 from recsys_tutorial.datasets._tables import DataFileError
 from recsys_tutorial.datasets.cleaning import Cleaned, check_enough, clean
 from recsys_tutorial.datasets.clipart import ClipArt, load_clipart
+from recsys_tutorial.datasets.film_texts import film_texts
 from recsys_tutorial.datasets.genre_queries import GenreQueries, genre_queries, learned_films
 from recsys_tutorial.datasets.movielens import MovieLens, load_movielens
 from recsys_tutorial.datasets.packages import Packages, load_packages
@@ -22,6 +23,7 @@ __all__ = [
     "check_enough",
     "clean",
     "data_dir",
+    "film_texts",
     "genre_queries",
     "learned_films",
     "load_clipart",

@@ -1,16 +1,15 @@
 """Train the models that chapter 7 compares on queries about genres ("comedy without romance").
 
-    python scripts/train_query_models.py tower
-    python scripts/train_query_models.py prefix
-    python scripts/train_query_models.py full
+    python data/cross_encoder/make_queries.py tower
+    python data/cross_encoder/make_queries.py prefix
+    python data/cross_encoder/make_queries.py full
 
 `tower`: two towers, each a BERT of its own. `prefix` and `full`: cross-encoders, with the query
 read once for all candidates, or again for each. All train low-rank updates of the last three
 blocks. Learned are queries about pairs of genres in the part "train", on the films of
 `learned_films`; the chapter asks for other pairs of genres, and searches the other films. The
-cross-encoders' lists hold the tower's own best films, so `tower` comes first. The files go to
-data/cross_encoder/; a run that is killed goes on from its checkpoint when the same command is given
-again.
+cross-encoders' lists hold the tower's own best films, so `tower` comes first. The files go into
+this folder; a run that is killed goes on from its checkpoint when the same command is given again.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from recsys_tutorial.datasets import data_dir, load_movielens
+from recsys_tutorial.datasets import load_movielens
 from recsys_tutorial.datasets.genre_queries import genre_queries, learned_films
 from recsys_tutorial.evaluation import rank
 from recsys_tutorial.losses import multinomial_loss
@@ -34,7 +33,7 @@ from recsys_tutorial.models.two_tower import TwoTower
 from recsys_tutorial.training import train
 
 BLOCKS, RANK = 3, 8
-log = logging.getLogger("train_query_models")
+log = logging.getLogger("make_queries")
 
 
 def catalogue() -> tuple[list[str], list[str]]:
@@ -104,7 +103,7 @@ def main() -> None:
     """Train one of them, save."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("what", choices=["tower", "prefix", "full"])
-    parser.add_argument("--out", type=Path, default=data_dir() / "cross_encoder")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--draws", type=int, default=10, help="lists per training query")
     parser.add_argument("--steps", type=int, default=160, help="of the tower")
     arguments = parser.parse_args()

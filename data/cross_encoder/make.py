@@ -1,13 +1,14 @@
 """Train the cross-encoder's adapter that chapter 7 loads: on training users alone, hour-long.
 
-    python scripts/train_cross_encoder.py --attention prefix data/cross_encoder/prefix.safetensors
+    python data/cross_encoder/make.py
 
 Lists are made as at serving time: a training user shows a random part of what they liked, and the
 text tower proposes candidates; what the user liked of the rest is to be found among them. Tower,
 EASE and the collaborative evidence in the texts know nothing of a user whose lists they serve:
 they are fitted on the other folds of the training users. Validation users are never touched.
 
-A run that is killed goes on from OUT.checkpoint when the same command is given again.
+The adapters for queries are made by make_queries.py. A run that is killed goes on from
+OUT.checkpoint when the same command is given again.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ from recsys_tutorial.models.pair_layout import item_texts, liked_together, short
 from recsys_tutorial.models.two_tower import FeatureTower, HistoryTower, TwoTower
 from recsys_tutorial.splits import new_user_split
 
+HERE = Path(__file__).parent
 N_FOLDS = 4
 BATCH = 2  # lists in a step
 DEPTH = 60  # candidates that the tower proposes
-log = logging.getLogger("train_cross_encoder")
+log = logging.getLogger("make")
 
 
 def fit_tower(features: np.ndarray, train: sparse.csr_matrix, seed: int = 0) -> TwoTower:
@@ -81,7 +83,7 @@ def make_lists(train: sparse.csr_matrix, features: np.ndarray, items, n_draws: i
 def main() -> None:
     """Make the lists, train, save."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("out", type=Path)
+    parser.add_argument("out", type=Path, nargs="?", default=HERE / "prefix.safetensors")
     parser.add_argument("--attention", choices=["full", "prefix"], default="prefix")
     parser.add_argument("--last-blocks", type=int, default=3)
     parser.add_argument("--lora-rank", type=int, default=8)
@@ -93,7 +95,7 @@ def main() -> None:
 
     movielens = load_movielens()
     split = new_user_split(movielens.ratings, movielens.items)
-    items = movielens.items.set_index("item_id").loc[split.item_ids]
+    items = split.items
     plain = item_texts(items["title"], items["genres"])
     features = TextEncoder().encode(plain)
     features = unit_rows(features, center=True) * features.shape[1] ** 0.5

@@ -1,7 +1,7 @@
 """Chapter 6's longer measurements: tuning on validation users, and the order of dimensions.
 
-    python scripts/measure_interaction.py tuning data/interaction/tuning.csv
-    python scripts/measure_interaction.py order data/interaction/order.csv
+    python data/interaction/make.py            # both tables
+    python data/interaction/make.py tuning     # one of them
 
 `tuning`: every design with the same five settings, on the three windows of chapter 4 together, one
 seed; designs that the file has already are left out. `order`: a dot product is trained, its vectors
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from recsys_tutorial.datasets import load_movielens
+from recsys_tutorial.datasets import film_texts, load_movielens
 from recsys_tutorial.encoders import TextEncoder
 from recsys_tutorial.evaluation import evaluate
 from recsys_tutorial.models import interaction
@@ -50,10 +50,8 @@ def dot(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
 
 def film_features(items: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """BERT's vectors of title and genres, standardised (n, 384); genres and decade (n, 28)."""
-    title = items["title"].str.replace(r"^(.+), (The|A|An) \((\d{4})\)$", r"\2 \1 (\3)", regex=True)
-    genres = items["genres"].where(items["genres"] != "(no genres listed)", "")
-    texts = (title + ". " + genres.str.replace("|", ", ", regex=False)).tolist()
-    films = TextEncoder("all-MiniLM-L6-v2").encode(texts).astype(np.float64)
+    films = TextEncoder("all-MiniLM-L6-v2").encode(film_texts(items)).astype(np.float64)
+    genres = items["genres"].replace("(no genres listed)", "")
     names = sorted(set("|".join(genres).split("|")) - {""})
     tags = np.array([[g in row.split("|") for g in names] for row in genres], dtype=float)
     year = items["year"].astype(float).fillna(items["year"].median()).to_numpy()
@@ -148,20 +146,26 @@ def order(x, tags, windows, ratings, out: Path, n_draws: int = 4) -> None:
     pd.DataFrame(rows).round(5).to_csv(out, index=False)
 
 
+TABLES = {"tuning": tuning, "order": order}
+
+
 def main() -> None:
-    """Read the command line, measure, write the table."""
+    """Read the command line, measure, write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["tuning", "order"])
-    parser.add_argument("out", type=Path)
+    parser.add_argument("tables", nargs="*", help=f"of {', '.join(TABLES)}; default: all")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="the folder")
     options = parser.parse_args()
+    unknown = sorted(set(options.tables) - set(TABLES))
+    if unknown:
+        parser.error(f"no table {', '.join(unknown)}; there are {', '.join(TABLES)}")
     movielens = load_movielens("small")
     windows = [
         new_user_split(movielens.ratings, movielens.items, test_fraction=f) for f in (0.3, 0.4, 0.5)
     ]
-    items = movielens.items.set_index("item_id").loc[windows[0].item_ids].reset_index()
-    measure = {"tuning": tuning, "order": order}[options.what]
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    measure(*film_features(items), windows, movielens.ratings, options.out)
+    features = film_features(windows[0].items)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name in options.tables or TABLES:
+        TABLES[name](*features, windows, movielens.ratings, options.out / f"{name}.csv")
 
 
 if __name__ == "__main__":
