@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from scripts.machine_speed import kernel_limits  # noqa: E402
+from scripts.set_repository import notebooks  # noqa: E402
 
 CELL_TIMEOUT = 1800
 LONGEST_CELL = 60  # seconds on two idle cores; what takes longer is named
@@ -77,9 +78,7 @@ def find_notebooks(
     """
     folder = root / "notebooks"
     paths = [
-        path
-        for path in sorted(folder.rglob("*.ipynb"))
-        if not {*left_out, ".ipynb_checkpoints"} & set(path.relative_to(folder).parts)
+        path for path in notebooks(root) if not set(left_out) & set(path.relative_to(folder).parts)
     ]
     if not words:
         return paths

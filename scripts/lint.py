@@ -17,6 +17,9 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from scripts.set_repository import notebooks  # noqa: E402
 
 
 def write_sources(notebook: Path, folder: Path) -> None:
@@ -30,20 +33,14 @@ def write_sources(notebook: Path, folder: Path) -> None:
         (target / f"cell {number}.txt").write_text(text, encoding="utf-8")
 
 
-def spell_notebooks(notebooks: list[Path], root: Path = ROOT) -> int:
+def spell_notebooks(paths: list[Path], root: Path = ROOT) -> int:
     """Run codespell over the cells' sources; the names it prints are notebook/cell."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for notebook in notebooks:
+        for notebook in paths:
             write_sources(notebook, folder / notebook.parent.name)
         command = [sys.executable, "-m", "codespell_lib", "--toml", str(root / "pyproject.toml")]
         return subprocess.run([*command, "."], cwd=folder).returncode
-
-
-def notebook_paths(root: Path = ROOT) -> list[Path]:
-    """Return the notebooks of the course, exercises and solutions included."""
-    found = (root / "notebooks").rglob("*.ipynb")
-    return sorted(path for path in found if ".ipynb_checkpoints" not in path.parts)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -66,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         ],
     ]
     codes = [subprocess.run(command, cwd=ROOT).returncode for command in commands]
-    codes.append(spell_notebooks(notebook_paths()))
+    codes.append(spell_notebooks(notebooks()))
     return 1 if any(codes) else 0
 
 
