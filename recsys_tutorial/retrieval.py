@@ -98,6 +98,8 @@ class FaissIndex:
     length, and each user a 0 there: |u - v|^2 = |u|^2 + M^2 - 2 u.v (Bachrach et al. 2014,
     doi:10.1145/2645710.2645741).
 
+    Built by one thread, so that the same items give the same index.
+
     Parameters
     ----------
     items : ndarray (n_items, dim)
@@ -110,8 +112,6 @@ class FaissIndex:
     neighbours : int, edges of an item in the graph (hnsw)
     lists : int, clusters (ivf); by default about 4 sqrt(n_items), with 39 items each at least
     seed : int, of the clustering
-
-    Built by one thread, so that the same items give the same index.
 
     Raises
     ------

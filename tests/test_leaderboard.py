@@ -129,3 +129,10 @@ def test_the_committed_table_is_whole():
     assert (table["ndcg@10_low"] <= table["ndcg@10"]).all()
     assert (table["ndcg@10"] <= table["ndcg@10_high"]).all()
     assert table[["train_seconds", "ms_per_user"]].notna().all(axis=None)
+
+
+def test_costs_are_written_with_few_digits(path, monkeypatch):
+    spent = leaderboard.Cost(1.23456, 98.7654)
+    write(monkeypatch, 1, "A", evaluation(0.2), fitting=spent, path=path)
+    row = leaderboard.load(path).iloc[0]
+    assert (row["train_seconds"], row["peak_mb"]) == (1.235, 98.8)

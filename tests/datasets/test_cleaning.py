@@ -340,6 +340,18 @@ def test_a_few_stray_lines_are_left_out_and_counted(tmp_path):
     assert report.loc["left out in all"].tolist() == [1, 200, "199 ratings stay"]
 
 
+def test_more_than_a_hundredth_of_stray_lines_is_a_fault(tmp_path):
+    rows = [f"{n},{n},4,881250949\n" for n in range(200)]
+    for line in (77, 120):
+        rows[line] = f"{line},7;7,5,4,881250949\n"
+    path = written(tmp_path, HEAD.decode() + "".join(rows))
+    assert len(cleaning.read_table(path, RATING_COLUMNS)) == 198
+    rows[150] = "150,7;7,5,4,881250949\n"
+    path = written(tmp_path, HEAD.decode() + "".join(rows))
+    with pytest.raises(datasets.DataFileError, match=r"line 79.*as 2 more of 200 lines"):
+        cleaning.read_table(path, RATING_COLUMNS)
+
+
 def test_a_scale_on_which_min_rating_tells_nothing_apart_is_warned_of():
     ratings = [["u", str(n), str(n % 8 + 3), "2020-01-01"] for n in range(80)]
     with pytest.warns(UserWarning, match=r"100% of the ratings reach min_rating=3.* 3 to 10"):

@@ -277,6 +277,7 @@ def test_release_is_downloaded_once_and_read_from_its_archive(server, grouplens,
     assert server.requests == ["/gl/ml-1m.zip"]
     kept = [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     assert kept == ["ml-1m.zip"]
+    assert (datasets.cache_dir() / "movielens" / "ml-1m.zip").is_file()
 
 
 def test_mirror_serves_when_grouplens_does_not(server, grouplens):

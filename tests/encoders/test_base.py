@@ -225,6 +225,14 @@ def test_lora_starts_as_nothing_and_learns(kind):
     assert np.abs(encoder.encode(items) - before).max() > 1e-3
 
 
+def test_an_adapter_counts_twice_unless_told():
+    for alpha, scale in ((None, 2.0), (4, 1.0)):
+        encoder, _ = make("text")
+        encoder.add_lora(rank=4, alpha=alpha)
+        scales = {m.scaling["default"] for m in encoder.modules() if hasattr(m, "lora_A")}
+        assert scales == {scale}  # alpha / rank
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_lora_in_the_last_blocks_alone(kind):
     encoder = make(kind)[0]

@@ -69,3 +69,10 @@ def test_item_rates_by_hand():
     np.testing.assert_allclose(model.rates, (hits + 2 * content) / (looks + 2))
     assert model.rates[3] == pytest.approx(content[3])  # never shown: what its content promises
     np.testing.assert_allclose(model.doubt, (looks + 2) ** -0.5)
+
+
+def test_what_content_promises_is_a_rate():
+    model = ItemRates(np.array([[1.0], [5.0], [-5.0]]), np.ones(1), prior=2.0)
+    model.update(np.zeros((20, 1), int), np.ones((20, 1), bool))
+    # the line through the clicks on item 0 promises 5 * 20 / 21 for the second, and -100 / 21
+    np.testing.assert_allclose(model.rates[1:], [1.0, 0.0], atol=1e-12)

@@ -107,3 +107,11 @@ def test_it_learns_a_planted_taste_and_a_shuffled_one_it_does_not(make):
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_nobody_and_no_candidate():
+    model = build()
+    nobody = model.score(HISTORY[:0], np.empty((0, 3), int))
+    assert nobody.shape == (0, 12)
+    nothing = model.score(HISTORY, np.empty((4, 0), int))
+    assert np.isneginf(nothing).all() and nothing.shape == (4, 12)

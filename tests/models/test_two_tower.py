@@ -358,3 +358,9 @@ def test_forward_gives_the_scores_with_gradients():
     torch.testing.assert_close(model(LIKES, some), scores[:, some])
     scores.sum().backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
+def test_the_temperature_is_1_and_of_cosines_a_tenth():
+    for similarity, temperature in (("dot", 1.0), ("cosine", 0.1)):
+        model = TwoTower(IdTower(3, 2), IdTower(3, 2), similarity=similarity)
+        assert model.temperature.item() == pytest.approx(temperature)
