@@ -44,7 +44,6 @@ PACKAGE = "recsys_tutorial"
 OWN_TESTS = {
     "_lazy": ["test_moved"],
     "_paths": ["datasets/test_movielens", "datasets/test_clipart"],
-    "_rating_tables": ["test_splits"],
     "_tensor_files": ["test_tensor_files", "training/test_checkpoints"],
     "datasets/_archives": ["datasets/test_archives", "datasets/test_cleaning"],
     "datasets/_exports": ["datasets/test_cleaning"],

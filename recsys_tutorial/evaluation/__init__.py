@@ -3,12 +3,14 @@
 `evaluate` asks a model for scores a block of users at a time, ranks the whole catalogue, and keeps
 one value per user and metric; `compare` asks whether a difference between two models on the same
 users is more than luck; `slices` shows for whom and for what a model works. `group_interval` is for
-values that stand or fall together, and `claim` holds a chapter's prose to its numbers.
+values that stand or fall together, `evaluate_rolling` for models that are made anew as time
+passes, and `claim` holds a chapter's prose to its numbers.
 """
 
 from recsys_tutorial.evaluation.comparison import Comparison, claim, compare
 from recsys_tutorial.evaluation.full_ranking import METRICS, Evaluation, evaluate
 from recsys_tutorial.evaluation.intervals import bootstrap_means, group_interval
+from recsys_tutorial.evaluation.rolling import evaluate_rolling
 from recsys_tutorial.evaluation.slicing import slices
 from recsys_tutorial.ranking import rank
 
@@ -20,6 +22,7 @@ __all__ = [
     "claim",
     "compare",
     "evaluate",
+    "evaluate_rolling",
     "group_interval",
     "rank",
     "slices",

@@ -28,6 +28,13 @@ def in_time(ratings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     return ratings.iloc[np.lexsort((items, key, ratings["timestamp"], users))]
 
 
+def in_arrival(ratings: pd.DataFrame, seed: int = 0) -> np.ndarray:
+    """The users by the time of their first rating; a hash orders those of one second."""
+    first = ratings.groupby("user_id")["timestamp"].min()
+    users = first.index.to_numpy()
+    return users[np.lexsort((users, tie_key(users, seed=seed), first))]
+
+
 def to_matrix(
     frame: pd.DataFrame, user_ids: np.ndarray, item_ids: np.ndarray, values: np.ndarray
 ) -> sparse.csr_matrix:
@@ -116,3 +123,11 @@ def _positions(known: np.ndarray, ids: pd.Series, name: str) -> np.ndarray:
         unknown = ids.iloc[int(np.argmin(positions))]
         raise ValueError(f"{name} {unknown} is not among the {len(known)} known ones")
     return positions
+
+
+def check_fractions(**fractions: float) -> None:
+    for name, value in fractions.items():
+        if not 0 < value < 1:
+            raise ValueError(f"{name} must be between 0 and 1, got {value}")
+    if fractions.get("validation_fraction", 0) + fractions["test_fraction"] >= 1:
+        raise ValueError("validation_fraction + test_fraction must leave some training users")

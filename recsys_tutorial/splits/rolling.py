@@ -1,0 +1,113 @@
+"""New users in time, with a model that is made anew again and again: what a service does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from recsys_tutorial.splits import _tables as tables
+from recsys_tutorial.splits._making import history_and_rest, holdout, train_part
+from recsys_tutorial.splits.parts import Split
+
+__all__ = ["Rolling", "rolling_split"]
+
+
+@dataclass(frozen=True)
+class Rolling:
+    """Windows in time. Each is a `Split`: its own users, and all that was known when they came.
+
+    Attributes
+    ----------
+    tuning : tuple of Split, the windows in which settings are chosen
+    test : tuple of Split, the windows that a result is reported on; nobody is in both
+    """
+
+    tuning: tuple[Split, ...]
+    test: tuple[Split, ...]
+
+
+def rolling_split(
+    ratings: pd.DataFrame,
+    items: pd.DataFrame,
+    tuning_fraction: float = 0.25,
+    test_fraction: float = 0.55,
+    n_tuning: int = 6,
+    n_test: int = 12,
+    history_fraction: float = 0.5,
+    min_rating: float = 4.0,
+    seed: int = 0,
+) -> Rolling:
+    """Hold out the users who arrive last, in windows; before each, everything known is learned.
+
+    Users are ordered by their first rating. The last `test_fraction` of them are test users, dealt
+    in this order into `n_test` windows of equally many; those before them tune, likewise. A window
+    starts when its first user arrives. Its training part is every rating made before, also by test
+    users of earlier windows: a service learns from them, too. What its users rated later, and what
+    anybody rated after the window's start, is not in it.
+
+    Parameters
+    ----------
+    ratings : DataFrame with user_id, item_id, rating and timestamp (seconds)
+    items : DataFrame with item_id: the whole catalogue, in any order
+    tuning_fraction : float in (0, 1), of the users: those who arrive just before the test users
+    test_fraction : float in (0, 1), of the users: the last to arrive
+    n_tuning, n_test : int >= 1, windows
+    history_fraction : float in (0, 1): each held-out user shows the first
+        floor(n * history_fraction) of their n ratings in time, and is judged on the rest
+    min_rating : float, from which on a rating says that the item was liked
+    seed : int, another seed is another order of equal times
+
+    Returns
+    -------
+    Rolling, of splits without a validation part
+
+    Raises
+    ------
+    ValueError
+        For bad ratings or items, a rated item that is not among `items`, a pair rated twice,
+        fractions outside (0, 1) or with a sum that leaves no training users, or fewer users than
+        windows.
+    """
+    tables.check_ratings(ratings)
+    tables.check_fractions(
+        validation_fraction=tuning_fraction,
+        test_fraction=test_fraction,
+        history_fraction=history_fraction,
+    )
+    items = tables.in_columns(items)
+    users = tables.in_arrival(ratings, seed)
+    n_late, n_early = round(test_fraction * len(users)), round(tuning_fraction * len(users))
+    _, early, late = np.split(users, [len(users) - n_late - n_early, len(users) - n_late])
+    for name, part, n in (("tuning", early, n_tuning), ("test", late, n_test)):
+        if not 1 <= n <= len(part):
+            raise ValueError(f"{len(part)} {name} users cannot be dealt into {n} windows")
+    ordered = tables.in_time(ratings, seed)
+    settings = (ordered, items, history_fraction, min_rating)
+    return Rolling(
+        tuple(_windows(np.array_split(early, n_tuning), *settings)),
+        tuple(_windows(np.array_split(late, n_test), *settings)),
+    )
+
+
+def _windows(
+    parts: list[np.ndarray],
+    ordered: pd.DataFrame,
+    items: pd.DataFrame,
+    history_fraction: float,
+    min_rating: float,
+) -> Iterator[Split]:
+    item_ids = items["item_id"].to_numpy(copy=True)
+    for users in parts:
+        own = ordered[ordered["user_id"].isin(users)]
+        start = int(own["timestamp"].min())
+        shown, rest = history_and_rest(own, history_fraction)
+        yield Split(
+            item_ids,
+            items,
+            **train_part(ordered[ordered["timestamp"] < start], item_ids, min_rating, start),
+            validation=None,
+            test=holdout(shown, rest, item_ids, min_rating),
+        )
