@@ -94,7 +94,8 @@ def stages(workers: int, factor: float = 1.0, root: Path = ROOT) -> dict[str, li
     plan = {
         "lint": [[*python, "scripts/lint.py"]],
         "tests": [
-            [*pytest, "--dist", "loadfile", "--durations", "10"]
+            # in the order of collection, see tests/conftest.py, not the files of most tests first
+            [*pytest, "--dist", "loadfile", "--no-loadscope-reorder", "--durations", "10"]
             + [f"--ignore={path}" for path in SITE_TESTS]
         ],
         "notebooks": [

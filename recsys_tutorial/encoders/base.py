@@ -116,15 +116,6 @@ class Encoder(nn.Module):
         """Whether the weights may differ from those of the file."""
         return version(self.model, buffers=False) != self._loaded_version
 
-    def train(self, mode: bool = True) -> "Encoder":
-        """Set training mode, but not of a frozen encoder: it stays without dropout; return self.
-
-        Parameters
-        ----------
-        mode : bool, False for evaluation mode
-        """
-        return super().train(mode and self.n_trainable > 0)
-
     def forward(self, inputs) -> Tensor:
         """Return the vectors of a batch, with gradients.
 

@@ -33,13 +33,17 @@ def test_training_mode_is_restored_and_dropout_is_off(bert):
     assert encoder.training and all(block.training for block in encoder.blocks)
 
 
-def test_a_frozen_encoder_has_no_training_mode():
+def test_dropout_can_be_asked_of_a_frozen_encoder():
+    """What contrastive learning makes its two views with."""
     encoder = make("text")[0]
-    whole = torch.nn.Sequential(encoder).train()
-    assert whole.training and not any(part.training for part in encoder.modules())
-    encoder.add_lora()
-    assert whole.train()[0].training and encoder.blocks[0].training
-    assert not whole.eval()[0].training
+    inputs = encoder.prepare(TEXTS[:3])
+    with torch.no_grad():
+        plain, again = encoder(inputs), encoder(inputs)
+        encoder.train()
+        one, other = encoder(inputs), encoder(inputs)
+    torch.testing.assert_close(plain, again)
+    # a repeat differs by rounding, 1e-7; a tenth of the units left out moves vectors of length 1
+    assert min((one - other).norm(dim=1).min(), (one - plain).norm(dim=1).min()) > 0.05
 
 
 def test_progress_is_for_terminals(bert, capsys):

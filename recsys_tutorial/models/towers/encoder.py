@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from scipy import sparse
-from torch import Tensor, nn
+from torch import Tensor
 
-from recsys_tutorial._modules import version
+from recsys_tutorial._modules import WithEncoder, version
 from recsys_tutorial.encoders.base import Encoder
 from recsys_tutorial.models.pair_texts import user_texts
 from recsys_tutorial.models.towers.rows import ProjectionHead
@@ -20,7 +20,7 @@ __all__ = ["EncoderTower", "TextHistoryTower"]
 _BLOCK = 64  # users who are read at a time
 
 
-class EncoderTower(nn.Module):
+class EncoderTower(WithEncoder):
     """A pretrained encoder (BERT for texts, ViT for pictures) with a head.
 
     As long as the encoder is frozen, each item is encoded once and only the head is run. After
@@ -80,7 +80,7 @@ class EncoderTower(nn.Module):
         return {"items": digest.hexdigest()[:16], "rows": self.n_rows, **self.encoder.settings}
 
 
-class TextHistoryTower(nn.Module):
+class TextHistoryTower(WithEncoder):
     """A user is one text: the titles they liked, read together by BERT, then a head.
 
     Of a long history `max_titles` are taken, evenly spaced over the catalogue's order.

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recsys_tutorial._modules import WithEncoder
 from recsys_tutorial.encoders import TextEncoder
 from recsys_tutorial.models.towers.rows import ProjectionHead
 
 _BLOCK = 256  # texts that are read at a time where no gradient is needed
 
 
-class LastBlocksTower(nn.Module):
+class LastBlocksTower(WithEncoder):
     """Row number -> its text -> the last blocks of a BERT -> head; the blocks below are cached.
 
     What stays frozen gives the same hidden states at every step, so each text goes through the

@@ -106,6 +106,20 @@ def test_a_frozen_encoder_is_run_once_and_without_dropout(monkeypatch):
     assert items.train().encoder.training and not items.eval().encoder.training
 
 
+def test_in_a_tower_a_frozen_encoder_has_no_dropout():
+    encoder = fresh_bert()
+    for tower in (
+        EncoderTower(encoder, TITLES, 4),
+        TextHistoryTower(encoder, TITLES, 4),
+        TwoTower(HistoryTower(EncoderTower(encoder, TITLES, 4)), FeatureTower(FEATURES, 4)),
+    ):
+        encoder.requires_grad_(False)
+        assert tower.train().training and not any(part.training for part in encoder.modules())
+        encoder.unfreeze(1)
+        assert tower.train().training and all(part.training for part in encoder.modules())
+        assert not tower.eval().training and not encoder.training
+
+
 def test_augmentation_runs_the_encoder_in_training_only(vit):
     pictures = [picture(i % 4, i % 10) for i in range(12)]
     seen = []
