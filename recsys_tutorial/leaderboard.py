@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from recsys_tutorial._files import whole
 from recsys_tutorial._paths import data_dir
 from recsys_tutorial.evaluation import Evaluation
 
@@ -231,9 +232,8 @@ def _write(row: dict, path: Path) -> None:
     for column, digits in (("train_seconds", 3), ("ms_per_user", 4), ("peak_mb", 1)):
         table[column] = table[column].astype(float).round(digits)
     table["parameters"] = table["parameters"].astype("Int64")
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    table.to_csv(temporary, index=False)
-    temporary.replace(path)
+    with whole(path) as temporary:
+        table.to_csv(temporary, index=False)
 
 
 def _default_path() -> Path:

@@ -53,8 +53,6 @@ class Candidates:
         """
         return np.take_along_axis(np.asarray(scores, dtype=float), self.ranked, axis=1)
 
-    of = take  # its name in the first edition
-
     def judge(self, scores: np.ndarray, depth: int | None = None) -> Evaluation:
         """Evaluate the lists in which the first `depth` candidates stand in the order of `scores`.
 

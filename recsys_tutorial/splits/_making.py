@@ -56,3 +56,19 @@ def history_and_rest(ordered: pd.DataFrame, fraction: float) -> tuple[pd.DataFra
     n_shown = np.floor(by_user["item_id"].transform("size") * fraction + 1e-9)
     shown = by_user.cumcount() < n_shown
     return ordered[shown], ordered[~shown]
+
+
+def window(
+    ordered: pd.DataFrame,
+    users: np.ndarray,
+    item_ids: np.ndarray,
+    history_fraction: float,
+    min_rating: float,
+) -> tuple[dict, Holdout]:
+    """All that was known when the first of these users arrived, to train on; and the users."""
+    own = ordered[ordered["user_id"].isin(users)]
+    start = int(own["timestamp"].min())
+    known = ordered[ordered["timestamp"] < start]
+    shown, rest = history_and_rest(own, history_fraction)
+    train = train_part(known, item_ids, min_rating, start)
+    return train, holdout(shown, rest, item_ids, min_rating)

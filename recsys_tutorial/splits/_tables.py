@@ -126,8 +126,10 @@ def _positions(known: np.ndarray, ids: pd.Series, name: str) -> np.ndarray:
 
 
 def check_fractions(**fractions: float) -> None:
+    """ValueError unless each is within (0, 1), and those of users leave some to train on."""
     for name, value in fractions.items():
         if not 0 < value < 1:
             raise ValueError(f"{name} must be between 0 and 1, got {value}")
-    if fractions.get("validation_fraction", 0) + fractions["test_fraction"] >= 1:
-        raise ValueError("validation_fraction + test_fraction must leave some training users")
+    of_users = {name: value for name, value in fractions.items() if name != "history_fraction"}
+    if sum(of_users.values()) >= 1:
+        raise ValueError(f"{' + '.join(of_users)} must leave some training users")

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 
 from recsys_tutorial.splits import _tables as tables
-from recsys_tutorial.splits._making import history_and_rest, holdout, train_part
-from recsys_tutorial.splits._tables import in_time
-from recsys_tutorial.splits.parts import Holdout, Split
+from recsys_tutorial.splits._making import window
+from recsys_tutorial.splits.parts import Split
 
 __all__ = ["new_user_split"]
 
@@ -60,25 +59,11 @@ def new_user_split(
     items = tables.in_columns(items)
     item_ids = items["item_id"].to_numpy(copy=True)
     parts = _arrivals(ratings, validation_fraction, test_fraction, seed)
-    users = ratings["user_id"]
-
-    def known_before(part: int) -> dict:
-        start = ratings["timestamp"][users.isin(parts[part])].min()
-        earlier = users.isin(np.concatenate(parts[:part])) & (ratings["timestamp"] < start)
-        return train_part(ratings[earlier], item_ids, min_rating, int(start))
-
-    def held_out(part: int) -> Holdout:
-        own = in_time(ratings[users.isin(parts[part])], seed)
-        return holdout(*history_and_rest(own, history_fraction), item_ids, min_rating)
-
-    return Split(
-        item_ids,
-        items,
-        **known_before(1),
-        validation=held_out(1),
-        test=held_out(2),
-        _refit=known_before(2),
-    )
+    settings = (item_ids, history_fraction, min_rating)
+    ordered = tables.in_time(ratings, seed)
+    train, validation = window(ordered, parts[1], *settings)
+    refit, test = window(ordered, parts[2], *settings)
+    return Split(item_ids, items, **train, validation=validation, test=test, _refit=refit)
 
 
 def _arrivals(

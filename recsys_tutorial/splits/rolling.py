@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from recsys_tutorial.splits import _tables as tables
-from recsys_tutorial.splits._making import history_and_rest, holdout, train_part
+from recsys_tutorial.splits._making import window
 from recsys_tutorial.splits.parts import Split
 
 __all__ = ["Rolling", "rolling_split"]
@@ -73,7 +73,7 @@ def rolling_split(
     """
     tables.check_ratings(ratings)
     tables.check_fractions(
-        validation_fraction=tuning_fraction,
+        tuning_fraction=tuning_fraction,
         test_fraction=test_fraction,
         history_fraction=history_fraction,
     )
@@ -101,13 +101,5 @@ def _windows(
 ) -> Iterator[Split]:
     item_ids = items["item_id"].to_numpy(copy=True)
     for users in parts:
-        own = ordered[ordered["user_id"].isin(users)]
-        start = int(own["timestamp"].min())
-        shown, rest = history_and_rest(own, history_fraction)
-        yield Split(
-            item_ids,
-            items,
-            **train_part(ordered[ordered["timestamp"] < start], item_ids, min_rating, start),
-            validation=None,
-            test=holdout(shown, rest, item_ids, min_rating),
-        )
+        train, test = window(ordered, users, item_ids, history_fraction, min_rating)
+        yield Split(item_ids, items, **train, validation=None, test=test)

@@ -20,24 +20,10 @@ from recsys_tutorial.models.towers import (
 )
 from recsys_tutorial.models.two_tower import TwoTower
 from recsys_tutorial.training import train
+from tests.models.towers.two_modalities import LACKS, PICTURE, RNG, WORDS, build
 
 WAYS = ("mean", "concat", "gate", "attention")
-RNG = np.random.default_rng(0)
-WORDS, PICTURE = RNG.normal(size=(9, 5)), RNG.normal(size=(9, 7))
-LACKS = np.arange(9) % 3 == 0  # these have no picture
-
-
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def build(how, *, words=WORDS, picture=PICTURE, present=None, seed=0, **options):
-    """Two modalities in float64 whose weights are all random, gate included."""
-    torch.manual_seed(seed)
-    towers = {"words": FeatureTower(words, 4), "picture": FeatureTower(picture, 4)}
-    tower = FusionTower(towers, how=how, present=present, **options).double()
-    for parameter in tower.parameters():
-        nn.init.normal_(parameter)
-    return tower.eval()
 
 
 # -- the equations

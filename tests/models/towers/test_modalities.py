@@ -7,29 +7,13 @@ from torch import nn
 
 from recsys_tutorial.losses import info_nce
 from recsys_tutorial.models.towers import (
-    FeatureTower,
-    FusionTower,
     RawTower,
     gradient_norms,
     modality_losses,
 )
-
-RNG = np.random.default_rng(0)
-WORDS, PICTURE = RNG.normal(size=(9, 5)), RNG.normal(size=(9, 7))
-LACKS = np.arange(9) % 3 == 0  # these have no picture
-
+from tests.models.towers.two_modalities import LACKS, WORDS, build
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def build(how, *, words=WORDS, picture=PICTURE, present=None, seed=0, **options):
-    """Two modalities in float64 whose weights are all random, gate included."""
-    torch.manual_seed(seed)
-    towers = {"words": FeatureTower(words, 4), "picture": FeatureTower(picture, 4)}
-    tower = FusionTower(towers, how=how, present=present, **options).double()
-    for parameter in tower.parameters():
-        nn.init.normal_(parameter)
-    return tower.eval()
 
 
 def test_losses_of_the_modalities_alone():
