@@ -11,7 +11,7 @@ from recsys_tutorial.evaluation.comparison import Comparison, claim, compare
 from recsys_tutorial.evaluation.full_ranking import METRICS, Evaluation, evaluate
 from recsys_tutorial.evaluation.intervals import bootstrap_means, group_interval
 from recsys_tutorial.evaluation.rolling import evaluate_rolling
-from recsys_tutorial.evaluation.slicing import slices
+from recsys_tutorial.evaluation.slicing import rolling_slices, slices
 from recsys_tutorial.ranking import rank
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "evaluate_rolling",
     "group_interval",
     "rank",
+    "rolling_slices",
     "slices",
 ]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from recsys_tutorial.evaluation.full_ranking import METRICS, Evaluation, only_items
+from recsys_tutorial.evaluation.full_ranking import METRICS, Evaluation
 from recsys_tutorial.evaluation.intervals import mean_interval
-from recsys_tutorial.splits import Holdout
+from recsys_tutorial.splits import Holdout, Split
 
 
 def slices(
@@ -42,9 +44,45 @@ def slices(
     ValueError
         For an unknown metric, or one that looks further down than the lists go.
     """
+    return _slices(evaluation, [(holdout, train)], metric, n_bins)
+
+
+def rolling_slices(
+    evaluation: Evaluation, windows: Sequence[Split], metric: str = "recall@20", n_bins: int = 3
+) -> pd.DataFrame:
+    """`slices` of what `evaluate_rolling` gave: an item is cold that nobody liked before a window.
+
+    Parameters
+    ----------
+    evaluation : Evaluation of `evaluate_rolling` on these windows
+    windows : sequence of Split, in the same order
+    metric : str, a name of `METRICS` with @k, such as "recall@20"
+    n_bins : int >= 1
+
+    Returns
+    -------
+    DataFrame as of `slices`
+
+    Raises
+    ------
+    ValueError
+        As `slices`; and for windows that hold another number of users.
+    """
+    n_users = sum(len(split.test) for split in windows)
+    if n_users != len(evaluation.ranked):
+        raise ValueError(f"the windows hold {n_users} users, not {len(evaluation.ranked)}")
+    return _slices(evaluation, [(split.test, split.train) for split in windows], metric, n_bins)
+
+
+def _slices(
+    evaluation: Evaluation,
+    judged: Sequence[tuple[Holdout, sparse.csr_matrix]],
+    metric: str,
+    n_bins: int,
+) -> pd.DataFrame:
     name, k = _parse(metric)
     rows = {}
-    for by, text, targets, users in _parts(holdout, train, n_bins):
+    for by, text, targets, users in _parts(judged, n_bins):
         if targets.nnz:
             values = METRICS[name](evaluation.ranked[users], targets, k)
             values = values[~np.isnan(values)]
@@ -54,20 +92,25 @@ def slices(
     return pd.DataFrame(list(rows.values()), index=index, columns=columns)
 
 
-def _parts(holdout: Holdout, train: sparse.csr_matrix, n_bins: int):
+def _parts(judged: Sequence[tuple[Holdout, sparse.csr_matrix]], n_bins: int):
     """Yields (by, slice, targets, users): the targets of some users, or some targets of all."""
-    counts = np.bincount(train.indices, minlength=train.shape[1])  # likes per item
-    popularity = counts[holdout.targets.indices]
-    everyone = np.arange(len(holdout))
-    items = [("items", "warm", counts > 0), ("items", "cold", counts == 0)]
+    targets = sparse.vstack([holdout.targets for holdout, _ in judged], format="csr")
+    popularity = np.concatenate(  # (targets.nnz,), how many had liked each target before
+        [np.bincount(t.indices, minlength=t.shape[1])[h.targets.indices] for h, t in judged]
+    )
+    everyone = np.arange(targets.shape[0])
+    items = [("items", "warm", popularity > 0), ("items", "cold", popularity == 0)]
     for text, low, high in _bins(popularity[popularity > 0], n_bins):
-        items.append(("popularity", text, (counts >= low) & (counts <= high)))
+        items.append(("popularity", text, (popularity >= low) & (popularity <= high)))
     for by, text, mask in items:
-        yield by, text, only_items(holdout.targets, mask), everyone
-    activity = np.diff(holdout.seen.indptr)
+        part = targets.copy()
+        part.data = part.data * mask
+        part.eliminate_zeros()
+        yield by, text, part, everyone
+    activity = np.concatenate([np.diff(holdout.seen.indptr) for holdout, _ in judged])
     for text, low, high in _bins(activity, n_bins):
         users = np.flatnonzero((activity >= low) & (activity <= high))
-        yield "activity", text, holdout.targets[users], users
+        yield "activity", text, targets[users], users
 
 
 def _bins(values: np.ndarray, n_bins: int) -> list[tuple[str, int, int]]:

@@ -121,3 +121,50 @@ class Split:
         last = np.full(self.train.shape[0], np.inf)
         np.minimum.at(last, users, self.ages())
         return last
+
+    def faded(self, years: float) -> sparse.csr_matrix:
+        """The training likes, each weighing less the older it is: exp(-age / years).
+
+        What takes weighted likes takes these: popularity, item neighbours, ALS. For EASE, which
+        weighs whole users, there is ``np.exp(-split.user_ages() / years)``.
+
+        Parameters
+        ----------
+        years : float > 0, the age at which a like counts 1 / e
+
+        Returns
+        -------
+        csr_matrix (n_train_users, n_items), float64, > 0 where liked
+
+        Raises
+        ------
+        ValueError
+            When `years` is not positive; and as `ages`.
+        """
+        if not years > 0:
+            raise ValueError(f"years must be positive, got {years}")
+        # A like so old that its weight would be 0 is still a like: the matrix stores no zeros.
+        weights = np.maximum(np.exp(-self.ages() / years), np.finfo(np.float64).tiny)
+        return sparse.csr_matrix((weights, self.train.indices, self.train.indptr), self.train.shape)
+
+    def recent(self, years: float) -> sparse.csr_matrix:
+        """The training likes of the last years; older ones are left out.
+
+        Parameters
+        ----------
+        years : float > 0
+
+        Returns
+        -------
+        csr_matrix (n_train_users, n_items), 1.0 where liked
+
+        Raises
+        ------
+        ValueError
+            When `years` is not positive; and as `ages`.
+        """
+        if not years > 0:
+            raise ValueError(f"years must be positive, got {years}")
+        likes, kept = self.train.tocoo(), self.ages() <= years
+        rows, columns = likes.row[kept], likes.col[kept]
+        return sparse.csr_matrix((likes.data[kept], (rows, columns)), self.train.shape)

@@ -1,0 +1,39 @@
+"""One leaderboard for the whole course: `data/leaderboard.csv`, a row per model.
+
+Every chapter calls `record` for its models. Without further ado it compares what was just measured
+with the committed row and says whether they agree; under `make notebooks` (which sets
+RECSYS_TUTORIAL_RECORD=1) it writes the row. Quality belongs to the data and is printed; seconds
+and megabytes belong to a machine, so they go to the file with its name and are never printed.
+
+All models meet the same test users, in the same windows in time (`splits.rolling_split`). Two simple
+baselines are references: each row has its difference to them, user by user, with an interval.
+"""
+
+from recsys_tutorial.leaderboard.costs import Cost, cost, measure, recording
+from recsys_tutorial.leaderboard.rows import (
+    COLUMNS,
+    METRICS,
+    REFERENCES,
+    average,
+    load,
+    load_users,
+    places,
+    record,
+    table,
+)
+
+__all__ = [
+    "COLUMNS",
+    "METRICS",
+    "REFERENCES",
+    "Cost",
+    "average",
+    "cost",
+    "load",
+    "load_users",
+    "measure",
+    "places",
+    "record",
+    "recording",
+    "table",
+]
