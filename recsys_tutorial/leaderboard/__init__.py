@@ -5,8 +5,9 @@ with the committed row and says whether they agree; under `make notebooks` (whic
 RECSYS_TUTORIAL_RECORD=1) it writes the row. Quality belongs to the data and is printed; seconds
 and megabytes belong to a machine, so they go to the file with its name and are never printed.
 
-All models meet the same test users, in the same windows in time (`splits.rolling_split`). Two simple
-baselines are references: each row has its difference to them, user by user, with an interval.
+All models meet the same test users, in the same windows in time (`splits.rolling_split`). Two
+simple baselines are references: each row has its difference to them, user by user, with an
+interval.
 """
 
 from recsys_tutorial.leaderboard.costs import Cost, cost, measure, recording

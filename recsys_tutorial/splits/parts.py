@@ -89,8 +89,16 @@ class Split:
             raise ValueError("this split has no validation users to move into its training part")
         return replace(self, **self._refit, validation=None, _refit=None)
 
-    def ages(self) -> np.ndarray:
-        """Years from each training like to `start`: > 0, since nothing later is known.
+    def ages(self, unit: str = "years") -> np.ndarray:
+        """How long before `start` each training like was given: > 0, since nothing later is known.
+
+        A year means little where a site's life changes: MovieLens had a hundred users in its first
+        months, and one a week later. There the number of likes that everybody gave since is the
+        steadier clock.
+
+        Parameters
+        ----------
+        unit : "years" to `start`, or "likes": how many training likes were given at a later time
 
         Returns
         -------
@@ -99,14 +107,24 @@ class Split:
         Raises
         ------
         ValueError
-            For a split whose training part does not end before its users arrive.
+            For another unit, and for a split whose training part does not end before its users
+            arrive.
         """
         if self.start is None:
             raise ValueError("this split is not one in time: its likes have no age")
-        return (self.start - self.like_times) / YEAR
+        if unit not in ("years", "likes"):
+            raise ValueError(f'unit must be "years" or "likes", got {unit!r}')
+        if unit == "years":
+            return (self.start - self.like_times) / YEAR
+        until = np.searchsorted(np.sort(self.like_times), self.like_times, side="right")
+        return (len(self.like_times) - until).astype(np.float64)
 
-    def user_ages(self) -> np.ndarray:
-        """Years from each training user's last like to `start`; inf for who liked nothing.
+    def user_ages(self, unit: str = "years") -> np.ndarray:
+        """The age of each training user's last like; inf for who liked nothing.
+
+        Parameters
+        ----------
+        unit : "years" or "likes", as for `ages`
 
         Returns
         -------
@@ -119,18 +137,19 @@ class Split:
         """
         users = np.repeat(np.arange(self.train.shape[0]), np.diff(self.train.indptr))
         last = np.full(self.train.shape[0], np.inf)
-        np.minimum.at(last, users, self.ages())
+        np.minimum.at(last, users, self.ages(unit))
         return last
 
-    def faded(self, years: float) -> sparse.csr_matrix:
-        """The training likes, each weighing less the older it is: exp(-age / years).
+    def faded(self, scale: float, unit: str = "years") -> sparse.csr_matrix:
+        """The training likes, each weighing less the older it is: exp(-age / scale).
 
         What takes weighted likes takes these: popularity, item neighbours, ALS. For EASE, which
-        weighs whole users, there is ``np.exp(-split.user_ages() / years)``.
+        weighs whole users, there is ``np.exp(-split.user_ages(unit) / scale)``.
 
         Parameters
         ----------
-        years : float > 0, the age at which a like counts 1 / e
+        scale : float > 0, the age at which a like counts 1 / e
+        unit : "years" or "likes", as for `ages`
 
         Returns
         -------
@@ -139,20 +158,20 @@ class Split:
         Raises
         ------
         ValueError
-            When `years` is not positive; and as `ages`.
+            When `scale` is not positive; and as `ages`.
         """
-        if not years > 0:
-            raise ValueError(f"years must be positive, got {years}")
+        _check_scale(scale)
         # A like so old that its weight would be 0 is still a like: the matrix stores no zeros.
-        weights = np.maximum(np.exp(-self.ages() / years), np.finfo(np.float64).tiny)
+        weights = np.maximum(np.exp(-self.ages(unit) / scale), np.finfo(np.float64).tiny)
         return sparse.csr_matrix((weights, self.train.indices, self.train.indptr), self.train.shape)
 
-    def recent(self, years: float) -> sparse.csr_matrix:
-        """The training likes of the last years; older ones are left out.
+    def recent(self, scale: float, unit: str = "years") -> sparse.csr_matrix:
+        """The training likes of the last years, or the last likes; older ones are left out.
 
         Parameters
         ----------
-        years : float > 0
+        scale : float > 0, the age from which on a like is left out
+        unit : "years" or "likes", as for `ages`
 
         Returns
         -------
@@ -161,10 +180,15 @@ class Split:
         Raises
         ------
         ValueError
-            When `years` is not positive; and as `ages`.
+            When `scale` is not positive; and as `ages`.
         """
-        if not years > 0:
-            raise ValueError(f"years must be positive, got {years}")
-        likes, kept = self.train.tocoo(), self.ages() <= years
+        _check_scale(scale)
+        likes, kept = self.train.tocoo(), self.ages(unit) < scale
         rows, columns = likes.row[kept], likes.col[kept]
         return sparse.csr_matrix((likes.data[kept], (rows, columns)), self.train.shape)
+
+
+def _check_scale(scale: float) -> None:
+    """ValueError unless an age at which likes fade is positive."""
+    if not scale > 0:
+        raise ValueError(f"scale must be positive, got {scale}")

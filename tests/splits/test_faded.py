@@ -37,7 +37,7 @@ def test_every_like_keeps_its_place_and_a_weight(window):
 
 def test_recent_likes_are_those_of_the_last_years(window):
     recent, likes, ages = window.recent(2.0), window.train.tocoo(), window.ages()
-    kept = {(r, c) for r, c, a in zip(likes.row, likes.col, ages, strict=True) if a <= 2.0}
+    kept = {(r, c) for r, c, a in zip(likes.row, likes.col, ages, strict=True) if a < 2.0}
     assert set(zip(*recent.nonzero(), strict=True)) == kept
     assert 0 < recent.nnz < window.train.nnz and recent.shape == window.train.shape
     assert (window.recent(100.0) != window.train).nnz == 0
@@ -45,8 +45,8 @@ def test_recent_likes_are_those_of_the_last_years(window):
 
 @pytest.mark.parametrize("years", [0.0, -1.0, float("nan")])
 @pytest.mark.parametrize("name", ["faded", "recent"])
-def test_years_must_be_positive(window, name, years):
-    with pytest.raises(ValueError, match="years must be positive"):
+def test_scale_must_be_positive(window, name, years):
+    with pytest.raises(ValueError, match="scale must be positive"):
         getattr(window, name)(years)
 
 
@@ -54,3 +54,19 @@ def test_a_split_without_time_has_no_ages(window):
     split = replace(window, start=None)
     with pytest.raises(ValueError, match="not one in time"):
         split.faded(1.0)
+
+
+def test_ages_in_likes_count_what_came_later(window):
+    ages, times = window.ages("likes"), window.like_times
+    for place in range(0, len(times), 997):
+        assert ages[place] == np.count_nonzero(times > times[place])
+    assert ages.min() == 0 and np.array_equal(
+        np.argsort(-times, kind="stable"), np.argsort(ages, kind="stable")
+    )
+    last = window.user_ages("likes")
+    for row in range(0, len(last), 31):
+        own = ages[window.train.indptr[row] : window.train.indptr[row + 1]]
+        assert last[row] == (own.min() if len(own) else np.inf)
+    assert window.recent(100, "likes").nnz == np.count_nonzero(ages < 100)
+    with pytest.raises(ValueError, match="unit must be"):
+        window.ages("days")
