@@ -1,7 +1,7 @@
 """Ways to hold data out: at random, each user's last items, new users in time, again and again.
 
 Which of them a result was measured on decides what it means; chapter 1 measures how much each
-flatters the same models. The course's leaderboard stands on `new_user_split`.
+flatters the same models. The course's leaderboard stands on `rolling_split`.
 
 Many ratings share a second with another of the same user (on MovieLens latest-small 32 %), in no
 order that means anything. Wherever time decides, a hash orders them (`seed=` draws another order),
@@ -10,6 +10,7 @@ never the item id: that would be an order by age of the film, which a sequence m
 
 from recsys_tutorial.splits._tables import in_time, to_matrix
 from recsys_tutorial.splits.frames import leave_last_out, random_split, to_split
+from recsys_tutorial.splits.groups import group_split
 from recsys_tutorial.splits.new_users import new_user_split
 from recsys_tutorial.splits.parts import Holdout, Split
 from recsys_tutorial.splits.rolling import Rolling, rolling_split
@@ -18,6 +19,7 @@ __all__ = [
     "Holdout",
     "Rolling",
     "Split",
+    "group_split",
     "in_time",
     "leave_last_out",
     "new_user_split",

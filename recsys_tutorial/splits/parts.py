@@ -40,6 +40,25 @@ class Holdout:
     def __len__(self) -> int:
         return len(self.user_ids)
 
+    def without_history(self) -> Holdout:
+        """The same users before they liked anything: all that they liked is to be found.
+
+        For models that know a user by something else, such as the words they came with.
+
+        Returns
+        -------
+        Holdout, with an empty history, nothing seen, and the history's likes among the targets
+        """
+        nothing = sparse.csr_matrix(self.history.shape)
+        return replace(
+            self,
+            history=nothing,
+            history_ratings=nothing,
+            seen=nothing,
+            targets=(self.targets + self.history).tocsr(),
+            history_times=None,
+        )
+
 
 @dataclass(frozen=True)
 class Split:

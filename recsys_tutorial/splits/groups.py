@@ -1,0 +1,128 @@
+"""New users whose families are new, too: for likes without time, such as what packages need."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from recsys_tutorial._likes import as_likes
+from recsys_tutorial.splits import _tables as tables
+from recsys_tutorial.splits.parts import Holdout, Split
+
+__all__ = ["group_split"]
+
+
+def group_split(
+    likes: sparse.csr_matrix,
+    items: pd.DataFrame,
+    groups: np.ndarray | None = None,
+    n_test: int = 2000,
+    n_validation: int = 1000,
+    history_fraction: float = 0.5,
+    max_group_share: float = 0.1,
+    seed: int = 0,
+) -> Split:
+    """Hold users out by whole groups, and show a random part of what each of them likes.
+
+    Users of one group resemble each other, as projects do that one team maintains: with some of
+    them in training, a test on the others asks less than a user from elsewhere would. Groups are
+    dealt in a random order, whole, to the test users, then to the validation users; the others
+    train. A group that would be more than `max_group_share` of the test users trains, so that no
+    single one decides a result. Redraw groups, not users, for an interval: see
+    `evaluation.group_interval`.
+
+    Parameters
+    ----------
+    likes : csr_matrix (n_users, n_items), > 0 where liked
+    items : DataFrame of n_items rows in the order of the columns, for example
+        `load_packages().packages`; its rows become the items 0, 1, ...
+    groups : ndarray (n_users,), the group of each user; by default each is their own, which is a
+        random split of the users
+    n_test, n_validation : int >= 1: at most so many users, and as many as whole groups make up
+    history_fraction : float in (0, 1): a held-out user shows floor(n * history_fraction) of their n
+        likes, drawn at random, and is judged on the rest
+    max_group_share : float in (0, 1], of `n_test`
+    seed : int, of all draws
+
+    Returns
+    -------
+    Split, with user ids that are rows of `likes`; `train_ratings` is `train`
+
+    Raises
+    ------
+    ValueError
+        For likes that are none, items or groups of another length, fractions out of range, and
+        numbers of users that leave none to train, test or validate with.
+    """
+    likes = as_likes(likes, "likes", len(items))
+    n_users = likes.shape[0]
+    groups = np.arange(n_users) if groups is None else np.asarray(groups)
+    if groups.shape != (n_users,):
+        raise ValueError(f"{n_users} users need as many groups, got shape {groups.shape}")
+    tables.check_fractions(history_fraction=history_fraction)
+    if not 0 < max_group_share <= 1:
+        raise ValueError(f"max_group_share must be from 0 to 1, got {max_group_share}")
+    if min(n_test, n_validation) < 1:
+        raise ValueError(
+            f"n_test and n_validation must be 1 at least, got {n_test}, {n_validation}"
+        )
+    rng = np.random.default_rng(seed)
+    part = _deal(groups, n_test, n_validation, max_group_share * n_test, rng)
+    if not all(np.any(part == p) for p in (0, 1, 2)):
+        sizes = [int(np.count_nonzero(part == p)) for p in (0, 1, 2)]
+        raise ValueError(
+            f"of {n_users} users in {len(np.unique(groups))} groups {sizes[0]} train, {sizes[1]} "
+            f"test and {sizes[2]} validate: ask for other numbers"
+        )
+    shown = _some_of_each(likes, history_fraction, rng)
+    rows = np.flatnonzero(part == 0)
+    return Split(
+        item_ids=np.arange(len(items)),
+        items=items.reset_index(drop=True).assign(item_id=np.arange(len(items))),
+        train=likes[rows],
+        train_ratings=likes[rows],
+        train_user_ids=rows,
+        validation=_holdout(likes, shown, np.flatnonzero(part == 2)),
+        test=_holdout(likes, shown, np.flatnonzero(part == 1)),
+    )
+
+
+def _deal(
+    groups: np.ndarray, n_test: int, n_validation: int, largest: float, rng: np.random.Generator
+) -> np.ndarray:
+    """(n_users,): 0 for who trains, 1 for who tests, 2 for who validates."""
+    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    part, room = np.zeros(len(sizes), dtype=int), {1: n_test, 2: n_validation}
+    for g in rng.permutation(len(sizes)):
+        fits = [p for p in room if sizes[g] <= room[p]] if sizes[g] <= max(largest, 1) else []
+        if fits:
+            part[g] = fits[0]
+            room[fits[0]] -= sizes[g]
+    return part[group]
+
+
+def _some_of_each(
+    likes: sparse.csr_matrix, fraction: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Mark (likes.nnz,) floor(n * fraction) of each row's n likes, at random."""
+    n_likes = np.diff(likes.indptr)
+    user = np.repeat(np.arange(likes.shape[0]), n_likes)
+    order = np.lexsort((rng.random(likes.nnz), user))  # the rows as they are, each one shuffled
+    place = np.empty(likes.nnz, dtype=int)
+    place[order] = np.arange(likes.nnz) - likes.indptr[user]
+    return place < np.floor(n_likes * fraction + 1e-9)[user]
+
+
+def _holdout(likes: sparse.csr_matrix, shown: np.ndarray, rows: np.ndarray) -> Holdout:
+    """These users, as far as they have a like to show and one to find."""
+    parts = []
+    for kept in (shown, ~shown):
+        part = sparse.csr_matrix((likes.data * kept, likes.indices, likes.indptr), likes.shape)
+        part = part[rows]
+        part.eliminate_zeros()
+        parts.append(part)
+    judged = np.all([np.diff(part.indptr) > 0 for part in parts], axis=0)
+    history, targets = (part[judged] for part in parts)
+    n_left_out = int((~judged).sum())
+    return Holdout(rows[judged], history, history, history, targets, n_left_out=n_left_out)

@@ -1,0 +1,105 @@
+"""Users held out by whole groups: no group on two sides, nothing shown that is to be found."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from recsys_tutorial.datasets import load_packages
+from recsys_tutorial.evaluation import evaluate
+from recsys_tutorial.models import ItemKNN, Popularity
+from recsys_tutorial.splits import group_split
+
+
+def items(n: int) -> pd.DataFrame:
+    return pd.DataFrame({"name": [f"item {i}" for i in range(n)]}, index=np.arange(n) + 5)
+
+
+@given(st.integers(0, 10**6), st.floats(0.05, 0.95), st.integers(1, 6))
+@settings(max_examples=60, deadline=None)
+def test_groups_and_likes_are_on_one_side_each(seed, fraction, n_groups_of):
+    rng = np.random.default_rng(seed)
+    likes = sparse.csr_matrix((rng.random((60, 12)) < 0.3).astype(float))
+    groups = rng.integers(0, 60 // n_groups_of, 60)
+    split = group_split(
+        likes, items(12), groups, 15, 10, fraction, max_group_share=1.0, seed=seed % 7
+    )
+    users = [split.train_user_ids, split.test.user_ids, split.validation.user_ids]
+    of = [set(groups[u]) for u in users]
+    assert not of[0] & of[1] and not of[0] & of[2] and not of[1] & of[2]
+    assert len(split.test) + split.test.n_left_out <= 15
+    held_out = sum(len(h) + h.n_left_out for h in (split.test, split.validation))
+    assert len(split.train_user_ids) + held_out == 60
+    for part in (split.test, split.validation):
+        assert part.history.multiply(part.targets).nnz == 0
+        whole = likes[part.user_ids]
+        assert ((part.history + part.targets) != whole).nnz == 0
+        n = np.diff(whole.indptr)
+        np.testing.assert_array_equal(np.diff(part.history.indptr), np.floor(n * fraction + 1e-9))
+        assert (np.diff(part.targets.indptr) > 0).all()
+    assert (split.train != likes[split.train_user_ids]).nnz == 0
+
+
+def test_without_groups_users_are_drawn_one_by_one_and_a_seed_is_a_draw():
+    likes = sparse.csr_matrix(np.ones((50, 6)))
+    one, same, other = (group_split(likes, items(6), None, 10, 5, seed=s) for s in (0, 0, 1))
+    assert len(one.test) == 10 and len(one.validation) == 5
+    np.testing.assert_array_equal(one.test.user_ids, same.test.user_ids)
+    assert (one.test.history != same.test.history).nnz == 0
+    assert not np.array_equal(one.test.user_ids, other.test.user_ids)
+    assert list(one.items["item_id"]) == list(range(6)) and one.items["name"][2] == "item 2"
+
+
+def test_a_large_group_trains():
+    groups = np.concatenate([np.zeros(40, int), np.arange(1, 61)])
+    for seed in range(5):
+        split = group_split(
+            sparse.csr_matrix(np.ones((100, 4))), items(4), groups, 20, 10, seed=seed
+        )
+        assert set(range(40)) <= set(split.train_user_ids)
+
+
+def test_before_they_liked_anything_all_is_to_be_found():
+    likes = sparse.csr_matrix(np.ones((30, 4)))
+    part = group_split(likes, items(4), None, 10, 5).test
+    new = part.without_history()
+    assert new.history.nnz == new.seen.nnz == new.history_ratings.nnz == 0
+    assert (new.targets != likes[new.user_ids]).nnz == 0
+    assert part.history.nnz == 20  # the original stays
+    assert evaluate(np.tile(np.arange(4.0), (10, 1)), new)["recall@10"] == 1.0
+
+
+def test_families_leak_through_a_split_at_random():
+    sources, packages, needs = load_packages()
+    often = np.bincount(needs.indices) >= 10  # the others would take most of the time
+    needs, packages, found = needs[:, often], packages[often], {}
+    for name, groups in {"random": None, "unseen": sources["group"].to_numpy()}.items():
+        split = group_split(needs, packages, groups, 1000, 100)
+        assert 900 <= len(split.test) <= 1000
+        found[name] = {
+            m.__name__: evaluate(m().fit(split.train), split.test)["ndcg@10"]
+            for m in (Popularity, ItemKNN)
+        }
+    assert found["random"]["ItemKNN"] > found["unseen"]["ItemKNN"] + 0.02
+    assert found["unseen"]["ItemKNN"] > found["unseen"]["Popularity"] + 0.05
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"items": items(3)}, "has 4 columns, not 3|3"),
+        ({"groups": np.zeros(3)}, "as many groups"),
+        ({"groups": np.zeros(30)}, "in 1 groups 30 train, 0 test"),
+        ({"n_test": 30}, "0 train"),
+        ({"n_test": 0}, "must be 1 at least"),
+        ({"history_fraction": 1.0}, "history_fraction"),
+        ({"max_group_share": 0.0}, "max_group_share"),
+        ({"likes": sparse.csr_matrix(-np.ones((30, 4)))}, "negative value"),
+    ],
+)
+def test_bad_input_is_refused(change, message):
+    good = {"likes": sparse.csr_matrix(np.ones((30, 4))), "items": items(4), "n_test": 10}
+    with pytest.raises(ValueError, match=message):
+        group_split(**(good | {"n_validation": 5} | change))
