@@ -5,6 +5,7 @@
 #   VENV=.venv          where the environment stands; LINT_VENV and NEWEST_VENV: those of
 #                       make lint and make newest
 #   WORKERS=2           processes that run the tests
+#   DATA=small          what `make leaderboard` reads: a folder with ratings, or a MovieLens release
 #   N=60 SEED=0 MODULE= faults that `make mutants` plants, which sample, in which modules;
 #                       MUTANTS=--again plants the survivors of that sample again
 
@@ -27,7 +28,7 @@ LINT = $(PYTHON) scripts/setup.py --venv "$(LINT_VENV)" --only ruff,codespell,im
 	"$(LINT_VENV)/$(BIN)" scripts/lint.py
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lab notebooks slides colab-check lint fix bench newest portability mutants clean distclean set-repository setup python
+.PHONY: help book test lab notebooks slides colab-check lint fix bench newest portability mutants leaderboard clean distclean set-repository setup python
 
 help:
 	@echo "make book                  the course as a site: _build/html/index.html"
@@ -43,6 +44,7 @@ help:
 	@echo "                           RUNS=\"shake --only 06 09\" for a part: alone it takes hours"
 	@echo "make bench                 time the package against its peers; BENCH=metrics for one file"
 	@echo "make mutants               plant faults one at a time: do the tests notice? N= SEED= MODULE="
+	@echo "make leaderboard DATA=folder   the course's models on your ratings: _build/leaderboard-*.csv"
 	@echo "make set-repository URL=https://github.com/OWNER/NAME   after a fork: every link follows"
 	@echo "make clean                 remove what was built; make distclean removes the environments too"
 
@@ -99,6 +101,10 @@ bench: python
 mutants: python
 	@$(SETUP) --weights required
 	@"$(RUN)" scripts/mutants.py --n $(N) --seed $(SEED) --module "$(MODULE)" $(MUTANTS)
+
+leaderboard: python
+	@$(SETUP) --weights optional
+	@"$(RUN)" scripts/leaderboard.py $(or $(DATA),small)
 
 set-repository: python
 	@$(PYTHON) scripts/set_repository.py $(URL)

@@ -1,0 +1,113 @@
+"""`make leaderboard`: any ratings, resumable, and a clear word where the data are bad."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recsys_tutorial import leaderboard
+from recsys_tutorial.course import MODELS
+from recsys_tutorial.datasets import load_movielens
+from recsys_tutorial.splits import rolling_split
+from scripts.leaderboard import main
+
+FEW = ["--models", "fading popularity", "popularity", "fading EASE"]
+
+
+def write(folder, ratings, items):
+    folder.mkdir()
+    names = {"user_id": "userId", "item_id": "movieId"}
+    ratings.rename(columns=names).to_csv(folder / "ratings.csv", index=False)
+    movies = items.rename(columns=names)[["movieId", "title", "genres"]]
+    movies.to_csv(folder / "movies.csv", index=False)
+    return folder
+
+
+def two_tastes(n_users=120, n_items=40, n_each=12):
+    """Everybody likes films of one half of the catalogue; the halves are equally liked."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for user in range(n_users):
+        liked = rng.permutation(n_items // 2)[:n_each] + (user % 2) * n_items // 2
+        times = 10**9 + 86400 * user + np.arange(n_each)
+        rows.append(pd.DataFrame({"user_id": user + 1, "item_id": liked + 1, "rating": 5.0,
+                                  "timestamp": times}))  # fmt: skip
+    items = pd.DataFrame({"item_id": np.arange(n_items) + 1, "genres": "Drama"})
+    items["title"] = [f"Film {i} (2000)" for i in items["item_id"]]
+    return pd.concat(rows, ignore_index=True), items
+
+
+def test_planted_tastes_are_found_and_the_second_run_goes_on(tmp_path, capsys):
+    data = write(tmp_path / "tastes", *two_tastes())
+    out = tmp_path / "out"
+    assert main([str(data), "--out", str(out), *FEW[:2]]) == 0
+    assert "66 test users" in capsys.readouterr().out
+    assert main([str(data), "--out", str(out), *FEW]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("there already") == 1 and "popularity: ndcg@10" in printed
+    path = out / "leaderboard-tastes.csv"
+    rows = leaderboard.load(path).set_index("model")
+    assert rows.loc["fading EASE", "ndcg@10"] > 0.5 > 0.4 > rows.loc["popularity", "ndcg@10"]
+    assert rows.loc["fading EASE", "minus_fading_popularity_low"] > 0
+    assert path.with_suffix(".svg").read_text().startswith("<?xml")
+    assert len(leaderboard.load_users(path)) == 66
+
+
+def test_other_data_of_the_same_name_begin_anew(tmp_path, capsys):
+    ratings, items = two_tastes()
+    out = str(tmp_path / "out")
+    arguments = ["--out", out, "--name", "mine", "--models", "popularity"]
+    assert main([str(write(tmp_path / "a", ratings, items)), *arguments]) == 0
+    assert (
+        main([str(write(tmp_path / "b", ratings[ratings["user_id"] > 20], items)), *arguments]) == 0
+    )
+    heard = capsys.readouterr()
+    assert "was of other data" in heard.err and "there already" not in heard.out
+    shuffled = ratings[ratings["user_id"] > 20].sample(frac=1.0, random_state=0)
+    assert main([str(write(tmp_path / "c", shuffled, items)), *arguments]) == 0
+    assert "there already" in capsys.readouterr().out
+
+
+def test_half_of_the_users_say_what_all_say(tmp_path, capsys):
+    ratings, items = load_movielens()
+    users = ratings["user_id"].unique()
+    half = np.random.default_rng(0).permutation(users)[: len(users) // 2]
+    data = write(tmp_path / "half", ratings[ratings["user_id"].isin(half)], items)
+    assert main([str(data), "--out", str(tmp_path), *FEW]) == 0
+    assert "will not show" in capsys.readouterr().err  # few users
+    found = leaderboard.load(tmp_path / "leaderboard-half.csv").set_index("model")["ndcg@10"]
+    assert found["fading EASE"] > found["popularity"]
+    assert (found - 0.18).abs().max() < 0.06
+
+
+@pytest.mark.parametrize(
+    ("ratings", "message"),
+    [
+        ("userId,movieId,rating,timestamp\n1,1,9.0,5\n", "rating"),
+        ("userId,movieId,rating,timestamp\n1,1,4.0,5\n", "cannot be dealt into"),
+        ("userId,movieId\n1,1\n", "rating"),
+    ],
+)
+def test_bad_data_are_named_and_leave_nothing(tmp_path, capsys, ratings, message):
+    folder = write(tmp_path / "bad", *two_tastes(2))
+    (folder / "ratings.csv").write_text(ratings)
+    assert main([str(folder), "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("leaderboard: ") and message in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_is_not_there(tmp_path, capsys):
+    assert main([str(tmp_path / "nowhere"), "--out", str(tmp_path)]) == 1
+    assert "neither a release" in capsys.readouterr().err
+
+
+def test_every_model_of_the_course_scores_and_has_a_row():
+    ratings, items = two_tastes(60)
+    window = rolling_split(ratings, items).test[-1]
+    rows = leaderboard.load()
+    for name, model in MODELS.items():
+        scores = np.asarray(model.fit()(window).score(window.test.history))
+        assert scores.shape == window.test.history.shape and np.isfinite(scores).all()
+        row = rows[rows["model"] == name]
+        assert row["chapter"].tolist() == [model.chapter], name
+        assert row["n_seeds"].tolist() == [model.n_seeds], name
