@@ -45,6 +45,7 @@ OWN_TESTS = {
     "_lazy": ["test_moved"],
     "_paths": ["datasets/test_movielens", "datasets/test_clipart"],
     "_tensor_files": ["test_tensor_files", "training/test_checkpoints"],
+    "course": ["test_leaderboard_script"],
     "datasets/_archives": ["datasets/test_archives", "datasets/test_cleaning"],
     "datasets/_exports": ["datasets/test_cleaning"],
     "datasets/_mending": ["datasets/test_cleaning"],
@@ -79,6 +80,7 @@ OWN_TESTS = {
         "pretrained/test_sources",
     ],
     "ranking": ["test_ranking", "test_ties", "test_reranking"],
+    "splits/parts": ["splits/test_splits", "splits/test_faded", "splits/test_groups"],
     "training/_accelerators": ["test_precision", "training/test_loop"],
     "training/_steps": ["training/test_loop", "test_precision"],
 }
