@@ -1,7 +1,7 @@
 """The course's models with the settings that its chapters chose: for data of your own.
 
-Chapters choose settings in view, on the windows of `Rolling.tuning`. What they chose stands here, so
-that `make leaderboard DATA=folder` can ask whether it holds elsewhere.
+Chapters choose settings in view, on the windows of `Rolling.tuning`. What they chose stands here,
+so that `make leaderboard DATA=folder` can ask whether it holds elsewhere.
 
 Examples
 --------

@@ -1,4 +1,4 @@
-"""The leaderboard on data of your own: every model of `recsys_tutorial.course`, as the course sets it.
+"""The leaderboard on data of your own: the models of `recsys_tutorial.course`, as they are set there.
 
     .venv/bin/python scripts/leaderboard.py ~/my-ratings       # a folder that load_movielens reads
     .venv/bin/python scripts/leaderboard.py 1m                 # or a release, downloaded once
@@ -44,8 +44,11 @@ def main(arguments: list[str] | None = None) -> int:
         "data", help="a folder or archive with ratings, or a release: small, 1m ..."
     )
     parser.add_argument("--name", help="of the table; by default that of the folder")
-    parser.add_argument("--models", nargs="+", choices=MODELS, metavar="MODEL", default=list(MODELS),
-                        help=f"only these: {', '.join(MODELS)}")  # fmt: skip
+    every = list(MODELS)
+    help_models = f"only these of {', '.join(every)}"
+    parser.add_argument(
+        "--models", nargs="+", choices=every, metavar="MODEL", default=every, help=help_models
+    )
     parser.add_argument("--again", action="store_true", help="forget the rows that are there")
     parser.add_argument("--out", type=Path, default=ROOT / "_build", help="folder of the results")
     options = parser.parse_args(arguments)
