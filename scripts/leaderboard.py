@@ -1,4 +1,4 @@
-"""The leaderboard on data of your own: the models of `recsys_tutorial.course`, as they are set there.
+"""The leaderboard on data of your own: the models of `recsys_tutorial.course`, as set there.
 
     .venv/bin/python scripts/leaderboard.py ~/my-ratings       # a folder that load_movielens reads
     .venv/bin/python scripts/leaderboard.py 1m                 # or a release, downloaded once
