@@ -159,8 +159,8 @@ def table(chapter: int | None = None, path: Path | None = None) -> pd.DataFrame:
 
     Later chapters are left out, so that a chapter's stored output does not change with them. A
     model's place is 1 + the number of models that are better in pairs, user by user, with an
-    interval above 0: who cannot be told apart shares a place. (The intervals are 95 % each, not
-    corrected for their number.)
+    interval above 0: who cannot be told apart shares a place (see `places`). The intervals are 95 %
+    each, not corrected for their number.
 
     Parameters
     ----------
@@ -195,6 +195,9 @@ def table(chapter: int | None = None, path: Path | None = None) -> pd.DataFrame:
 def places(models: Sequence[str], users: pd.DataFrame) -> list[int]:
     """1 + how many of these models are better than each one, beyond what luck would do.
 
+    Nobody stands behind a model with a lower mean: where pairs say so (a is better than b, though
+    not than c, whose mean is lower), both get the better place.
+
     Parameters
     ----------
     models : names, columns of `users`
@@ -206,9 +209,12 @@ def places(models: Sequence[str], users: pd.DataFrame) -> list[int]:
     """
     if not len(models):
         return []
-    means = bootstrap_means(users[list(models)].to_numpy())  # (n_resamples, n_models)
+    values = users[list(models)].to_numpy()  # (n_users, n_models)
+    means = bootstrap_means(values)  # (n_resamples, n_models)
     better = np.percentile(means[:, :, None] - means[:, None, :], 2.5, axis=0) > 0  # row > column
-    return (1 + better.sum(axis=0)).tolist()
+    found, order = 1 + better.sum(axis=0), np.argsort(values.mean(axis=0), kind="stable")
+    found[order] = np.minimum.accumulate(found[order])  # from the lowest mean upwards
+    return found.tolist()
 
 
 def _verdict(row: dict, table: pd.DataFrame) -> str:
