@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["alignment", "effective_rank", "spectrum", "uniformity"]
+from recsys_tutorial._checks import check_pairs, finite_vectors
 
 
 def alignment(anchors: Tensor, positives: Tensor) -> Tensor:
@@ -35,11 +35,7 @@ def alignment(anchors: Tensor, positives: Tensor) -> Tensor:
     >>> alignment(torch.eye(2), torch.eye(2).flip(0)).item()
     2.0
     """
-    if anchors.shape != positives.shape or anchors.ndim != 2:
-        raise ValueError(
-            f"anchors and positives must be (n, dim) both, got {tuple(anchors.shape)} and "
-            f"{tuple(positives.shape)}"
-        )
+    check_pairs(anchors, positives)
     return ((anchors - positives) ** 2).sum(1).mean()
 
 
@@ -89,9 +85,7 @@ def spectrum(vectors: np.ndarray) -> np.ndarray:
     ------
     ValueError for another shape, no row, or values that are not finite.
     """
-    vectors = np.asarray(vectors, dtype=np.float64)
-    if vectors.ndim != 2 or not len(vectors) or not np.isfinite(vectors).all():
-        raise ValueError(f"vectors must be (n, dim), n >= 1, finite; got {vectors.shape}")
+    vectors = finite_vectors("vectors", vectors, least=1).astype(np.float64)
     return np.linalg.svd(vectors - vectors.mean(0), compute_uv=False) / np.sqrt(len(vectors))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
+from recsys_tutorial._checks import check_at_least
 from recsys_tutorial._likes import as_likes
 from recsys_tutorial.retrieval import top_k
 from recsys_tutorial.sampling import UniformNegatives
@@ -40,14 +41,10 @@ class HardNegatives:
     """
 
     def __init__(
-        self,
-        train: sparse.csr_matrix,
-        depth: int = 50,
-        margin: float | None = None,
-        skip: int = 0,
+        self, train: sparse.csr_matrix, depth: int = 50, margin: float | None = None, skip: int = 0
     ):
-        if depth < 1 or skip < 0:
-            raise ValueError(f"depth must be at least 1 and skip 0, got {depth} and {skip}")
+        check_at_least(1, depth=depth)
+        check_at_least(0, skip=skip)
         self.train = as_likes(train, "train")
         self.depth, self.margin, self.skip = depth, margin, skip
         self._uniform = UniformNegatives(self.train)
@@ -75,14 +72,7 @@ class HardNegatives:
         self.items_, self.scores_ = items[:, self.skip :], scores[:, self.skip :]
         return self
 
-    def draw(
-        self,
-        users: np.ndarray,
-        rng: np.random.Generator,
-        n_negatives: int | None = None,
-        *,
-        positives: np.ndarray | None = None,
-    ) -> np.ndarray:
+    def draw(self, users, rng, n_negatives=None, *, positives=None) -> np.ndarray:
         """Item columns, int64; see `protocols.Negatives`. The margin is below `positives`.
 
         Raises
@@ -153,14 +143,7 @@ class MixedNegatives:
         if (self.shares < 0).any() or not np.isclose(self.shares.sum(), 1):
             raise ValueError(f"shares must not be negative and sum to 1, got {shares}")
 
-    def draw(
-        self,
-        users: np.ndarray,
-        rng: np.random.Generator,
-        n_negatives: int | None = None,
-        *,
-        positives: np.ndarray | None = None,
-    ) -> np.ndarray:
+    def draw(self, users, rng, n_negatives=None, *, positives=None) -> np.ndarray:
         """Item columns, int64; see `protocols.Negatives`."""
         drawn = [s.draw(users, rng, n_negatives, positives=positives) for s in self.samplers]
         which = rng.choice(len(drawn), p=self.shares, size=drawn[0].shape)

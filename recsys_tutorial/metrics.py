@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from recsys_tutorial._checks import check_at_least
 from recsys_tutorial._likes import as_likes
 
 
@@ -255,8 +256,7 @@ def _hits(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> tuple[np.n
     relevant = as_likes(relevant, "relevant")
     n_users, n_items = relevant.shape
     ranked = np.asarray(ranked)
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
+    check_at_least(1, k=k)
     if ranked.ndim != 2 or len(ranked) != n_users:
         raise ValueError(f"ranked has shape {ranked.shape}, but relevant has {n_users} users")
     if ranked.shape[1] < min(k, n_items):

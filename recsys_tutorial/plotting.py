@@ -53,9 +53,8 @@ def intervals(
     """
     ax = plt.gca() if ax is None else ax
     place = np.arange(len(frame))[::-1]
-    below = frame["mean"] - frame["low"]
-    above = frame["high"] - frame["mean"]
-    ax.errorbar(frame["mean"], place, xerr=[below, above], fmt="o", capsize=4, lw=2)
+    sides = [frame["mean"] - frame["low"], frame["high"] - frame["mean"]]
+    ax.errorbar(frame["mean"], place, xerr=sides, fmt="o", capsize=4, lw=2)
     ax.set_yticks(place, [str(label) for label in frame.index])
     ax.set_ylim(-0.6, len(frame) - 0.4)
     if zero:
@@ -85,36 +84,7 @@ def lines(
         ax.plot(frame.index, frame[column], marker=marker, label=str(column))
     if logx:
         ax.set_xscale("log")
-    ax.set_xlabel(xlabel)
-    ax.set_ylabel(ylabel)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
     if len(frame.columns) > 1:
         ax.legend()
-    return ax
-
-
-def quality_cost(table: pd.DataFrame, cost: str = "ms_per_user", *, ax: Axes | None = None) -> Axes:
-    """NDCG@10 with its interval against a cost, on a logarithmic scale.
-
-    Parameters
-    ----------
-    table : DataFrame, such as `leaderboard.load()`; rows without the cost are left out
-    cost : str, a column of it: "ms_per_user", "train_seconds" or "peak_mb"
-    ax : Axes to draw on; the current ones by default
-
-    Returns
-    -------
-    Axes
-    """
-    ax = plt.gca() if ax is None else ax
-    shown = table.dropna(subset=[cost, "ndcg@10"])
-    y = shown["ndcg@10"]
-    yerr = [y - shown["ndcg@10_low"], shown["ndcg@10_high"] - y]
-    x = np.maximum(shown[cost].astype(float), 1e-4)
-    ax.errorbar(x, y, yerr=yerr, fmt="o", capsize=3, alpha=0.8)
-    for name, here, there in zip(shown["model"], x, y, strict=True):
-        ax.annotate(name, (here, there), xytext=(5, 4), textcoords="offset points", fontsize=9)
-    ax.set_xscale("log")
-    names = {"ms_per_user": "scoring, ms per user", "train_seconds": "training, seconds"}
-    ax.set_xlabel(names.get(cost, cost))
-    ax.set_ylabel("NDCG@10")
     return ax

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from recsys_tutorial._checks import check_within
 from recsys_tutorial.evaluation import Evaluation, evaluate
 from recsys_tutorial.ranking import rank, standardize
 from recsys_tutorial.splits import Holdout
-
-__all__ = ["Candidates"]
 
 
 class Candidates:
@@ -75,8 +74,7 @@ class Candidates:
         """
         n_users, n = self.ranked.shape
         depth = n if depth is None else depth
-        if not 1 <= depth <= n:
-            raise ValueError(f"depth must be 1 to {n}, got {depth}")
+        check_within(1, n, depth=depth)
         scores = np.asarray(scores, dtype=float)[:, :depth]
         if scores.shape != (n_users, depth) or not np.isfinite(scores).all():
             raise ValueError(f"scores must be finite and (n_users, {depth}), got {scores.shape}")

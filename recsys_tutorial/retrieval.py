@@ -10,23 +10,19 @@ Search and index are one module of more than 200 lines, since either is read wit
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 
 import faiss
 import numpy as np
-import torch
 from scipy import sparse
 
-from recsys_tutorial._tensor_files import load_tensors, save_tensors
+from recsys_tutorial._checks import check_at_least, check_one_of, check_shape, finite_vectors
 from recsys_tutorial._ties import column_key
 from recsys_tutorial.ranking import rank
 
-__all__ = ["FaissIndex", "top_k"]
-
 _BLOCK_BYTES = 32 * 2**20  # of candidate vectors, or of scores, that are held at a time
 _MARGIN = 6  # candidates more than are needed: the border is then seldom a near tie
-_KIND = "a faiss index"
+_EFFORTS = {"flat": 1, "hnsw": 64, "ivf": 8}
 
 
 def top_k(
@@ -71,11 +67,9 @@ def top_k(
     items, shape = index.items, (len(users), len(index.items))
     if users.shape[1] != items.shape[1]:
         raise ValueError(f"users have {users.shape[1]} dimensions, items {items.shape[1]}")
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
-    if seen is not None and seen.shape != shape:
-        raise ValueError(f"seen must be {shape}, got {seen.shape}")
+    check_at_least(1, k=k)
     seen = sparse.csr_matrix(shape if seen is None else seen)
+    check_shape("seen", seen, shape)
     columns = np.full((len(users), k), -1, dtype=np.int64)
     scores = np.full((len(users), k), -np.inf)
     n_wanted = k + (_MARGIN if index.kind == "flat" else 0)
@@ -104,39 +98,25 @@ class FaissIndex:
     ----------
     items : ndarray (n_items, dim)
     kind : "flat", "hnsw" or "ivf"
-        "flat" compares with every item, exactly. "hnsw" walks a graph of near neighbours (Malkov &
-        Yashunin 2020, doi:10.1109/TPAMI.2018.2889473). "ivf" looks into the nearest of `lists`
-        clusters.
+        "flat" compares with every item, exactly. "hnsw" walks a graph of near neighbours, 32 of
+        each item (Malkov & Yashunin 2020, doi:10.1109/TPAMI.2018.2889473). "ivf" looks into the
+        nearest of about 4 sqrt(n_items) clusters, of 39 items each at least.
     effort : int; more finds more and takes longer: candidates kept on the walk (hnsw, 64), clusters
         looked into (ivf, 8). May be changed at any time.
-    neighbours : int, edges of an item in the graph (hnsw)
-    lists : int, clusters (ivf); by default about 4 sqrt(n_items), with 39 items each at least
-    seed : int, of the clustering
 
     Raises
     ------
-    ValueError for items of another shape or none, values that are not finite, an unknown kind, an
-    effort below 1, and more lists than items.
+    ValueError for items of another shape or none, values that are not finite, an unknown kind, and
+    an effort below 1.
     """
 
-    def __init__(
-        self,
-        items: np.ndarray,
-        kind: str = "hnsw",
-        *,
-        effort: int | None = None,
-        neighbours: int = 32,
-        lists: int | None = None,
-        seed: int = 0,
-    ):
-        if kind not in ("flat", "hnsw", "ivf"):
-            raise ValueError(f'kind must be "flat", "hnsw" or "ivf", got {kind!r}')
+    def __init__(self, items: np.ndarray, kind: str = "hnsw", *, effort: int | None = None):
+        check_one_of(_EFFORTS, kind=kind)
         self.items, self.kind = _vectors("items", items), kind
         if not len(self.items):
             raise ValueError("there are no items to search")
-        self.effort = {"flat": 1, "hnsw": 64, "ivf": 8}[kind] if effort is None else effort
-        if self.effort < 1:
-            raise ValueError(f"effort must be at least 1, got {effort}")
+        self.effort = _EFFORTS[kind] if effort is None else effort
+        check_at_least(1, effort=self.effort)
         lengths = _lengths(self.items)
         self.longest = float(lengths.max(initial=0.0)) or 1.0
         if kind == "flat":
@@ -148,15 +128,12 @@ class FaissIndex:
         n, dim = vectors.shape
         with _one_thread():
             if kind == "hnsw":
-                self._index = faiss.IndexHNSWFlat(dim, neighbours)
-                self._index.hnsw.efConstruction = max(100, 2 * neighbours)
+                self._index = faiss.IndexHNSWFlat(dim, 32)
+                self._index.hnsw.efConstruction = 100
             else:
-                lists = max(1, min(round(4 * n**0.5), n // 39)) if lists is None else lists
-                if not 1 <= lists <= n:
-                    raise ValueError(f"lists must be 1 to {n}, got {lists}")
-                quantizer = faiss.IndexFlatL2(dim)
-                self._index = faiss.IndexIVFFlat(quantizer, dim, lists)
-                self._index.cp.seed = seed + 1
+                n_clusters = max(1, min(round(4 * n**0.5), n // 39))
+                self._index = faiss.IndexIVFFlat(faiss.IndexFlatL2(dim), dim, n_clusters)
+                self._index.cp.seed = 1
                 self._index.train(vectors)
             self._index.add(vectors)
 
@@ -187,39 +164,6 @@ class FaissIndex:
             settings = faiss.SearchParametersIVF(nprobe=min(self.effort, self._index.nlist))
         users = np.pad(_float32(users), ((0, 0), (0, 1)))
         return self._index.search(users, n, params=settings)[1], None
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Write index and items to one safetensors file.
-
-        Parameters
-        ----------
-        path : str or PathLike, overwritten where it exists
-        """
-        tensors = {
-            "items": torch.from_numpy(np.ascontiguousarray(self.items)),
-            "index": torch.from_numpy(faiss.serialize_index(self._index)),
-        }
-        info = {"index": self.kind, "effort": self.effort, "longest": self.longest}
-        save_tensors(path, tensors, {"kind": _KIND, **info})
-
-    @classmethod
-    def load(cls, path: str | os.PathLike) -> FaissIndex:
-        """Read what `save` wrote.
-
-        Parameters
-        ----------
-        path : str or PathLike
-
-        Raises
-        ------
-        ValueError when the file is damaged or something else.
-        """
-        tensors, info = load_tensors(path, _KIND)
-        index = cls.__new__(cls)
-        index.items, index.kind = tensors["items"].numpy(), info["index"]
-        index.effort, index.longest = info["effort"], info["longest"]
-        index._index = faiss.deserialize_index(tensors["index"].numpy())
-        return index
 
 
 def _blocks(
@@ -268,15 +212,8 @@ def _best_of_all(
 
 
 def _vectors(name: str, vectors: np.ndarray) -> np.ndarray:
-    vectors = np.asarray(vectors)
-    if vectors.ndim != 2 or 0 in vectors.shape[1:]:
-        raise ValueError(f"{name} must be (n, dim), got shape {vectors.shape}")
-    if vectors.dtype not in (np.float32, np.float64):
-        vectors = vectors.astype(np.float64)
-    if not np.isfinite(vectors).all():
-        row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
-        raise ValueError(f"row {row} of {name} holds nan or infinity")
-    return vectors
+    vectors = finite_vectors(name, vectors)
+    return vectors if vectors.dtype == np.float32 else vectors.astype(np.float64, copy=False)
 
 
 def _lengths(vectors: np.ndarray) -> np.ndarray:

@@ -13,9 +13,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from recsys_tutorial._checks import check_positive
 from recsys_tutorial._likes import as_likes
-
-__all__ = ["PopularityNegatives", "UniformNegatives"]
 
 
 class _WeightedNegatives:
@@ -45,14 +44,7 @@ class _WeightedNegatives:
         within = self._before[:-1] - taken[users]  # by the same user's earlier liked items
         self._keys = users * self._total + starts - within  # ascending over the whole matrix
 
-    def draw(
-        self,
-        users: np.ndarray,
-        rng: np.random.Generator,
-        n_negatives: int | None = None,
-        *,
-        positives: np.ndarray | None = None,
-    ) -> np.ndarray:
+    def draw(self, users, rng, n_negatives=None, *, positives=None) -> np.ndarray:
         """Item columns, int64, (batch,) or (batch, n_negatives); see `protocols.Negatives`."""
         users = np.asarray(users, dtype=np.int64)
         if users.size and not 0 <= users.min() <= users.max() < len(self.n_left_):
@@ -124,10 +116,9 @@ class PopularityNegatives(_WeightedNegatives):
     """
 
     def __init__(self, train: sparse.csr_matrix, alpha: float = 0.75, smoothing: float = 1.0):
-        if not (np.isfinite(alpha) and np.isfinite(smoothing) and smoothing > 0):
-            raise ValueError(
-                f"alpha must be finite and smoothing positive, got {alpha} and {smoothing}"
-            )
+        if not np.isfinite(alpha):
+            raise ValueError(f"alpha must be finite, got {alpha}")
+        check_positive(smoothing=smoothing)
         likes = as_likes(train, "train")
         weight = (np.bincount(likes.indices, minlength=likes.shape[1]) + smoothing) ** alpha
         weight = np.rint(2**20 * weight / weight.min())

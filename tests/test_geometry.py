@@ -59,9 +59,9 @@ def test_spectrum_is_the_deviation_along_the_axes():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: alignment(rows(3, 2), rows(4, 2)), "must be \\(n, dim\\) both"),
+        (lambda: alignment(rows(3, 2), rows(4, 2)), r"\(n, dim\), got \(3, 2\) and \(4, 2\)"),
         (lambda: uniformity(rows(1, 2)), "n >= 2"),
-        (lambda: spectrum(np.array([[np.nan, 1.0]])), "finite"),
+        (lambda: spectrum(np.array([[np.nan, 1.0]])), "row 0 of vectors holds nan"),
         (lambda: spectrum(np.zeros((0, 2))), "n >= 1"),
     ],
 )

@@ -119,7 +119,7 @@ TRAIN = sparse.csr_matrix([[1.0, 0, 0], [0, 1, 0]])
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: HardNegatives(TRAIN, depth=0), "depth must be at least 1"),
+        (lambda: HardNegatives(TRAIN, depth=0), "depth must be finite and at least 1"),
         (lambda: HardNegatives(TRAIN).draw([0], np.random.default_rng(0)), "call refresh"),
         (lambda: HardNegatives(TRAIN, margin=1.0).refresh(np.ones((2, 1)), np.ones((3, 1)))
          .draw([0], np.random.default_rng(0)), "a margin needs the positives"),

@@ -241,7 +241,7 @@ ONE = sparse.csr_matrix([[1.0, 0.0, 0.0]])
 @pytest.mark.parametrize(
     "ranked, k, message",
     [
-        ([[0, 1]], 0, "k must be at least 1, got 0"),
+        ([[0, 1]], 0, "k must be finite and at least 1, got 0"),
         ([[0, 1]], 3, "ranked is 2 wide, too short for k=3; pad with -1"),
         ([[0, 1], [1, 2]], 1, r"ranked has shape \(2, 2\), but relevant has 1 users"),
         ([0, 1], 1, r"ranked has shape \(2,\), but relevant has 1 users"),

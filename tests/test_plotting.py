@@ -8,7 +8,7 @@ import pytest
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from recsys_tutorial import leaderboard, plotting
+from recsys_tutorial import plotting
 
 
 @pytest.fixture(autouse=True)
@@ -41,32 +41,7 @@ def test_lines_tells_columns_apart_without_colour(axes):
     np.testing.assert_array_equal(second.get_ydata(), [2, 3])
 
 
-def test_quality_cost_names_every_model_with_a_cost(axes):
-    table = pd.DataFrame(
-        {
-            "model": ["A", "B", "no cost"],
-            "ndcg@10": [0.1, 0.2, 0.3],
-            "ndcg@10_low": [0.05, 0.1, 0.2],
-            "ndcg@10_high": [0.2, 0.3, 0.4],
-            "ms_per_user": [0.0, 2.0, np.nan],
-        }
-    )
-    plotting.quality_cost(table, ax=axes)
-    assert {t.get_text() for t in axes.texts} == {"A", "B"}
-    assert set(table.columns) <= set(leaderboard.COLUMNS)
-    (bars,) = axes.containers
-    x, y = np.array(bars.lines[0].get_data(), dtype=float)
-    np.testing.assert_allclose(x, [1e-4, 2.0])  # no cost has no place on a log scale
-    np.testing.assert_allclose(y, [0.1, 0.2])
-    ends = [segment[:, 1] for segment in bars.lines[2][0].get_segments()]
-    np.testing.assert_allclose(ends, [[0.05, 0.2], [0.1, 0.3]])
-    assert axes.get_xscale() == "log" and axes.get_ylabel() == "NDCG@10"
-    assert axes.get_xlabel() == "scoring, ms per user"
-
-
 FRAME = pd.DataFrame({"mean": [0.2], "low": [0.1], "high": [0.3]}, ["a"])
-BOARD = pd.DataFrame({"model": ["A"], "ndcg@10": [0.1], "ndcg@10_low": [0.05],
-                      "ndcg@10_high": [0.2], "ms_per_user": [1.0]})  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -74,9 +49,8 @@ BOARD = pd.DataFrame({"model": ["A"], "ndcg@10": [0.1], "ndcg@10_low": [0.05],
     [
         lambda **where: plotting.intervals(FRAME, "x", **where),
         lambda **where: plotting.lines(FRAME, "x", "y", **where),
-        lambda **where: plotting.quality_cost(BOARD, **where),
     ],
-    ids=["intervals", "lines", "quality_cost"],
+    ids=["intervals", "lines"],
 )
 def test_axes_that_are_given_are_drawn_on_and_else_the_current_ones(draw):
     given, current = plt.figure().subplots(2)

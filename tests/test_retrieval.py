@@ -142,7 +142,7 @@ def test_more_effort_finds_more(kind):
 
 
 def test_an_index_may_find_too_few():
-    index = FaissIndex(normal(1000, 4), "ivf", effort=1, lists=25)
+    index = FaissIndex(normal(1000, 4), "ivf", effort=1)
     columns, scores = top_k(normal(20, 4, seed=1), index, 200)
     missing = columns < 0
     assert missing.any() and not missing.all() and (np.isneginf(scores) == missing).all()
@@ -152,32 +152,11 @@ def test_an_index_may_find_too_few():
 
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
-def test_the_same_items_give_the_same_index_which_can_be_kept(kind, tmp_path):
+def test_the_same_items_give_the_same_index(kind):
     items, users = clustered(1500), clustered(40, seed=1)
     first, second = FaissIndex(items, kind), FaissIndex(items, kind)
-    first.save(tmp_path / "a"), second.save(tmp_path / "b")
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    loaded = FaissIndex.load(tmp_path / "a")
-    assert loaded.kind == kind and loaded.effort == first.effort
-    for mine, theirs in zip(top_k(users, loaded, 7), top_k(users, first, 7), strict=True):
+    for mine, theirs in zip(top_k(users, first, 7), top_k(users, second, 7), strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    whole = (tmp_path / "a").read_bytes()
-    (tmp_path / "a").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(ValueError, match="do not match their checksum"):
-        FaissIndex.load(tmp_path / "a")
-    (tmp_path / "a").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="damaged or no safetensors file"):
-        FaissIndex.load(tmp_path / "a")
-
-
-def test_another_seed_makes_other_clusters():
-    items, users = clustered(1500), clustered(40, seed=1)
-    found = [
-        FaissIndex(items, "ivf", effort=1, lists=30, seed=seed).propose(users, 200)[0]
-        for seed in (0, 1, 1)
-    ]
-    np.testing.assert_array_equal(found[1], found[2])
-    assert (found[0] != found[1]).mean() > 0.1  # other clusters hold other items
 
 
 def test_few_items_make_a_small_index():
@@ -191,7 +170,7 @@ USERS, ITEMS = normal(3, 4), normal(9, 4)
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: top_k(USERS, ITEMS, 0), "k must be at least 1, got 0"),
+        (lambda: top_k(USERS, ITEMS, 0), "k must be finite and at least 1, got 0"),
         (lambda: top_k(USERS[0], ITEMS), r"users must be \(n, dim\), got shape \(4,\)"),
         (lambda: top_k(USERS, ITEMS[0]), r"items must be \(n, dim\), got shape \(4,\)"),
         (lambda: top_k(USERS[:, :3], ITEMS), "users have 3 dimensions, items 4"),
@@ -200,8 +179,10 @@ USERS, ITEMS = normal(3, 4), normal(9, 4)
         (lambda: top_k(USERS, ITEMS, seen=sparse.eye_array(3).tocsr()), r"seen must be \(3, 9\)"),
         (lambda: top_k(USERS, ITEMS[:0]), "there are no items"),
         (lambda: FaissIndex(ITEMS, "tree"), "kind must be .* got 'tree'"),
-        (lambda: FaissIndex(ITEMS, "hnsw", effort=0), "effort must be at least 1, got 0"),
-        (lambda: FaissIndex(ITEMS, "ivf", lists=10), "lists must be 1 to 9, got 10"),
+        (
+            lambda: FaissIndex(ITEMS, "hnsw", effort=0),
+            "effort must be .* at least 1, got 0",
+        ),
     ],
 )
 def test_says_what_is_wrong(call, message):

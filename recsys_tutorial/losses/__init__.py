@@ -29,31 +29,19 @@ drawn evenly make `info_nce` an estimate of cross-entropy over the catalogue, an
 1 / temperature: a scale of 20 is a temperature of 0.05.
 """
 
-from recsys_tutorial.losses.contrastive import info_nce, multi_positive_nce
-from recsys_tutorial.losses.lists import (
-    distillation_loss,
-    listwise_loss,
-    margin_mse,
-    pairwise_loss,
-    pointwise_loss,
-)
-from recsys_tutorial.losses.scores import (
-    bce_loss,
-    bpr_loss,
-    multinomial_loss,
-    sampled_softmax_loss,
-)
+from recsys_tutorial._lazy import lazy_names
 
-__all__ = [
-    "bce_loss",
-    "bpr_loss",
-    "distillation_loss",
-    "info_nce",
-    "listwise_loss",
-    "margin_mse",
-    "multi_positive_nce",
-    "multinomial_loss",
-    "pairwise_loss",
-    "pointwise_loss",
-    "sampled_softmax_loss",
-]
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "contrastive": ["info_nce", "multi_positive_nce"],
+        "lists": [
+            "distillation_loss",
+            "listwise_loss",
+            "margin_mse",
+            "pairwise_loss",
+            "pointwise_loss",
+        ],
+        "scores": ["bce_loss", "bpr_loss", "multinomial_loss", "sampled_softmax_loss"],
+    },
+)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from recsys_tutorial.losses._checks import bool_mask, check_temperature, log_probability
+from recsys_tutorial._checks import check_at_least, check_pairs, check_positive, check_shape
+from recsys_tutorial.losses._checks import bool_mask, log_probability
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,11 +17,7 @@ def check_info_nce(
     anchors, positives, negatives, temperature, in_batch, symmetric, hardness
 ) -> None:
     """ValueError for arguments of `info_nce` that do not fit each other, or leave no negative."""
-    if anchors.ndim != 2 or anchors.shape != positives.shape:
-        raise ValueError(
-            "anchors and positives must both be (batch, dim), got "
-            f"{tuple(anchors.shape)} and {tuple(positives.shape)}"
-        )
+    check_pairs(anchors, positives)
     n, dim = anchors.shape
     if negatives is not None:
         shape = tuple(negatives.shape)
@@ -35,9 +32,8 @@ def check_info_nce(
         )
     if symmetric and not in_batch:
         raise ValueError("symmetric needs in_batch: the other anchors are what to tell apart")
-    if not 0 <= hardness < float("inf"):
-        raise ValueError(f"hardness must be at least 0 and finite, got {hardness}")
-    check_temperature(temperature)
+    check_at_least(0, hardness=hardness)
+    check_positive(temperature=torch.as_tensor(temperature).item())
 
 
 def similarities(anchors, positives, negatives, in_batch: bool) -> Tensor:
@@ -76,8 +72,7 @@ def left_out_of(similarity: Tensor, positive_ids, mask, in_batch: bool) -> Tenso
     left_out = torch.zeros_like(similarity, dtype=torch.bool)
     if positive_ids is not None and in_batch:
         ids = torch.as_tensor(positive_ids, device=similarity.device)
-        if ids.shape != (n,):
-            raise ValueError(f"positive_ids must be ({n},), got {tuple(ids.shape)}")
+        check_shape("positive_ids", ids, (n,))
         left_out[:, :n] = ids[:, None] == ids
     if mask is not None:
         left_out |= bool_mask("mask", mask, similarity)

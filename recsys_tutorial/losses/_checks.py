@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
 
+from recsys_tutorial._checks import check_shape
 from recsys_tutorial._precision import leave_out
 
 if TYPE_CHECKING:
@@ -33,19 +33,10 @@ def softmax_loss(
     return (losses * counts).sum() / counts.sum().clamp(min=1)
 
 
-def check_temperature(temperature: float | Tensor) -> None:
-    """Raise ValueError unless it is positive and finite."""
-    value = float(temperature.detach() if hasattr(temperature, "detach") else temperature)
-    if not 0 < value < math.inf:
-        raise ValueError(f"temperature must be positive and finite, got {value}")
-
-
 def log_probability(name: str, values, like: Tensor, shapes: list[tuple]) -> Tensor:
     """`values` as a tensor like `like`, if it is finite and has one of the shapes."""
     values = torch.as_tensor(values, dtype=like.dtype, device=like.device)
-    if tuple(values.shape) not in shapes:
-        expected = " or ".join(map(str, shapes))
-        raise ValueError(f"{name} must be {expected}, got {tuple(values.shape)}")
+    check_shape(name, values, *shapes)
     if not torch.isfinite(values).all():
         raise ValueError(f"{name} holds a value that is not finite: no probability may be 0")
     return values
@@ -55,9 +46,8 @@ def bool_mask(name: str, mask, like: Tensor) -> Tensor:
     """`mask` as a bool tensor of the shape of `like`."""
     mask = torch.as_tensor(mask, device=like.device)
     if mask.dtype != torch.bool or mask.shape != like.shape:
-        raise ValueError(
-            f"{name} must be bool {tuple(like.shape)}, got {mask.dtype} {tuple(mask.shape)}"
-        )
+        found = f"{mask.dtype} {tuple(mask.shape)}"
+        raise ValueError(f"{name} must be bool {tuple(like.shape)}, got {found}")
     return mask
 
 

@@ -6,25 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from recsys_tutorial._checks import check_positive
 from recsys_tutorial._precision import in_full_precision, leave_out
-from recsys_tutorial.losses._candidates import (
-    check_info_nce,
-    corrections,
-    left_out_of,
-    similarities,
-)
-from recsys_tutorial.losses._checks import (
-    bool_mask,
-    check_finite,
-    check_temperature,
-    log_probability,
-    softmax_loss,
-)
+from recsys_tutorial.losses import _candidates as parts
+from recsys_tutorial.losses._checks import bool_mask, check_finite, log_probability, softmax_loss
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-__all__ = ["info_nce", "multi_positive_nce"]
 
 
 @in_full_precision
@@ -100,12 +88,14 @@ def info_nce(
     0.0
     """
     in_batch = negatives is None if in_batch is None else in_batch
-    check_info_nce(anchors, positives, negatives, temperature, in_batch, symmetric, hardness)
+    parts.check_info_nce(anchors, positives, negatives, temperature, in_batch, symmetric, hardness)
     rows = torch.arange(len(anchors), device=anchors.device)
     place = rows if in_batch else torch.zeros_like(rows)  # where each row's positive stands
-    similarity = similarities(anchors, positives, negatives, in_batch)  # (batch, n_candidates)
-    correction = corrections(similarity, log_q, negative_log_q, in_batch)
-    left_out = left_out_of(similarity, positive_ids, mask, in_batch)
+    similarity = parts.similarities(
+        anchors, positives, negatives, in_batch
+    )  # (batch, n_candidates)
+    correction = parts.corrections(similarity, log_q, negative_log_q, in_batch)
+    left_out = parts.left_out_of(similarity, positive_ids, mask, in_batch)
     left_out[rows, place] = False
     weight = hardness * similarity.detach()  # log of how much a negative counts
     weight[rows, place] = 0.0
@@ -170,7 +160,7 @@ def multi_positive_nce(
             "anchors must be (batch, dim) and candidates (n_candidates, dim), got "
             f"{tuple(anchors.shape)} and {tuple(candidates.shape)}"
         )
-    check_temperature(temperature)
+    check_positive(temperature=torch.as_tensor(temperature).item())
     logits = anchors @ candidates.T / temperature  # (batch, n_candidates)
     if log_q is not None:
         logits = logits - log_probability("log_q", log_q, anchors, [(len(candidates),)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
+from recsys_tutorial._checks import check_pairs, check_positive
 from recsys_tutorial._precision import in_full_precision
 from recsys_tutorial.losses.scores import multinomial_loss
 
@@ -136,8 +137,7 @@ def distillation_loss(scores: Tensor, teacher: Tensor, temperature: float = 1.0)
     0.6931
     """
     _check(scores, teacher)
-    if not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
+    check_positive(temperature=temperature)
     target = (teacher.to(scores) / temperature).softmax(1)
     return -(target * (scores / temperature).log_softmax(1)).sum(1).mean()
 
@@ -181,8 +181,6 @@ def margin_mse(scores: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _check(scores: Tensor, other: Tensor) -> None:
-    if scores.ndim != 2 or scores.shape != other.shape or not scores.numel():
-        raise ValueError(
-            "expected two tensors (n_lists, list_size), not empty, got "
-            f"{tuple(scores.shape)} and {tuple(other.shape)}"
-        )
+    check_pairs(scores, other)
+    if not scores.numel():
+        raise ValueError(f"there is no candidate in lists {tuple(scores.shape)}")

@@ -7,13 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from recsys_tutorial._checks import check_pairs
 from recsys_tutorial._precision import in_full_precision, leave_out
-from recsys_tutorial.losses._checks import (
-    bool_mask,
-    check_finite,
-    log_probability,
-    softmax_loss,
-)
+from recsys_tutorial.losses._checks import bool_mask, check_finite, log_probability, softmax_loss
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -166,8 +162,7 @@ def multinomial_loss(scores: Tensor, targets: Tensor, mask: Tensor | None = None
     >>> round(multinomial_loss(scores, torch.tensor([[1.0, 0, 0]]), left_out).item(), 4)  # log 2
     0.6931
     """
-    if scores.shape != targets.shape:
-        raise ValueError(f"scores {tuple(scores.shape)} and targets {tuple(targets.shape)} differ")
+    check_pairs(scores, targets)
     if mask is not None:
         if bool((mask & (targets > 0)).any()):
             raise ValueError("mask leaves a target out")
@@ -178,7 +173,5 @@ def multinomial_loss(scores: Tensor, targets: Tensor, mask: Tensor | None = None
 def _check_scores(positive_scores: Tensor, negative_scores: Tensor) -> None:
     shape, other = tuple(positive_scores.shape), tuple(negative_scores.shape)
     if len(shape) != 1 or other[:1] != shape or len(other) > 2 or 0 in other:
-        raise ValueError(
-            f"positive_scores must be (batch,) and negative_scores (batch, n_neg) or (batch,), got "
-            f"{shape} and {other}"
-        )
+        expected = "positive_scores must be (batch,) and negative_scores (batch, n_neg) or (batch,)"
+        raise ValueError(f"{expected}, got {shape} and {other}")

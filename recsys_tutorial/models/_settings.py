@@ -1,19 +1,5 @@
-"""What models ask of their settings."""
+"""What models ask of their settings; the checks of all rooms."""
 
-from __future__ import annotations
+from recsys_tutorial._checks import check_at_least, check_positive
 
-import math
-
-
-def check_positive(**settings: float) -> None:
-    """ValueError for the first setting that is not positive and finite."""
-    for name, value in settings.items():
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} must be positive and finite, got {value}")
-
-
-def check_at_least(least: float, **settings: float) -> None:
-    """ValueError for the first setting that is below `least` or not finite."""
-    for name, value in settings.items():
-        if not least <= value < math.inf:
-            raise ValueError(f"{name} must be finite and at least {least}, got {value}")
+__all__ = ["check_at_least", "check_positive"]
