@@ -10,18 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from recsys_tutorial._checks import check_within
 from recsys_tutorial.feedback.learners import ItemRates, LinearTastes
 from recsys_tutorial.feedback.lists import random_lists, top_slots, with_chance
-
-__all__ = [
-    "Greedy",
-    "ItemRates",
-    "LinUCB",
-    "LinearTastes",
-    "ThompsonSampling",
-    "random_lists",
-    "with_chance",
-]
 
 
 class Greedy:
@@ -53,8 +44,7 @@ class Greedy:
         random_days: int = 1,
         seed: int = 0,
     ):
-        if not 0 <= epsilon <= 1:
-            raise ValueError(f"epsilon is a probability, got {epsilon}")
+        check_within(0, 1, epsilon=epsilon)
         self.rates, self.tastes = rates, tastes
         self.epsilon, self.random_days = epsilon, random_days
         self.rng, self.day = np.random.default_rng(seed), 0
@@ -78,9 +68,7 @@ class Greedy:
         -------
         ndarray (n_shoppers, n_stock)
         """
-        scores = self.tastes.weights() @ self.tastes.features[stock].T
-        scores += self.rates.rates[stock]
-        return scores
+        return self.tastes.weights() @ self.tastes.features[stock].T + self.rates.rates[stock]
 
     def learn(self, shown: np.ndarray, clicks: np.ndarray) -> None:
         """Update tastes with what tonight's rates did not expect, then the rates."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from recsys_tutorial._checks import check_positive, check_within
+
 
 class LinearTastes:
     """Each shopper's taste as a weight vector on item features, learned click by click.
@@ -41,8 +43,8 @@ class LinearTastes:
         reg: float = 10.0,
         memory: float = 1.0,
     ):
-        if not reg > 0 or not 0 < memory <= 1:
-            raise ValueError(f"need reg > 0 and 0 < memory <= 1, got {reg} and {memory}")
+        check_positive(reg=reg, memory=memory)
+        check_within(0, 1, memory=memory)
         dim = features.shape[1]
         self.features, self.examination, self.reg, self.memory = features, examination, reg, memory
         self.gram = np.zeros((n_shoppers, dim, dim))  # A
@@ -63,10 +65,8 @@ class LinearTastes:
             For other shapes.
         """
         if shown.shape != clicks.shape or shown.shape[1] != len(self.examination):
-            raise ValueError(
-                f"shown {shown.shape} and clicks {clicks.shape} must be (n_shoppers, "
-                f"{len(self.examination)})"
-            )
+            expected = f"(n_shoppers, {len(self.examination)})"
+            raise ValueError(f"shown {shown.shape} and clicks {clicks.shape} must be {expected}")
         f = self.features[shown] * self.examination[:, None]  # (n_shoppers, n_slots, dim)
         self.gram *= self.memory
         self.gram += f.transpose(0, 2, 1) @ f  # (n_shoppers, dim, dim)
@@ -121,8 +121,7 @@ class ClickCounts:
     """
 
     def __init__(self, n_items: int, examination: np.ndarray, prior: float):
-        if not prior > 0:
-            raise ValueError(f"prior must be positive, got {prior}")
+        check_positive(prior=prior)
         self.examination, self.prior = examination, prior
         self.looks, self.hits = np.zeros(n_items), np.zeros(n_items)
 

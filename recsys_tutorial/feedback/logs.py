@@ -2,7 +2,8 @@
 is a new picture shown to the right shoppers?
 
 `choice` sets up the first: one of ten candidates is shown, a logging policy draws it with known
-probabilities, and a target policy would draw otherwise. `first_days` answers the second.
+probabilities, and a target policy would draw otherwise. `first_days` answers the second. What makes
+the module long is what its docstrings say of the estimates' parts and of the tables' columns.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def choice(seed: int, *, retrieved: bool, pictures: Pictures | None = None) -> C
     -------
     Choice
     """
-    shop = Shop(load_pictures() if pictures is None else pictures, SHOPPERS, seed)
+    shop = Shop(pictures or load_pictures(), SHOPPERS, seed)
     (policy,) = make_policies(shop, seed, ["epsilon 0.2"]).values()
     stock = np.arange(shop.n_items)
     for day in range(LATE):
@@ -122,9 +123,8 @@ def choice(seed: int, *, retrieved: bool, pictures: Pictures | None = None) -> C
         shown = policy.choose(stock)
         policy.learn(shown, shop.clicks(shown))
         shop.next_day()
-    if retrieved:
-        columns = top_slots(early.copy(), CANDIDATES)
-    else:
+    columns = top_slots(early.copy(), CANDIDATES)
+    if not retrieved:
         columns = random_lists(stock, (SHOPPERS, CANDIDATES), np.random.default_rng(seed))
     early, late, attraction = (
         np.take_along_axis(table, columns, axis=1)
@@ -180,10 +180,8 @@ def first_days(
     nobody has seen the picture. `share`: attraction of the named pictures over the best, mean of
     the mornings from day `n_ages` on; "random" names any.
     """
-    shop = Shop(
-        load_pictures() if pictures is None else pictures, n_shoppers, seed,
-        **SETTINGS["arriving"], n_days=n_days,
-    )  # fmt: skip
+    pictures = pictures or load_pictures()
+    shop = Shop(pictures, n_shoppers, seed, **SETTINGS["arriving"], n_days=n_days)
     models = make_policies(shop, seed, ["popularity", "ID model", "greedy"])
     rng, rows = np.random.default_rng(seed), []
     for day in range(n_days):
@@ -209,9 +207,8 @@ def _mixed_lists(shop: Shop, rng: np.random.Generator) -> np.ndarray:
     """Random lists of the stock, with some slots, at random places, for the newest pictures."""
     fresh = shop.new(NEW)
     n_new = NEW_SLOTS if fresh.any() else 0
-    old = random_lists(
-        np.flatnonzero(shop.stock & ~fresh), (shop.n_shoppers, shop.n_slots - n_new), rng
-    )
+    shape, older = (shop.n_shoppers, shop.n_slots - n_new), shop.stock & ~fresh
+    old = random_lists(np.flatnonzero(older), shape, rng)
     if not n_new:
         return old
     new = random_lists(np.flatnonzero(fresh), (shop.n_shoppers, n_new), rng)

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from recsys_tutorial._checks import check_within
 from recsys_tutorial.feedback.learners import LinearTastes, ridge
 from recsys_tutorial.feedback.lists import random_lists, top_slots
 from recsys_tutorial.feedback.shop import Shop
@@ -57,8 +58,7 @@ class OnlineTowers:
         head_reg: float = 1.0,
     ):
         n_items, n_features = features.shape
-        if not 1 <= dim <= n_features:
-            raise ValueError(f"dim must be 1 to {n_features}, got {dim}")
+        check_within(1, n_features, dim=dim)
         x = np.column_stack([np.ones(n_items), features])
         self.evidence = LinearTastes(x, n_shoppers, examination, reg=reg, memory=memory)
         self.head, self.head_reg = np.eye(dim, n_features), head_reg
@@ -118,14 +118,7 @@ class OnlineTowers:
             self.head = np.linalg.solve(left, (u.T @ rest).ravel()).reshape(dim, n_features)
         self.fold_in()
 
-    def step(
-        self,
-        shoppers: np.ndarray,
-        shown: np.ndarray,
-        slots: np.ndarray,
-        clicks: np.ndarray,
-        learning_rate: float,
-    ) -> None:
+    def step(self, shoppers, shown, slots, clicks, learning_rate: float) -> None:
         """One gradient step of the head on single impressions, users fixed.
 
         Parameters
@@ -166,7 +159,6 @@ def run_ways(
     *,
     n_days: int = 30,
     ways: Mapping[str, Mapping] = WAYS,
-    **settings: float,
 ) -> pd.DataFrame:
     """The same log, learned from in several ways.
 
@@ -181,17 +173,14 @@ def run_ways(
     seed : int, of lists and replay
     n_days : int, days after the launch
     ways : dict of dict, see `WAYS`
-    settings : float, passed on to `OnlineTowers`
 
     Returns
     -------
     DataFrame with way, day and share: expected clicks over those of the best lists
     """
     rng, log, rows = np.random.default_rng(seed), [], []
-    models = {
-        name: OnlineTowers(shop.pictures.features, shop.n_shoppers, shop.examination, **settings)
-        for name in ways
-    }
+    built_of = shop.pictures.features, shop.n_shoppers, shop.examination
+    models = {name: OnlineTowers(*built_of) for name in ways}
     for day in range(-LAUNCH_DAYS, n_days):
         offers = _offers(shop, day)
         best = shop.expected_clicks(shop.best()).mean()

@@ -64,20 +64,15 @@ class Popularity(ClickCounts):
     ----------
     n_items, n_shoppers : int
     examination : ndarray (n_slots,), e
-    prior : float > 0, how many looks the crowd's rate c counts for
     seed : int, of the first day's random lists
+
+    Attributes
+    ----------
+    prior : float, how many looks the crowd's rate c counts for
     """
 
-    def __init__(
-        self,
-        n_items: int,
-        n_shoppers: int,
-        examination: np.ndarray,
-        *,
-        prior: float = 20.0,
-        seed: int = 0,
-    ):
-        super().__init__(n_items, examination, prior)
+    def __init__(self, n_items: int, n_shoppers: int, examination: np.ndarray, *, seed: int = 0):
+        super().__init__(n_items, examination, prior=20.0)
         self.shape, self.rng = (n_shoppers, len(examination)), np.random.default_rng(seed)
 
     def rates(self) -> np.ndarray:
@@ -119,27 +114,16 @@ class IdModel(Popularity):
 
     Parameters
     ----------
-    n_items, n_shoppers, examination, prior : as for `Popularity`
-    factors : int, numbers for each shopper and picture
-    reg : float > 0
+    n_items, n_shoppers, examination : as for `Popularity`
     seed : int, of the first day's random lists and of the first factors
     """
 
-    def __init__(
-        self,
-        n_items: int,
-        n_shoppers: int,
-        examination: np.ndarray,
-        *,
-        factors: int = 8,
-        reg: float = 2.0,
-        prior: float = 20.0,
-        seed: int = 0,
-    ):
-        super().__init__(n_items, n_shoppers, examination, prior=prior, seed=seed)
-        self.reg = reg
-        self.user_factors = np.zeros((n_shoppers, factors))  # P
-        self.item_factors = self.rng.normal(0, 0.1, (n_items, factors))  # Q
+    factors, reg = 8, 2.0  # numbers for each shopper and picture, and how they are held small
+
+    def __init__(self, n_items: int, n_shoppers: int, examination: np.ndarray, *, seed: int = 0):
+        super().__init__(n_items, n_shoppers, examination, seed=seed)
+        self.user_factors = np.zeros((n_shoppers, self.factors))  # P
+        self.item_factors = self.rng.normal(0, 0.1, (n_items, self.factors))  # Q
         self._looks = sparse.csr_matrix((n_shoppers, n_items))  # sum of e^2 for each pair
         self._hits = sparse.csr_matrix((n_shoppers, n_items))  # sum of e y
 
@@ -164,8 +148,7 @@ class IdModel(Popularity):
         shape = self._looks.shape
         self._looks = self._looks + sparse.csr_matrix(((e**2).ravel(), place), shape)
         # A stored 0 keeps the pattern of both equal: a picture shown and not clicked is known too.
-        hits = sparse.csr_matrix(((e * clicks).ravel(), place), shape)
-        self._hits = self._hits + hits
+        self._hits = self._hits + sparse.csr_matrix(((e * clicks).ravel(), place), shape)
         self._sweep()
 
     def _sweep(self) -> None:
@@ -173,7 +156,7 @@ class IdModel(Popularity):
         rows = np.repeat(np.arange(looks.shape[0]), np.diff(looks.indptr))
         rate = np.asarray(self._hits[rows, looks.indices]).ravel() / looks.data
         target = rate - self.rates()[looks.indices]
-        penalty = np.full(self.item_factors.shape[1], self.reg)
+        penalty = np.full(self.factors, self.reg)
         solve = BatchedRidge(looks, len(penalty), n_threads=1).solve
         self.user_factors, _ = solve(self.item_factors, target, penalty, looks.data)
         turned = sparse.csr_matrix((np.arange(looks.nnz), looks.indices, looks.indptr), looks.shape)

@@ -1,4 +1,7 @@
-"""Policies let loose on the same simulated shop, and the score kept day by day."""
+"""Policies let loose on the same simulated shop, and the score kept day by day.
+
+The module is a little long, so that settings, runs and the form of the stored tables are together.
+"""
 
 from __future__ import annotations
 
@@ -149,33 +152,28 @@ def run_seed(
     -------
     DataFrame, `run`'s rows, with setting and seed
     """
-    pictures = load_pictures() if pictures is None else pictures
-    shop = Shop(pictures, n_shoppers, seed, **SETTINGS[setting])
-    table = run(make_policies(shop, seed, names, **changes), shop)
-    table.insert(0, "seed", seed)
-    table.insert(0, "setting", setting)
-    return table
+    shop = Shop(pictures or load_pictures(), n_shoppers, seed, **SETTINGS[setting])
+    return _of(run(make_policies(shop, seed, names, **changes), shop), setting, seed)
 
 
-def learn_seed(seed: int, pictures: Pictures | None = None, **changes) -> pd.DataFrame:
+def learn_seed(seed: int) -> pd.DataFrame:
     """One repetition of `online.run_ways`, under drift.
 
     Parameters
     ----------
     seed : int, of the shop, lists and replay
-    pictures : Pictures; those of `load_pictures` by default
-    changes : passed on to `run_ways`
 
     Returns
     -------
     DataFrame, `run_ways`' rows, the way as policy, with setting and seed
     """
-    pictures = load_pictures() if pictures is None else pictures
-    shop = Shop(pictures, LEARNERS, seed, **SETTINGS["drifting"])
-    table = run_ways(shop, seed, **changes).rename(columns={"way": "policy"})
-    table.insert(0, "seed", seed)
-    table.insert(0, "setting", "drifting")
-    return table
+    shop = Shop(load_pictures(), LEARNERS, seed, **SETTINGS["drifting"])
+    return _of(run_ways(shop, seed).rename(columns={"way": "policy"}), "drifting", seed)
+
+
+def _of(table: pd.DataFrame, setting: str, seed: int) -> pd.DataFrame:
+    columns = ["setting", "seed", *table.columns]
+    return table.assign(setting=setting, seed=seed)[columns]
 
 
 def to_wide(table: pd.DataFrame) -> pd.DataFrame:

@@ -10,13 +10,15 @@ pictures' encoder features; what decides the clicks are other, real properties o
 with t_i the traits of picture i (theme, keywords, colours, style; a constant first) and theta_u
 shopper u's taste. Shoppers have all tastes of the crowd, some of their own, and two themes that
 they love. With `swap` > 0 tastes drift: each day a shopper may drop one of the two for a new one.
-With `new_per_day` > 0 the shop starts with fewer pictures, and the others arrive day by day.
+With `new_per_day` > 0 the shop starts with fewer pictures, and the others arrive day by day. One
+class draws all that, which makes the module long: its streams of random numbers hang together.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from recsys_tutorial._checks import check_shape, check_within
 from recsys_tutorial.feedback.lists import top_slots
 from recsys_tutorial.feedback.pictures import Pictures, load_pictures
 
@@ -74,15 +76,12 @@ class Shop:
         n_days: int = 30,
     ):
         n_items = len(pictures.traits)
-        if not 0 <= swap <= 1:
-            raise ValueError(f"swap is a probability, got {swap}")
+        check_within(0, 1, swap=swap)
         if n_shoppers < 1 or not 1 <= n_slots <= n_items:
             raise ValueError(f"no shop with {n_shoppers} shoppers and {n_slots} of {n_items} slots")
         if new_per_day < 0 or new_per_day * (n_days - 1) > n_items - n_slots:
-            raise ValueError(
-                f"{new_per_day} new pictures a day for {n_days} days leave fewer than {n_slots} of "
-                f"{n_items} to start with"
-            )
+            arrive = f"{new_per_day} new pictures a day for {n_days} days"
+            raise ValueError(f"{arrive} leave fewer than {n_slots} of {n_items} to start with")
         self.pictures, self.n_shoppers, self.n_items = pictures, n_shoppers, n_items
         self.n_slots, self.swap, self.day = n_slots, swap, 0
         streams = np.random.SeedSequence(seed).spawn(5)
@@ -211,10 +210,7 @@ class Shop:
         return np.take_along_axis(self.attraction, shown, axis=1)  # (n_shoppers, n_slots)
 
     def _check(self, shown: np.ndarray) -> None:
-        if shown.shape != (self.n_shoppers, self.n_slots):
-            raise ValueError(
-                f"shown must be ({self.n_shoppers}, {self.n_slots}), got shape {shown.shape}"
-            )
+        check_shape("shown", shown, (self.n_shoppers, self.n_slots))
         if shown.min() < 0 or shown.max() >= self.n_items or not self.stock[shown].all():
             raise ValueError(f"shown holds a picture that is not in stock on day {self.day}")
         ordered = np.sort(shown, axis=1)

@@ -124,15 +124,15 @@ F = np.eye(3)
 
 
 BAD = {
-    "reg": (lambda: LinearTastes(F, 2, E, reg=0.0), "reg > 0"),
-    "memory": (lambda: LinearTastes(F, 2, E, memory=1.1), "memory <= 1"),
+    "reg": (lambda: LinearTastes(F, 2, E, reg=0.0), "reg must be positive"),
+    "memory": (lambda: LinearTastes(F, 2, E, memory=1.1), "memory must be 0 to 1"),
     "slots": (
         lambda: LinearTastes(F, 2, E).update(np.zeros((2, 2), int), np.zeros((2, 2))),
         "n_shoppers",
     ),
     "epsilon": (
         lambda: Greedy(rates(3), LinearTastes(F, 2, E), epsilon=2.0),
-        "epsilon is a probability",
+        "epsilon must be 0 to 1",
     ),
     "prior": (lambda: rates(3, prior=0.0), "prior must be positive"),
     "dim": (lambda: OnlineTowers(F, 2, E, dim=4), "dim must be 1 to 3"),

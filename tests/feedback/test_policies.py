@@ -2,27 +2,25 @@
 
 import numpy as np
 
-from recsys_tutorial.feedback.bandits import (
-    random_lists,
-)
+from recsys_tutorial.feedback import random_lists
 from recsys_tutorial.feedback.policies import IdModel, Popularity
 from tests.feedback.visits import E
 
 
 def test_popularity_rates_by_hand():
-    policy = Popularity(4, 2, E, prior=2.0)
+    policy = Popularity(4, 2, E)
     policy.learn(np.array([[0, 1, 2], [1, 0, 2]]), np.array([[1, 0, 1], [0, 1, 0]], dtype=bool))
     looks = np.array([1 + 0.36, 0.36 + 1, 0.32, 0])
     hits = np.array([1 + 0.6, 0, 0.4, 0])
     crowd = hits.sum() / looks.sum()
-    np.testing.assert_allclose(policy.rates(), (hits + 2 * crowd) / (looks + 2))
+    np.testing.assert_allclose(policy.rates(), (hits + 20 * crowd) / (looks + 20))
 
 
 def test_the_id_model_finds_planted_groups_and_knows_nothing_of_new_pictures():
     rng = np.random.default_rng(0)
     n, n_items = 200, 40
     truth = np.where((np.arange(n)[:, None] % 2) == (np.arange(n_items) % 2), 0.8, 0.1)
-    model = IdModel(n_items + 1, n, np.ones(3), factors=2, reg=1.0)
+    model = IdModel(n_items + 1, n, np.ones(3))
     for _ in range(20):  # the last picture is never shown
         shown = random_lists(np.arange(n_items), (n, 3), rng)
         model.learn(shown, rng.random(shown.shape) < np.take_along_axis(truth, shown, 1))

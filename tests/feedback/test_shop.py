@@ -172,7 +172,7 @@ SHOWN = np.tile(np.arange(5), (2, 1))
 
 
 BAD = {
-    "swap": (lambda p: Shop(p, 2, swap=1.5), "swap is a probability"),
+    "swap": (lambda p: Shop(p, 2, swap=1.5), "swap must be 0 to 1"),
     "nobody": (lambda p: Shop(p, 0), "0 shoppers"),
     "slots": (lambda p: Shop(p, 2, n_slots=41), "41 of 40 slots"),
     "arrivals": (lambda p: Shop(p, 2, new_per_day=2, n_days=30), "leave fewer than 5"),
