@@ -13,6 +13,8 @@ from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import broadcast, parse_flag_from_env
 from torch import nn
 
+from recsys_tutorial._checks import check_one_of
+
 _NAMES = {"full": "no", "bf16": "bf16", "fp16": "fp16"}  # ours, and Accelerate's
 
 
@@ -21,8 +23,7 @@ def chosen_precision(precision: str) -> str:
 
     A GPU before Ampere, such as Colab's T4, has no bfloat16: PyTorch only emulates it there.
     """
-    if precision not in ("auto", *_NAMES):
-        raise ValueError(f"precision must be auto, full, bf16 or fp16, got {precision!r}")
+    check_one_of(("auto", *_NAMES), precision=precision)
     if precision != "auto":
         return precision
     device = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")).device

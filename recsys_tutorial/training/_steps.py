@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +11,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor, nn
+
+from recsys_tutorial._checks import check_at_least
 
 Loss = Callable[[nn.Module, np.ndarray, np.random.Generator], Tensor]
 
@@ -40,16 +41,14 @@ class Stepper:
     ----------
     objective, optimizer : Objective and Optimizer, both prepared by `accelerator`
     accelerator : Accelerator
-    clip_norm, accumulation, seed, example_ids : see `training.train`
+    clip_norm, seed : see `training.train`
     """
 
     objective: nn.Module
     optimizer: torch.optim.Optimizer
     accelerator: Accelerator
     clip_norm: float | None
-    accumulation: int
     seed: int
-    example_ids: Sequence | None
 
     def __call__(self, batch: np.ndarray, step: int, epoch: int, factor: float) -> float:
         """Take step number `step` (from 0) at `factor` of the peak learning rates; the loss.
@@ -65,43 +64,32 @@ class Stepper:
         set_seed(int(np.random.SeedSequence(randomness).generate_state(1)[0]))
         self.optimizer.zero_grad()
         try:
-            value, blame = self._backward(batch, np.random.default_rng(randomness))
+            value = self._backward(batch, np.random.default_rng(randomness))
         except Exception as error:
             error.add_note(self._where(step, epoch, batch))
             raise
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = self.accelerator.clip_grad_norm_(parameters, self.clip_norm or math.inf)
         if not (math.isfinite(value) and self._is_usable(norm)):
-            what, bad = "loss", value
-            if math.isfinite(value):
-                what, bad = "gradient's norm", float(norm)
+            what, bad = ("gradient's norm", norm) if math.isfinite(value) else ("loss", value)
             raise FloatingPointError(
-                f"the {what} became {bad} {self._where(step, epoch, blame)}: look at them, lower "
-                "learning_rate, or raise the temperature"
+                f"the {what} became {float(bad)} {self._where(step, epoch, batch)}: look at them, "
+                "lower learning_rate, or raise the temperature"
             )
         self.optimizer.step()
         return value
 
-    def _backward(self, batch: np.ndarray, rng: np.random.Generator) -> tuple[float, np.ndarray]:
-        """Add a batch's gradients up; its loss, and the examples to blame if that is not finite."""
+    def _backward(self, batch: np.ndarray, rng: np.random.Generator) -> float:
+        """Add this process's part of a batch's gradients; return the batch's loss."""
         accelerator, world = self.accelerator, self.accelerator.num_processes
         own = np.array_split(batch, world)[accelerator.process_index]
         weight = world * len(own) / len(batch)  # the mean over processes is then that of the batch
         own = own if len(own) else batch[:1]  # weighs 0: every process must take part in averaging
-        pieces = np.array_split(own, min(self.accumulation, len(own)))
-        total, blame = torch.zeros((), dtype=torch.float64), batch
-        for number, piece in enumerate(pieces):
-            last = number == len(pieces) - 1
-            with contextlib.nullcontext() if last else accelerator.no_sync(self.objective):
-                share = weight * len(piece) / len(own)
-                value = self.objective(piece, rng)
-                accelerator.backward(share * value)
-            total += share * value.item()
-            if not value.isfinite() and world == 1:
-                blame = piece
+        value = weight * self.objective(own, rng)
+        accelerator.backward(value)
         if world > 1:
-            total = accelerator.reduce(total.float().to(accelerator.device), "mean")
-        return float(total), blame
+            value = accelerator.reduce(value.detach().float(), "mean")
+        return value.item()
 
     def _is_usable(self, norm: Tensor) -> bool:
         """Whether to go on: the gradient is finite, or will be when the scaler scales it less.
@@ -114,10 +102,9 @@ class Stepper:
         return bool(norm.isfinite()) or (scaler is not None and scaler.get_scale() > 1)
 
     def _where(self, step: int, epoch: int, rows: np.ndarray) -> str:
-        ids = self.example_ids
-        names = [str(row if ids is None else ids[row]) for row in rows]
-        more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-        return f"at step {step + 1} (epoch {epoch}), examples {', '.join(names[:20])}{more}"
+        names = ", ".join(map(str, rows[:20]))
+        more = f" and {len(rows) - 20} more" if len(rows) > 20 else ""
+        return f"at step {step + 1} (epoch {epoch}), examples {names}{more}"
 
 
 def parameter_groups(
@@ -157,10 +144,3 @@ def parameter_groups(
         {"params": members, "lr": rate, "peak": rate, "weight_decay": decay}
         for (rate, decay), members in groups.items()
     ]
-
-
-def check_at_least(low: float, **numbers: float) -> None:
-    """Raise ValueError for the first of the named numbers that is below `low` or not finite."""
-    for name, value in numbers.items():
-        if not (low <= value < math.inf):
-            raise ValueError(f"{name} must be at least {low} and finite, got {value}")

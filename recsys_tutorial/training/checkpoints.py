@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from recsys_tutorial.training.monitor import FitMonitor, model_state, restore_st
 _KIND = "a training checkpoint"
 
 
+@dataclass
 class Checkpoint:
     """The state of a run, and the file that holds it.
 
@@ -31,27 +33,23 @@ class Checkpoint:
     monitor : FitMonitor of `model`
     accelerator : Accelerator; its main process writes
     settings : mapping name -> what JSON can hold; a run with other ones is refused
-
-    Attributes
-    ----------
     step : int, steps that were taken
     loss_sum : float, of the losses of this epoch's steps
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike | None,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        monitor: FitMonitor,
-        accelerator: Accelerator,
-        settings: Mapping,
-    ):
-        self.path = None if path is None else Path(path)
-        self.model, self.optimizer, self.monitor = model, optimizer, monitor
-        self.accelerator, self.step, self.loss_sum = accelerator, 0, 0.0
-        shapes = {f"shape of {n}": list(value.shape) for n, value in model_state(model).items()}
-        self._settings = json.loads(json.dumps({**settings, **shapes}, default=float))
+    path: str | os.PathLike | None
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    monitor: FitMonitor
+    accelerator: Accelerator
+    settings: Mapping
+    step: int = 0
+    loss_sum: float = 0.0
+
+    def __post_init__(self):
+        state = model_state(self.model)
+        shapes = {f"shape of {name}": list(value.shape) for name, value in state.items()}
+        self.settings = json.loads(json.dumps({**self.settings, **shapes}, default=float))
 
     def save(self) -> None:
         """Write the file, in the main process; the old one stays until the new one is whole."""
@@ -67,7 +65,7 @@ class Checkpoint:
         scaler = self.accelerator.scaler
         info = {
             "kind": _KIND,
-            "settings": self._settings,
+            "settings": self.settings,
             "step": self.step,
             "loss_sum": self.loss_sum,
             "monitor": self.monitor.progress(),
@@ -83,14 +81,14 @@ class Checkpoint:
         ValueError
             For a file that is damaged, or that another run wrote.
         """
-        if self.path is not None and self.path.exists():
+        if self.path is not None and Path(self.path).exists():
             self._load(self.path)
         self.accelerator.wait_for_everyone()
 
-    def _load(self, path: Path) -> None:
+    def _load(self, path: str | os.PathLike) -> None:
         tensors, info = load_tensors(path, _KIND)
         mend = "Delete it to start anew, or restore the settings to go on"
-        refuse_other_settings(path, info["settings"], self._settings, mend)
+        refuse_other_settings(path, info["settings"], self.settings, mend)
         parts: dict[str, dict] = {"model": {}, "best": {}, "optimizer": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition("/")

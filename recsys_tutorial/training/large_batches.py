@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["gather_rows", "in_chunks"]
+from recsys_tutorial._checks import check_at_least
 
 
 def in_chunks(encode: Callable, inputs: Sequence | Tensor, chunk_size: int) -> Tensor:
@@ -50,10 +50,7 @@ def in_chunks(encode: Callable, inputs: Sequence | Tensor, chunk_size: int) -> T
         For no inputs, or a chunk size below 1.
     """
     n = inputs.shape[0] if hasattr(inputs, "shape") else len(inputs)
-    if chunk_size < 1 or n < 1:
-        raise ValueError(
-            f"chunk_size and the number of inputs must be at least 1: {chunk_size}, {n}"
-        )
+    check_at_least(1, chunk_size=chunk_size, **{"number of inputs": n})
     chunks = [inputs[start : start + chunk_size] for start in range(0, n, chunk_size)]
     if not torch.is_grad_enabled():
         return torch.cat([encode(chunk) for chunk in chunks])
@@ -78,10 +75,9 @@ def gather_rows(own: Tensor) -> Tensor:
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return own
-    sizes = [
-        torch.zeros(1, dtype=torch.long, device=own.device) for _ in range(dist.get_world_size())
-    ]
-    dist.all_gather(sizes, torch.tensor([len(own)], device=own.device))
+    size = torch.tensor([len(own)], device=own.device)
+    sizes = [torch.zeros_like(size) for _ in range(dist.get_world_size())]
+    dist.all_gather(sizes, size)
     return _Gather.apply(own, [int(size) for size in sizes])
 
 

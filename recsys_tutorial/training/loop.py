@@ -16,23 +16,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from recsys_tutorial.training._accelerators import (
-    accelerator_for,
-    chosen_precision,
-    judged_alike,
-    own_randomness,
-)
-from recsys_tutorial.training._steps import (
-    Loss,
-    Objective,
-    Stepper,
-    check_at_least,
-    parameter_groups,
-)
+from recsys_tutorial._checks import check_at_least, check_positive, check_within
+from recsys_tutorial.training import _accelerators as machine
+from recsys_tutorial.training._steps import Loss, Objective, Stepper, parameter_groups
 from recsys_tutorial.training.checkpoints import Checkpoint
 from recsys_tutorial.training.monitor import FitMonitor
-
-__all__ = ["FitMonitor", "train", "warmup_cosine"]
 
 
 def train(
@@ -46,7 +34,6 @@ def train(
     weight_decay: float = 0.01,
     warmup: float = 0.1,
     clip_norm: float | None = 1.0,
-    accumulation: int = 1,
     seed: int = 0,
     batches: Callable[[np.random.Generator], Sequence[np.ndarray]] | None = None,
     validation: Callable[[nn.Module], float] | None = None,
@@ -55,7 +42,6 @@ def train(
     precision: str = "auto",
     checkpoint: str | os.PathLike | None = None,
     checkpoint_every: int = 100,
-    example_ids: Sequence | None = None,
 ) -> pd.DataFrame:
     """Train the parameters of `model` that require gradients, in place; return the history.
 
@@ -81,9 +67,6 @@ def train(
     weight_decay : float
     warmup : share of the steps in which the learning rate rises
     clip_norm : largest norm of the gradient, or None
-    accumulation : int, pieces that a batch is cut into. Their gradients add up to the batch's
-        where the loss is a mean over examples; where a batch holds its own negatives, they see
-        fewer of them.
     seed : int
     batches : function rng -> the batches of one epoch, instead of all examples in random order;
         as many in every epoch
@@ -97,7 +80,6 @@ def train(
         Written every `checkpoint_every` (int) steps and after each epoch. If the file exists, the
         run goes on from there; a finished one returns at once. See `training.checkpoints`.
     checkpoint_every : int
-    example_ids : names of the examples, for error messages; their numbers by default
 
     Returns
     -------
@@ -114,32 +96,29 @@ def train(
         checkpoint that is damaged or that another run wrote.
     """
     check_at_least(1, epochs=epochs, batch_size=batch_size, n_examples=n_examples)
-    check_at_least(1, accumulation=accumulation, checkpoint_every=checkpoint_every)
+    check_at_least(1, checkpoint_every=checkpoint_every)
     check_at_least(0, weight_decay=weight_decay)
-    if not 0 <= warmup <= 1:
-        raise ValueError(f"warmup must be within 0 to 1, got {warmup}")
-    if clip_norm is not None and not clip_norm > 0:
-        raise ValueError(f"clip_norm must be positive or None, got {clip_norm}")
-    precision = chosen_precision(precision)
+    check_within(0, 1, warmup=warmup)
+    if clip_norm is not None:
+        check_positive(clip_norm=clip_norm)
+    precision = machine.chosen_precision(precision)
     settings = {
         "n_examples": n_examples, "epochs": epochs, "weight_decay": weight_decay,
         "learning_rate": learning_rate if np.isscalar(learning_rate) else dict(learning_rate),
-        "warmup": warmup, "clip_norm": clip_norm, "accumulation": accumulation, "seed": seed,
-        "patience": patience, "precision": precision,
+        "warmup": warmup, "clip_norm": clip_norm, "seed": seed, "patience": patience,
+        "precision": precision,
     }  # fmt: skip
     plan = functools.partial(_plan, seed, n_examples, batch_size, batches)
 
-    with accelerator_for(precision) as accelerator, own_randomness():
+    with machine.accelerator_for(precision) as accelerator, machine.own_randomness():
         # The wrapped module's forward is the loss, so that gradients are averaged, and half
         # precision is used, wherever it calls.
         objective = accelerator.prepare(Objective(model, loss))
         groups = parameter_groups(model, learning_rate, weight_decay)
         optimizer = accelerator.prepare(torch.optim.AdamW(groups))
-        take_step = Stepper(
-            objective, optimizer, accelerator, clip_norm, accumulation, seed, example_ids
-        )
+        take_step = Stepper(objective, optimizer, accelerator, clip_norm, seed)
         n_steps = len(plan(1))
-        judge = judged_alike(validation, accelerator)
+        judge = machine.judged_alike(validation, accelerator)
         monitor = FitMonitor(model, epochs, validation=judge, patience=patience, steps=n_steps)
         settings |= {"steps per epoch": n_steps, "processes": accelerator.num_processes}
         run = Checkpoint(checkpoint, model, optimizer, monitor, accelerator, settings)

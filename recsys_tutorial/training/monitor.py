@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from recsys_tutorial._checks import check_at_least
+
 
 class FitMonitor:
     """Runs the iterations of a model's fit: shows progress, keeps the history, stops early.
@@ -53,8 +55,7 @@ class FitMonitor:
     ):
         if validation is not None and not callable(validation):
             raise ValueError(f"validation must be a function of the model, got {validation!r}")
-        if patience < 1:
-            raise ValueError(f"patience must be at least 1, got {patience}")
+        check_at_least(1, patience=patience)
         self.model, self.iterations, self.steps = model, iterations, steps
         self.validation, self.patience = validation, patience
         self.best_state: dict | None = None

@@ -13,9 +13,8 @@ from accelerate import Accelerator, PartialState
 from recsys_tutorial.training import train
 
 SETTINGS = {
-    # 21 examples in batches of 4 or 3: shares of unequal size; pieces of unequal size
+    # 21 examples in batches of 4 or 3: shares of unequal size
     "plain": {"batch_size": 4},
-    "accumulated": {"batch_size": 4, "accumulation": 2},
     # single examples: one of two processes has nothing to do and must still take part
     "one example": {"batch_size": 1, "epochs": 1},
 }

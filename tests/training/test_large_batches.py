@@ -158,7 +158,7 @@ def test_takes_what_can_be_sliced():
 
 @pytest.mark.parametrize("n, chunk_size", [(3, 0), (0, 3)])
 def test_nothing_to_encode_is_refused(n, chunk_size):
-    with pytest.raises(ValueError, match="must be at least 1"):
+    with pytest.raises(ValueError, match="must be finite and at least 1"):
         in_chunks(nn.Linear(2, 2), torch.zeros(n, 2), chunk_size)
 
 
