@@ -21,8 +21,6 @@ from filelock import FileLock
 
 from recsys_tutorial._files import whole
 
-__all__ = ["EmbeddingCache", "content_key"]
-
 KEY_BYTES = 16
 _MANY_SHARDS = 16
 _PATIENCE = 5.0  # seconds that a reader who misses something waits for a merge to end
@@ -49,8 +47,7 @@ class EmbeddingCache:
     """
 
     def __init__(self, folder: Path, dim: int):
-        self.folder = Path(folder)
-        self.dim = dim
+        self.folder, self.dim = Path(folder), dim
 
     def lookup(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the vectors that are known.
@@ -98,14 +95,10 @@ class EmbeddingCache:
         except OSError as error:
             warnings.warn(f"the files in {self.folder} are not merged: {error}", stacklevel=3)
 
-    def _search(
-        self, keys: np.ndarray, vectors: np.ndarray, known: np.ndarray, read: set[Path]
-    ) -> None:
+    def _search(self, keys, vectors, known, read: set[Path]) -> None:
         """Fill in what shards outside `read` know, and add them to it."""
         for path in self._shards():
-            if known.all():
-                return
-            if path in read:
+            if known.all() or path in read:
                 continue
             read.add(path)
             shard = self._read(path)

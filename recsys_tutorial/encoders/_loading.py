@@ -10,8 +10,6 @@ from safetensors.torch import load_file
 from timm.layers import resample_abs_pos_embed
 from torch import nn
 
-__all__ = ["block_list", "load_bert", "load_vit", "tuned_length"]
-
 
 def load_bert(folder: Path) -> nn.Module:
     """Return the model of transformers, in float32."""

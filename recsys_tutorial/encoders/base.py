@@ -15,13 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from recsys_tutorial._checks import check_within
 from recsys_tutorial._modules import evaluating, version
 from recsys_tutorial._paths import cache_dir
 from recsys_tutorial.encoders._cache import EmbeddingCache
 from recsys_tutorial.encoders.networks import best_device
 from recsys_tutorial.pretrained._files import fingerprint
-
-__all__ = ["EncodeError", "Encoder"]
 
 _CACHE_VERSION = 1  # raise it when the same settings would give other vectors
 
@@ -43,7 +42,7 @@ class EncodeError(ValueError):
         shown = [f"  item {i}: {failures[i]}" for i in sorted(failures)[:10]]
         more = [f"  and {len(failures) - 10} more"] if len(failures) > 10 else []
         head = f"{len(failures)} of {len(vectors)} items could not be encoded:"
-        tail = "The others were: see `vectors` of this error, or pass errors='nan'."
+        tail = "The others were: see `vectors` of this error."
         super().__init__("\n".join([head, *shown, *more, tail]))
 
 
@@ -75,17 +74,14 @@ class Encoder(nn.Module):
 
     def __init__(self, *, normalize: bool, use_cache: bool, progress: bool | None):
         super().__init__()
-        self.normalize = normalize
-        self.use_cache = use_cache
-        self.progress = progress
+        self.normalize, self.use_cache, self.progress = normalize, use_cache, progress
 
     def _keep_layers(self, layer: int, lowest: int) -> bool:
         """Cut the model after `layer` blocks, -1 for all; return whether anything was cut."""
         n_blocks = self.n_layers
         if layer in (-1, n_blocks):
             return False
-        if not lowest <= layer < n_blocks:
-            raise ValueError(f"layer must be {lowest} to {n_blocks}, or -1 for all, got {layer}")
+        check_within(lowest, n_blocks, layer=layer)  # -1, all of them, is dealt with above
         del self.blocks[layer:]  # what follows would be computed for nothing
         return True
 
@@ -160,25 +156,18 @@ class Encoder(nn.Module):
         return self
 
     def add_lora(
-        self,
-        rank: int = 8,
-        targets: Sequence[str] | None = None,
-        alpha: float | None = None,
-        dropout: float = 0.0,
-        blocks: int | str = "all",
+        self, rank: int = 8, targets: Sequence[str] | None = None, blocks: int | str = "all"
     ) -> "Encoder":
         """Freeze the weights and train low-rank updates of some matrices instead.
 
-        W x becomes W x + (alpha / rank) B A x with A (rank, in) and B (out, rank), B = 0 at first
-        (Hu et al. 2022, arXiv:2106.09685, equation 3).
+        W x becomes W x + 2 B A x with A (rank, in) and B (out, rank), B = 0 at first (Hu et al.
+        2022, arXiv:2106.09685, equation 3, with alpha = 2 rank).
 
         Parameters
         ----------
         rank : int
         targets : sequence of str, optional
             Names of the linear layers; the attention's projections by default (`lora_targets`).
-        alpha : float, 2 * rank by default
-        dropout : float, on the update's input while training
         blocks : int or "all"
             Only in the last so many transformer blocks, or wherever a layer has such a name.
 
@@ -200,24 +189,16 @@ class Encoder(nn.Module):
             parts = self.model.named_modules()
             names = [n for n, part in parts if part in inside and n.split(".")[-1] in names]
         self.requires_grad_(False)
-        config = LoraConfig(
-            r=rank,
-            lora_alpha=2 * rank if alpha is None else alpha,
-            lora_dropout=dropout,
-            target_modules=names,
-        )
+        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names)
         self.model = get_peft_model(self.model, config)
         return self
 
-    def encode(self, items: Sequence, *, errors: str = "raise") -> np.ndarray:
+    def encode(self, items: Sequence) -> np.ndarray:
         """Return one vector for each item, without gradients, from the cache where possible.
 
         Parameters
         ----------
         items : sequence of what this encoder reads; equal ones are computed once
-        errors : "raise" or "nan"
-            Of bad items: raise one `EncodeError` that names them all, after the others are done
-            (and in the cache), or return rows of nan for them.
 
         Returns
         -------
@@ -226,14 +207,11 @@ class Encoder(nn.Module):
         Raises
         ------
         EncodeError
-            For items that cannot be read; a ValueError that carries the vectors of the good ones.
+            For items that cannot be read: a ValueError that names them all, after the others are
+            done (and in the cache), and carries the vectors of the good ones.
         TypeError
             When `items` is a single item instead of a sequence of them.
-        ValueError
-            For another value of `errors`.
         """
-        if errors not in ("raise", "nan"):
-            raise ValueError(f"errors must be 'raise' or 'nan', got {errors!r}")
         if isinstance(items, str | bytes | Path) or not hasattr(items, "__len__"):
             raise TypeError(f"expected a list of items, got one {type(items).__name__}")
         failures: dict[int, str] = {}
@@ -252,7 +230,7 @@ class Encoder(nn.Module):
         result = np.full((len(items), self.dim), np.nan, np.float32)
         good = [position for position in rows if position not in failures]
         result[good] = vectors[[rows[position] for position in good]]
-        if failures and errors == "raise":
+        if failures:
             raise EncodeError(failures, result)
         return result
 
@@ -281,11 +259,8 @@ class Encoder(nn.Module):
         """Return the cache of these settings; None once the weights may differ from the file's."""
         if not self.use_cache or self.n_trainable or self.changed:
             return None
-        settings = {
-            "version": _CACHE_VERSION,
-            "device": self.device.type,
-            "dtype": str(next(self.model.parameters()).dtype),
-            **self.settings,
-        }
+        dtype = str(next(self.model.parameters()).dtype)
+        machine = {"version": _CACHE_VERSION, "device": self.device.type, "dtype": dtype}
+        settings = {**machine, **self.settings}
         name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:24]
         return EmbeddingCache(cache_dir() / "embeddings" / name, self.dim)

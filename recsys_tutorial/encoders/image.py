@@ -11,19 +11,18 @@ from PIL import Image
 from torch import Tensor, nn
 
 from recsys_tutorial import pretrained
+from recsys_tutorial._checks import check_one_of
 from recsys_tutorial.datasets.pictures import open_picture, read_picture_file
 from recsys_tutorial.encoders._cache import content_key
 from recsys_tutorial.encoders._loading import load_vit
 from recsys_tutorial.encoders.base import Encoder
-
-__all__ = ["ImageEncoder"]
 
 
 class ImageEncoder(Encoder):
     """A ViT and a pooling: picture -> vector (Dosovitskiy et al. 2021; Oquab et al. 2023).
 
     Pictures may have any size and mode, see `pictures.open_picture`; timm's transform for the
-    model resizes, crops and standardises them.
+    model resizes them, takes the middle of those with other proportions, and standardises them.
 
     Parameters
     ----------
@@ -40,11 +39,6 @@ class ImageEncoder(Encoder):
     layer : int
         Take the hidden states after so many blocks, from 1; -1 is the last block. The model's
         final norm is part of the last block's output only.
-    crop : "center", "squash" or "border"
-        What becomes of a picture with other proportions: its middle, all of it distorted, or all
-        of it on a ground of the mean colour.
-    batch_size : int
-        Pictures in a batch.
     device, use_cache, progress
         As in `TextEncoder`.
 
@@ -53,13 +47,14 @@ class ImageEncoder(Encoder):
     model : VisionTransformer of timm, without its classifier
     blocks : ModuleList, the transformer blocks, from below
     dim : int, numbers in a vector: the width of the model, or twice that
+    batch_size : int, pictures that `encode` takes at a time, 32; may be changed
     transform : callable Image -> Tensor (3, height, width)
 
     Raises
     ------
     ValueError
-        For another `pooling` or `crop`, no pictures in a batch, a `layer` that the model does not
-        have, a size that is no multiple of its patches, and for a model that is no ViT of timm.
+        For another `pooling`, a `layer` that the model does not have, a size that is no multiple of
+        its patches, and for a model that is no ViT of timm.
 
     Examples
     --------
@@ -79,19 +74,12 @@ class ImageEncoder(Encoder):
         pooling: str = "cls",
         normalize: bool = True,
         layer: int = -1,
-        crop: str = "center",
-        batch_size: int = 32,
         device: str | torch.device | None = None,
         use_cache: bool = True,
         progress: bool | None = None,
     ):
         super().__init__(normalize=normalize, use_cache=use_cache, progress=progress)
-        if pooling not in ("cls", "mean", "both"):
-            raise ValueError(f"pooling must be 'cls', 'mean' or 'both', got {pooling!r}")
-        if crop not in ("center", "squash", "border"):
-            raise ValueError(f"crop must be 'center', 'squash' or 'border', got {crop!r}")
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        check_one_of(("cls", "mean", "both"), pooling=pooling)
         height, width = (image_size,) * 2 if isinstance(image_size, int) else image_size
         folder = pretrained.image_encoder(name)
         self.model = load_vit(folder, (height, width))
@@ -100,14 +88,13 @@ class ImageEncoder(Encoder):
             self.model.norm = nn.Identity()
         if pooling != "mean" and not self.model.has_class_token:
             raise ValueError(f"{name} has no class token: pooling must be 'mean'")
-        self.pooling = pooling
-        self.batch_size = batch_size
+        self.pooling, self.batch_size = pooling, 32
         self.dim = self.model.num_features * (2 if pooling == "both" else 1)
         data = timm.data.resolve_model_data_config(self.model)
-        data = {**data, "input_size": (3, height, width), "crop_mode": crop}
+        data |= {"input_size": (3, height, width), "crop_mode": "center"}
         self.transform = timm.data.create_transform(**data)
         settings = {"pooling": pooling, "layer": self.n_layers, "size": [height, width]}
-        self._finish(folder, {**settings, "crop": crop}, device)
+        self._finish(folder, {**settings, "crop": "center"}, device)
 
     def prepare(self, pictures: Sequence[Image.Image | str | os.PathLike]) -> Tensor:
         """Return the pixels of a batch, standardised: (batch, 3, height, width), float32.
@@ -151,9 +138,7 @@ class ImageEncoder(Encoder):
         picture = open_picture(item)
         return picture, content_key(b"pixels", repr(picture.size).encode(), picture.tobytes())
 
-    def _batches(
-        self, contents: list, wanted: np.ndarray, bad: dict[int, str]
-    ) -> Iterator[tuple[np.ndarray, Tensor]]:
+    def _batches(self, contents, wanted, bad) -> Iterator[tuple[np.ndarray, Tensor]]:
         for start in range(0, len(wanted), self.batch_size):
             rows, pixels = [], []
             for row in wanted[start : start + self.batch_size]:

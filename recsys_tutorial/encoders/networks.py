@@ -5,8 +5,6 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-__all__ = ["best_device", "length_batches"]
-
 
 def best_device() -> str:
     """Return "cuda", "mps" or "cpu": the first that is there."""

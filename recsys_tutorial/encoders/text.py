@@ -9,12 +9,11 @@ import transformers
 from torch import Tensor
 
 from recsys_tutorial import pretrained
+from recsys_tutorial._checks import check_one_of, check_within
 from recsys_tutorial.encoders._cache import content_key
 from recsys_tutorial.encoders._loading import block_list, load_bert, tuned_length
 from recsys_tutorial.encoders.base import Encoder
 from recsys_tutorial.encoders.networks import length_batches
-
-__all__ = ["TextEncoder"]
 
 
 class TextEncoder(Encoder):
@@ -35,9 +34,6 @@ class TextEncoder(Encoder):
         Take the hidden states after so many blocks: 0 are the embeddings, -1 is the last block.
     max_tokens : int, optional
         Tokens of a text that are read; by default what the model was tuned with.
-    batch_tokens : int, optional
-        Tokens in a batch, padding included: 2,048 on a CPU, 32,768 elsewhere. Texts are sorted by
-        their number of tokens first, so there is next to no padding.
     device : str or torch.device, optional
         CUDA, else Apple's MPS, else the CPU.
     use_cache : bool
@@ -51,6 +47,9 @@ class TextEncoder(Encoder):
     tokenizer : of transformers
     blocks : ModuleList, the transformer blocks, from below
     dim : int, numbers in a vector: the width of the model
+    batch_tokens : int, tokens that `encode` takes at a time, padding included: 2,048 on a CPU,
+        32,768 elsewhere; may be changed. Texts are sorted by their number of tokens first, so
+        there is next to no padding.
 
     Raises
     ------
@@ -77,14 +76,12 @@ class TextEncoder(Encoder):
         normalize: bool = True,
         layer: int = -1,
         max_tokens: int | None = None,
-        batch_tokens: int | None = None,
         device: str | torch.device | None = None,
         use_cache: bool = True,
         progress: bool | None = None,
     ):
         super().__init__(normalize=normalize, use_cache=use_cache, progress=progress)
-        if pooling not in ("mean", "cls"):
-            raise ValueError(f"pooling must be 'mean' or 'cls', got {pooling!r}")
+        check_one_of(("mean", "cls"), pooling=pooling)
         folder = pretrained.text_encoder(name)
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(
             folder, local_files_only=True, padding_side="right"
@@ -94,14 +91,12 @@ class TextEncoder(Encoder):
         self._keep_layers(layer, lowest=0)
         limit = getattr(self.model.config, "max_position_embeddings", 512)
         max_tokens = tuned_length(folder, limit) if max_tokens is None else max_tokens
-        if not 3 <= max_tokens <= limit:
-            raise ValueError(f"max_tokens must be 3 to {limit}, got {max_tokens}")
-        self.pooling = pooling
-        self.max_tokens = max_tokens
+        check_within(3, limit, max_tokens=max_tokens)
+        self.pooling, self.max_tokens = pooling, max_tokens
         self.dim = self.model.config.hidden_size
         settings = {"pooling": pooling, "layer": self.n_layers, "max_tokens": max_tokens}
         self._finish(folder, settings, device)
-        self.batch_tokens = batch_tokens or (2048 if self.device.type == "cpu" else 32768)
+        self.batch_tokens = 2048 if self.device.type == "cpu" else 32768
 
     def prepare(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Return the tokens of a batch of texts, padded.
@@ -148,9 +143,7 @@ class TextEncoder(Encoder):
             raise ValueError(f"expected a text, got {str(item)[:40]} ({type(item).__name__})")
         return item, content_key(item.encode())
 
-    def _batches(
-        self, contents: list[str], wanted: np.ndarray, bad: dict[int, str]
-    ) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
+    def _batches(self, contents, wanted, bad) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
         if not len(wanted):
             return
         texts = [contents[row] for row in wanted]

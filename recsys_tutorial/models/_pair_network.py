@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recsys_tutorial import pretrained
+from recsys_tutorial._checks import check_one_of
 from recsys_tutorial.encoders import TextEncoder
 from recsys_tutorial.encoders.networks import length_batches
 from recsys_tutorial.models.pair_layout import PairLayout
-
-__all__ = ["PairNetwork", "run_block"]
 
 KeysAndValues = tuple[Tensor, Tensor]  # (batch, n_heads, n_tokens, dim / n_heads) each
 
@@ -36,16 +35,14 @@ class PairNetwork(nn.Module):
         lora_rank: int | None = None,
         max_user_tokens: int = 128,
         max_tokens: int = 256,
-        batch_tokens: int = 2048,
         dropout: float = 0.1,
         seed: int = 0,
         device: str | torch.device | None = None,
     ):
         super().__init__()
-        if attention not in ("full", "prefix"):
-            raise ValueError(f'attention must be "full" or "prefix", got {attention!r}')
+        check_one_of(("full", "prefix"), attention=attention)
         encoder = TextEncoder(name, layer=layer, device=device, use_cache=False)
-        self.attention, self.batch_tokens = attention, batch_tokens
+        self.attention, self.batch_tokens = attention, 2048
         self.layout = PairLayout(encoder.tokenizer, max_user_tokens, max_tokens)
         self.bert, self.pooler = encoder.model, nn.Linear(encoder.dim, encoder.dim)  # W, b
         _load_pooler(self.pooler, pretrained.text_encoder(name))

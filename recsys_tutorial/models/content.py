@@ -156,7 +156,7 @@ def unit_rows(
 
     Raises
     ------
-    ValueError for another shape, a row with a nan, as `encode(errors="nan")` gives, and for a
+    ValueError for another shape, a row with a nan, such as an `EncodeError` carries, and for a
     sparse matrix that is to be centred.
     """
     if sparse.issparse(vectors):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recsys_tutorial._checks import check_one_of, check_shape
 from recsys_tutorial._modules import evaluating
 from recsys_tutorial._tensor_files import load_tensors, refuse_other_settings, save_tensors
 from recsys_tutorial.losses.lists import (
@@ -22,8 +23,6 @@ from recsys_tutorial.models._pair_network import PairNetwork
 from recsys_tutorial.models.pair_layout import Texts
 from recsys_tutorial.training import train as run_training
 from recsys_tutorial.training.monitor import model_state, restore_state
-
-__all__ = ["CrossEncoder", "hash_of_users"]
 
 LOSSES = {"pointwise": pointwise_loss, "pairwise": pairwise_loss, "listwise": listwise_loss}
 _KIND = "a cross-encoder's adapter"
@@ -59,7 +58,6 @@ class CrossEncoder(PairNetwork):
     lora_rank : int or None; train low-rank updates of those blocks' matrices instead (Hu et al.
         2022, arXiv:2106.09685)
     max_user_tokens, max_tokens : int, see `PairLayout`
-    batch_tokens : int, tokens that are run at a time, padding included
     dropout : float, while training
     seed : int, of the random start of w and of the updates
     device : torch device; by default as in `TextEncoder`
@@ -67,6 +65,7 @@ class CrossEncoder(PairNetwork):
     Attributes
     ----------
     layout : PairLayout, which makes token numbers of texts
+    batch_tokens : int, tokens that are run at a time, padding included: 2,048; may be changed
     description : dict, the settings that a saved file must agree with
     history_ : DataFrame of `fit`, one row per epoch
     train_users_ : hash of the users it was fitted on, or None
@@ -162,14 +161,13 @@ class CrossEncoder(PairNetwork):
             For another loss, for arrays that do not fit each other, and for texts as in
             `score_pairs`.
         """
-        if loss not in LOSSES:
-            raise ValueError(f"loss must be one of {list(LOSSES)}, got {loss!r}")
+        check_one_of(LOSSES, loss=loss)
         candidates, labels = np.asarray(candidates), torch.as_tensor(np.asarray(labels, float))
         shape = (len(users), candidates.shape[-1])
         teacher = None if teacher is None else torch.as_tensor(np.asarray(teacher))
         for what, values in (("candidates", candidates), ("labels", labels), ("teacher", teacher)):
-            if values is not None and tuple(values.shape) != shape:
-                raise ValueError(f"{what} must be {shape}, got {tuple(values.shape)}")
+            if values is not None:
+                check_shape(what, values, shape)
         used, place = np.unique(candidates, return_inverse=True)
         place = place.reshape(shape)
         read = self.layout.users(users)
