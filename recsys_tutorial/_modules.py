@@ -42,18 +42,3 @@ def version(model: nn.Module, *, buffers: bool = True) -> int:
     values = itertools.chain(model.parameters(), model.buffers() if buffers else ())
     # What was made under inference mode counts nothing.
     return sum(value._version for value in values if not value.is_inference())
-
-
-class WithEncoder(nn.Module):
-    """A tower whose `encoder` stays in evaluation mode, without dropout, while it is frozen."""
-
-    def train(self, mode: bool = True) -> WithEncoder:
-        """Set training mode; return self.
-
-        Parameters
-        ----------
-        mode : bool, False for evaluation mode
-        """
-        super().train(mode)
-        self.encoder.train(mode and self.encoder.n_trainable > 0)
-        return self

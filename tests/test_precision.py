@@ -18,6 +18,7 @@ from recsys_tutorial import losses
 from recsys_tutorial._tensor_files import load_tensors
 from recsys_tutorial.losses import info_nce
 from recsys_tutorial.losses import lists as ranking_losses
+from recsys_tutorial.models import two_tower
 from recsys_tutorial.models.interaction import PairAttention, TargetAttention, late_interaction
 from recsys_tutorial.models.towers.fusion import FusionTower
 from recsys_tutorial.models.two_tower import FeatureTower, HistoryTower, IdTower, TwoTower
@@ -404,8 +405,9 @@ def test_a_resumed_run_knows_its_scale(tmp_path, precision):
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("negatives", ["all", "in_batch"])
-def test_two_towers_with_users_who_show_nothing(negatives, precision):
+def test_two_towers_with_users_who_show_nothing(negatives, precision, monkeypatch):
     """Some histories are empty: vectors of zeros, whose length nothing may be divided by."""
+    monkeypatch.setattr(two_tower, "HISTORY_SHARE", (0, 0.4))
     rng = np.random.default_rng(0)
     kind = rng.integers(2, size=24)
     fits = kind == rng.integers(2, size=(40, 1))
@@ -418,9 +420,7 @@ def test_two_towers_with_users_who_show_nothing(negatives, precision):
         prior = {"popularity_prior": negatives == "in_batch", "dtype": dtype}
         model = TwoTower(HistoryTower(items, "attentive"), items, similarity="cosine", **prior)
         options = {"epochs": 5, "learning_rate": 0.02, "batch_size": 32}
-        return model.fit(
-            likes, negatives=negatives, history_share=(0, 0.4), precision=precision, **options
-        )
+        return model.fit(likes, negatives=negatives, precision=precision, **options)
 
     exact, mixed = fit("full").history_["loss"], fit(precision).history_["loss"]
     assert exact.min() < exact.iloc[0] - 0.05

@@ -7,6 +7,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+HISTORY_SHARE = 0.0, 0.9  # of a user's likes, how many are shown in training: from, to
+
 
 def divide_likes(
     likes: sparse.csr_matrix,

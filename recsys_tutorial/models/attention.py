@@ -53,10 +53,10 @@ class TargetAttention(nn.Module):
         """
         shapes = (*mask.shape, self.dim), (len(mask), self.dim)
         if mask.ndim != 2 or mask.dtype != torch.bool or (history.shape, items.shape) != shapes:
+            found = ", ".join(str(tuple(part.shape)) for part in (mask, history, items))
             raise ValueError(
                 f"need a mask bool (batch, length), history (batch, length, {self.dim}) and items "
-                f"(batch, {self.dim}), got {mask.dtype} {tuple(mask.shape)}, "
-                f"{tuple(history.shape)} and {tuple(items.shape)}"
+                f"(batch, {self.dim}), got {mask.dtype} {found}"
             )
         # One layer of [h; v; h * v] is W_h h + W_v v + W_p (h * v) = (W_h + W_p diag(v)) h + W_v v.
         first, _, last = self.net

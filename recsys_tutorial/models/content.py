@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
+from recsys_tutorial._checks import check_at_least, check_positive, finite_vectors
 from recsys_tutorial._likes import as_likes, check_history
-from recsys_tutorial.models._settings import check_at_least, check_positive
 from recsys_tutorial.ranking import standardize
 
 
@@ -165,12 +165,7 @@ def unit_rows(
         vectors = sparse.csr_matrix(vectors, dtype=np.float64)
         length = np.sqrt(np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel())
         return sparse.csr_matrix(sparse.diags(1 / np.where(length > 0, length, 1.0)) @ vectors)
-    vectors = np.asarray(vectors, dtype=np.float64)
-    if vectors.ndim != 2:
-        raise ValueError(f"vectors must be (n_items, dim), got shape {vectors.shape}")
-    bad = ~np.isfinite(vectors).all(axis=1)
-    if bad.any():
-        raise ValueError(f"the vector of item row {int(np.argmax(bad))} is not finite")
+    vectors = finite_vectors("vectors", vectors).astype(np.float64, copy=False)
     if center:
         vectors = vectors - vectors.mean(axis=0)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -9,19 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from recsys_tutorial.models.attention import PairAttention, TargetAttention, late_interaction
-
-__all__ = [
-    "GMF",
-    "MLP",
-    "ConvNCF",
-    "FactorizationMachine",
-    "FeatureCrosses",
-    "NeuMF",
-    "PairAttention",
-    "TargetAttention",
-    "late_interaction",
-]
+from recsys_tutorial._checks import check_pairs
+from recsys_tutorial.models.attention import *  # noqa: F403  (see above)
 
 
 class _PairModel(nn.Module):
@@ -46,11 +35,7 @@ class _PairModel(nn.Module):
         ------
         ValueError for vectors of other shapes.
         """
-        if users.shape != items.shape or users.ndim != 2 or users.shape[1] != self.dim:
-            raise ValueError(
-                f"users and items must both be (batch, {self.dim}), got {tuple(users.shape)} and "
-                f"{tuple(items.shape)}"
-            )
+        check_pairs(users, items, self.dim)
         return self._scores(users, items)
 
 

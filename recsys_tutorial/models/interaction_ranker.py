@@ -12,9 +12,10 @@ import torch
 from scipy import sparse
 from torch import Tensor, nn
 
+from recsys_tutorial._checks import check_at_least, finite_vectors
 from recsys_tutorial._likes import check_history, check_train
 from recsys_tutorial._modules import evaluating
-from recsys_tutorial.models._histories import checked_popularity, choose_likes
+from recsys_tutorial.models._histories import HISTORY_SHARE, checked_popularity, choose_likes
 from recsys_tutorial.models._objectives import sampled_softmax
 from recsys_tutorial.ranking import rank
 from recsys_tutorial.training import train as run_training
@@ -43,18 +44,18 @@ class InteractionRanker(nn.Module):
     dim : int, length of f and g; None leaves the two heads out, and h_j = g(j) = x_j
     retriever : has `score(history)`
     n_candidates : int, how many of the retriever's best are ordered anew
-    max_history : int
-        The most h_j that a history-reading interaction gets: in training a random choice, in
-        `score` spaced evenly over the catalogue's order.
 
     Attributes
     ----------
+    max_history : int
+        The most h_j that a history-reading interaction gets, 20: in training a random choice, in
+        `score` spaced evenly over the catalogue's order.
     history_ : DataFrame of `fit`, see `training.train`
 
     Raises
     ------
     ValueError
-        For features of another form or not finite, and a number of candidates or likes below 1.
+        For features of another form or not finite, and a number of candidates below 1.
     """
 
     def __init__(
@@ -65,19 +66,10 @@ class InteractionRanker(nn.Module):
         *,
         retriever=None,
         n_candidates: int = 200,
-        max_history: int = 20,
     ):
         super().__init__()
-        features = np.asarray(features, dtype=np.float64)
-        if features.ndim != 2 or not np.isfinite(features).all():
-            raise ValueError(
-                f"features must be (n_items, n_features), finite; got {features.shape}"
-            )
-        if n_candidates < 1 or max_history < 1:
-            raise ValueError(
-                f"n_candidates and max_history must be at least 1, got {n_candidates} and "
-                f"{max_history}"
-            )
+        features = finite_vectors("features", features).astype(np.float64)
+        check_at_least(1, n_candidates=n_candidates)
         self.n_items, n_features = features.shape
         self.register_buffer("features", torch.from_numpy(features), persistent=False)
         self.register_buffer("log_popularity", torch.zeros(self.n_items))
@@ -87,7 +79,7 @@ class InteractionRanker(nn.Module):
         self.interaction = interaction
         self.popularity_weight = nn.Parameter(torch.tensor(1.0))
         self.reads_history = getattr(interaction, "reads_history", False)
-        self.n_candidates, self.max_history = n_candidates, max_history
+        self.n_candidates, self.max_history = n_candidates, 20
         self._retriever = (retriever,)  # in a tuple: its parameters are not this model's
         self.double()
 
@@ -98,24 +90,22 @@ class InteractionRanker(nn.Module):
         popularity: np.ndarray | None = None,
         n_positives: int = 4,
         n_negatives: int = 60,
-        history_share: tuple[float, float] = (0.0, 0.9),
         epochs: int = 15,
         learning_rate=1e-2,
         **options,
     ) -> InteractionRanker:
         """Learn to find hidden likes among negatives that are drawn by popularity.
 
-        An example is a user: a random share of the likes is shown, up to `n_positives` of the
-        others are to be found among `n_negatives` items drawn from q ~ 1 + n_i. Each negative
-        counts 1 / (n_negatives q), so that the sum estimates the softmax over the catalogue, as in
-        `losses.sampled_softmax_loss`.
+        An example is a user: a random share of the likes, from 0 to 0.9, is shown, up to
+        `n_positives` of the others are to be found among `n_negatives` items drawn from q ~ 1 +
+        n_i. Each negative counts 1 / (n_negatives q), so that the sum estimates the softmax over
+        the catalogue, as in `losses.sampled_softmax_loss`.
 
         Parameters
         ----------
         train : csr_matrix (n_users, n_items) of ones
         popularity : ndarray (n_items,) >= 0, n_i; by default the likes in `train`
         n_positives, n_negatives : int, see above
-        history_share : (low, high); the share shown is drawn evenly from this range
         epochs, learning_rate : see `training.train`
         **options : more of `training.train`'s
 
@@ -127,14 +117,13 @@ class InteractionRanker(nn.Module):
         train = check_train(train)
         if train.shape[1] != self.n_items:
             raise ValueError(f"train has {train.shape[1]} items, the features {self.n_items}")
-        if n_positives < 1 or n_negatives < 1:
-            raise ValueError(f"need positives and negatives, got {n_positives} and {n_negatives}")
+        check_at_least(1, n_positives=n_positives, n_negatives=n_negatives)
         n, log_popularity = checked_popularity(popularity, train)
         self.log_popularity.copy_(log_popularity)
         users = np.flatnonzero(np.diff(train.indptr) > 1)  # one like to show, one to hide
         loss = functools.partial(
             sampled_softmax, train=train, users=users, q=(1.0 + n) / (1.0 + n).sum(),
-            n_positives=n_positives, n_negatives=n_negatives, share=history_share,
+            n_positives=n_positives, n_negatives=n_negatives, share=HISTORY_SHARE,
         )  # fmt: skip
         options |= {"epochs": epochs, "learning_rate": learning_rate}
         self.history_ = run_training(self, loss, len(users), **options)
@@ -231,10 +220,8 @@ class InteractionRanker(nn.Module):
         history = check_history(history, self.n_items)
         candidates = self.candidates(history) if candidates is None else np.asarray(candidates)
         if candidates.ndim != 2 or len(candidates) != history.shape[0]:
-            raise ValueError(
-                f"candidates must have a row for each of {history.shape[0]} users, got "
-                f"{candidates.shape}"
-            )
+            each = f"a row for each of {history.shape[0]} users"
+            raise ValueError(f"candidates must have {each}, got {candidates.shape}")
         if candidates.size and not -1 <= candidates.min() <= candidates.max() < self.n_items:
             raise ValueError(f"candidates must be columns below {self.n_items}, or -1")
         scores = np.full((history.shape[0], self.n_items + 1), -np.inf)  # the last column: padding

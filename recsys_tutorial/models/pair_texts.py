@@ -9,8 +9,6 @@ from scipy import sparse
 
 from recsys_tutorial._likes import as_likes, check_history
 
-__all__ = ["item_texts", "liked_together", "short_titles", "user_texts"]
-
 
 def user_texts(
     history: sparse.csr_matrix,

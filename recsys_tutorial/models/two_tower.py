@@ -1,7 +1,7 @@
 """Two towers: a user vector, an item vector, and nothing but a dot product between them.
 
-What a tower is, is in `models.towers`; what `fit` minimises, in `models._objectives`. The module is
-long because the one class in it trains, scores, serves and saves.
+What a tower is, is in `models.towers`; how its vectors become scores, in `_two_tower_vectors`; what
+`fit` minimises, in `_objectives`. Of the module's lines more than half say what its methods take.
 """
 
 from __future__ import annotations
@@ -11,46 +11,27 @@ import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from scipy import sparse
-from torch import Tensor, nn
-from torch.nn import functional
 
+from recsys_tutorial._checks import check_one_of
 from recsys_tutorial._likes import check_history, check_train
 from recsys_tutorial._modules import evaluating, version
-from recsys_tutorial._precision import at_least_float32, in_full_precision
 from recsys_tutorial._tensor_files import load_tensors, refuse_other_settings, save_tensors
-from recsys_tutorial.encoders.base import Encoder, best_device
-from recsys_tutorial.models._histories import checked_popularity
+from recsys_tutorial.encoders.base import Encoder
+from recsys_tutorial.models._histories import HISTORY_SHARE, checked_popularity
 from recsys_tutorial.models._objectives import catalogue_softmax, in_batch_softmax
-from recsys_tutorial.models.towers import (
-    EncoderTower,
-    FeatureTower,
-    HistoryTower,
-    IdTower,
-    ProjectionHead,
-    SumTower,
-    TextHistoryTower,
-)
+from recsys_tutorial.models._two_tower_vectors import TwoTowerVectors
+
+# The first edition had the towers here.
+from recsys_tutorial.models.towers import *  # noqa: F403
 from recsys_tutorial.training import train as run_training
 from recsys_tutorial.training.monitor import model_state, restore_state
-
-__all__ = [
-    "EncoderTower",
-    "FeatureTower",
-    "HistoryTower",
-    "IdTower",
-    "ProjectionHead",
-    "SumTower",
-    "TextHistoryTower",
-    "TwoTower",
-]
 
 _KIND = "a two-tower model"
 _BLOCK = 256  # users that are encoded at a time
 
 
-class TwoTower(nn.Module):
+class TwoTower(TwoTowerVectors):
     """score(user, item) = f(user) . g(item) / temperature + w log(1 + n_item).
 
     f and g are the towers; n_item counts the item's likes in training, and w is learned (the
@@ -86,127 +67,7 @@ class TwoTower(nn.Module):
         fit together.
     """
 
-    def __init__(
-        self,
-        user_tower: nn.Module,
-        item_tower: nn.Module,
-        *,
-        similarity: str = "dot",
-        temperature: float | None = None,
-        popularity_prior: bool = False,
-        dtype: torch.dtype | None = None,
-    ):
-        super().__init__()
-        if similarity not in ("dot", "cosine"):
-            raise ValueError(f'similarity must be "dot" or "cosine", got {similarity!r}')
-        cosine = similarity == "cosine"
-        temperature = (0.1 if cosine else 1.0) if temperature is None else temperature
-        if not 0.01 <= temperature < float("inf"):
-            raise ValueError(f"temperature must be at least 0.01 and finite, got {temperature}")
-        if user_tower.dim != item_tower.dim:
-            raise ValueError(
-                f"the towers' vectors must be equally long: user tower {user_tower.dim}, "
-                f"item tower {item_tower.dim}"
-            )
-        self.n_items = item_tower.n_rows
-        self.reads_history = getattr(user_tower, "reads_history", False)
-        if self.reads_history and user_tower.n_items != self.n_items:
-            raise ValueError(
-                f"the user tower reads histories of {user_tower.n_items} items, but the item "
-                f"tower has {self.n_items}"
-            )
-        self.user_tower, self.item_tower = user_tower, item_tower
-        self.similarity, self.popularity_prior = similarity, popularity_prior
-        self.log_temperature = nn.Parameter(
-            torch.tensor(float(np.log(temperature))), requires_grad=cosine
-        )
-        if popularity_prior:
-            self.popularity_weight = nn.Parameter(torch.tensor(1.0))
-            self.register_buffer("log_popularity", torch.zeros(self.n_items))
-        default = torch.float64 if best_device() == "cpu" else torch.float32
-        _cast_heads(self, default if dtype is None else dtype)
-        self._catalogue: tuple[int, np.ndarray] | None = None
-
-    @property
-    def temperature(self) -> Tensor:
-        """What dot products are divided by."""
-        return self.log_temperature.exp().clamp(min=0.01)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters are."""
-        return self.log_temperature.device
-
-    def forward(self, users, items=None) -> Tensor:
-        """Scores of all pairs, with gradients: the dot products of the two sides' vectors.
-
-        Parameters
-        ----------
-        users, items : see `user_vectors` and `item_vectors`
-
-        Returns
-        -------
-        Tensor (n_users, n_items)
-        """
-        return _dot_products(self.user_vectors(users), self.item_vectors(items))
-
-    def user_vectors(self, users) -> Tensor:
-        """f(user) / temperature, and the prior's weight w, with gradients.
-
-        Parameters
-        ----------
-        users : csr_matrix, int ndarray or what the user tower's `embed` takes; see `encode_users`
-
-        Returns
-        -------
-        Tensor (n, dim), or (n, dim + 1) with the prior
-
-        Raises
-        ------
-        ValueError
-            For row numbers where the tower reads histories, and the other way round, and for a row
-            that does not exist.
-        """
-        if sparse.issparse(users):
-            if not self.reads_history:
-                raise ValueError(
-                    "this user tower knows users by their row and cannot read a history: pass row "
-                    "numbers, or build it from HistoryTower"
-                )
-            vectors = self.user_tower(users)
-        elif isinstance(users, np.ndarray) and users.ndim == 1 and users.dtype.kind in "iu":
-            if self.reads_history:
-                raise ValueError("this user tower reads histories, not row numbers")
-            vectors = self.user_tower(self._rows(users, self.user_tower.n_rows, "user"))
-        else:
-            vectors = self.user_tower.embed(users)
-        vectors = self._scaled(vectors) / self.temperature
-        if not self.popularity_prior:
-            return vectors
-        prior = self.popularity_weight.expand(len(vectors), 1).to(vectors)
-        return torch.cat([vectors, prior], dim=1)
-
-    def item_vectors(self, items=None) -> Tensor:
-        """g(item), and the prior's log(1 + n_item), with gradients.
-
-        Parameters
-        ----------
-        items : None for all, int ndarray or what the item tower's `embed` takes; see `encode_items`
-
-        Returns
-        -------
-        Tensor (n, dim), or (n, dim + 1) with the prior, which is 0 for items without a row
-        """
-        known = items is None or (isinstance(items, np.ndarray) and items.ndim == 1)
-        rows = self._rows(items, self.n_items, "item") if known and items is not None else None
-        vectors = self._scaled(self.item_tower(rows) if known else self.item_tower.embed(items))
-        if not self.popularity_prior:
-            return vectors
-        if not known:
-            prior = vectors.new_zeros(len(vectors))  # nobody has liked a new item
-        else:
-            prior = self.log_popularity if rows is None else self.log_popularity[rows]
-        return torch.cat([vectors, prior[:, None].to(vectors)], dim=1)
+    _catalogue: tuple[int, np.ndarray] | None = None
 
     def fit(
         self,
@@ -214,7 +75,6 @@ class TwoTower(nn.Module):
         *,
         negatives: str = "all",
         log_q: bool = False,
-        history_share: tuple[float, float] = (0.0, 0.9),
         popularity: np.ndarray | None = None,
         validation: Callable[[TwoTower], float] | None = None,
         epochs: int = 15,
@@ -224,7 +84,7 @@ class TwoTower(nn.Module):
         """Learn to find what users liked from the rest of what they liked.
 
         A tower that reads histories never sees the items it has to find: of each user a random
-        share of the likes is shown, and the others are the targets.
+        share of the likes is shown, drawn evenly from 0 to 0.9, and the others are the targets.
 
         Parameters
         ----------
@@ -239,7 +99,6 @@ class TwoTower(nn.Module):
             "in_batch": an example is one like, and the other items of the batch are the negatives,
             except what the user liked.
         log_q : bool, correct in-batch negatives for being drawn by popularity, see `info_nce`
-        history_share : (low, high); the share shown is drawn evenly from this range
         popularity : ndarray (n_items,) >= 0, optional: what the prior takes for n_item instead of
             the likes in `train`, for example likes that weigh less with age
         validation, epochs, learning_rate : see `training.train`; validation is for example
@@ -250,23 +109,19 @@ class TwoTower(nn.Module):
         ------
         ValueError
             For `train` without a like or of another shape than the towers, for other negatives, and
-            for a share or popularity out of range.
+            for a popularity out of range.
         """
-        if negatives not in ("all", "liked", "in_batch"):
-            raise ValueError(f'negatives must be "all", "liked" or "in_batch", got {negatives!r}')
-        if not 0 <= history_share[0] <= history_share[1] <= 1:
-            raise ValueError(f"history_share must be within 0 to 1, low first: {history_share}")
+        check_one_of(("all", "liked", "in_batch"), negatives=negatives)
         train = check_train(train)
         if train.shape[1] != self.n_items:
             raise ValueError(f"train has {train.shape[1]} items, the item tower {self.n_items}")
         if not self.reads_history and train.shape[0] != self.user_tower.n_rows:
-            raise ValueError(
-                f"train has {train.shape[0]} users, the user tower {self.user_tower.n_rows}"
-            )
+            n_users = self.user_tower.n_rows
+            raise ValueError(f"train has {train.shape[0]} users, the user tower {n_users}")
         if self.popularity_prior:
             self.log_popularity.copy_(checked_popularity(popularity, train)[1])
         n_likes = np.diff(train.indptr)  # (n_users,)
-        parts = {"train": train, "share": history_share}
+        parts = {"train": train, "share": HISTORY_SHARE}
         if negatives == "in_batch":
             users = np.repeat(np.arange(len(n_likes)), n_likes)
             counts = np.bincount(train.indices, minlength=self.n_items)
@@ -301,9 +156,8 @@ class TwoTower(nn.Module):
         if sparse.issparse(users):
             users = check_history(users, self.n_items)
         n = users.shape[0] if hasattr(users, "shape") else len(users)
-        blocks = [
-            self._numpy(self.user_vectors, users[i : i + _BLOCK]) for i in range(0, n, _BLOCK)
-        ]
+        parts = (users[start : start + _BLOCK] for start in range(0, n, _BLOCK))
+        blocks = [self._numpy(self.user_vectors, part) for part in parts]
         width = self.item_tower.dim + self.popularity_prior
         return np.concatenate(blocks) if blocks else np.zeros((0, width))
 
@@ -357,10 +211,8 @@ class TwoTower(nn.Module):
             When the file is damaged or belongs to a model of other parts or other items.
         """
         tensors, info = load_tensors(path, _KIND)
-        mend = (
-            "It belongs to another model: build this one from the same parts, and unfreeze the "
-            "same blocks, as the one that was saved"
-        )
+        mend = "It belongs to another model: build this one from the same parts, and unfreeze the "
+        mend += "same blocks, as the one that was saved"
         refuse_other_settings(path, info["parts"], self._description(), mend)
         restore_state(self, tensors)
         self._catalogue = None
@@ -374,44 +226,6 @@ class TwoTower(nn.Module):
         shapes = {name: list(value.shape) for name, value in model_state(self).items()}
         return {**parts, **shapes}
 
-    def _rows(self, rows: np.ndarray, n: int, what: str) -> Tensor:
-        rows = np.asarray(rows, dtype=np.int64)
-        if rows.size and not 0 <= rows.min() <= rows.max() < n:
-            bad = rows[(rows < 0) | (rows >= n)][0]
-            raise ValueError(f"{what} row {bad} does not exist: there are {n}")
-        return torch.from_numpy(rows).to(self.device)
-
-    def _scaled(self, vectors: Tensor) -> Tensor:
-        vectors = at_least_float32(vectors)  # lengths, temperature and prior are for no half
-        return _of_length_one(vectors) if self.similarity == "cosine" else vectors
-
     def _numpy(self, encode: Callable, what) -> np.ndarray:
         with evaluating(self):
             return encode(what).double().cpu().numpy()
-
-
-def _of_length_one(vectors: Tensor) -> Tensor:
-    """Rows scaled to length 1; a row of zeros, such as an empty history's, stays as it is.
-
-    Through `normalize` it would have a gradient of 1e12: harmless where that meets the zeros that
-    the row came from, but in float16 it is infinite, and infinity times 0 is nan.
-    """
-    some = vectors.detach().any(1, keepdim=True)  # (n, 1)
-    return torch.where(some, functional.normalize(vectors, dim=1), vectors.detach())
-
-
-@in_full_precision
-def _dot_products(users: Tensor, items: Tensor) -> Tensor:
-    return users @ items.T  # (n_users, n_items)
-
-
-def _cast_heads(module: nn.Module, dtype: torch.dtype) -> None:
-    if isinstance(module, Encoder):
-        return
-    for child in module.children():
-        _cast_heads(child, dtype)
-    for parameter in module.parameters(recurse=False):
-        parameter.data = parameter.data.to(dtype)
-    for name, buffer in module.named_buffers(recurse=False):
-        if buffer.is_floating_point():
-            setattr(module, name, buffer.to(dtype))

@@ -189,7 +189,7 @@ def test_a_constant_row_is_zero_not_rounding():
         (lambda: ContentKernel(VECTORS[0]), r"vectors must be \(n_items, dim\)"),
         (
             lambda: ContentKernel(np.vstack([VECTORS, np.full((1, 6), np.nan)])),
-            "the vector of item row 30 is not finite",
+            "row 30 of vectors holds nan",
         ),
         (lambda: ContentKernel(VECTORS[:9]).fit(HISTORY), "train has 30 items, vectors 9"),
         (lambda: ContentKernel(VECTORS[:9]).score(HISTORY), "history has 30 items"),

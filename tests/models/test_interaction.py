@@ -107,11 +107,11 @@ def test_an_mlp_learns_a_distance_that_a_weighted_dot_product_cannot():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: GMF(3)(U, V), r"\(batch, 3\)"),
+        (lambda: GMF(3)(U, V), r"\(n, 3\)"),
         (lambda: MLP(2, 4)(U, V[:1]), r"got \(2, 2\) and \(1, 2\)"),
         (lambda: ConvNCF(12), "power of two"),
-        (lambda: FactorizationMachine(3, 1)(U, V), r"\(batch, 3\)"),
-        (lambda: FeatureCrosses(3)(U, V), r"\(batch, 3\)"),
+        (lambda: FactorizationMachine(3, 1)(U, V), r"\(n, 3\)"),
+        (lambda: FeatureCrosses(3)(U, V), r"\(n, 3\)"),
     ],
 )
 def test_bad_input(call, message):

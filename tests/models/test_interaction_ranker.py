@@ -49,7 +49,7 @@ def test_with_a_dot_product_it_is_the_two_tower_on_the_candidates():
 
 def test_history_readers_get_the_films_and_padding_does_not_count():
     torch.manual_seed(1)
-    model = build(TargetAttention(2, 3), max_history=12)
+    model = build(TargetAttention(2, 3))
     scores = model.score(HISTORY, np.tile(np.arange(12), (4, 1)))
     items = model.item_head(model.features)
     for user in range(4):
@@ -82,7 +82,7 @@ def test_it_learns_a_planted_taste_and_a_shuffled_one_it_does_not(make):
     for name in ("right", "shuffled"):
         shuffled = sparse.csr_matrix(rng.permuted(likes.toarray(), axis=1))
         torch.manual_seed(0)
-        model = InteractionRanker(features, make(), 4, max_history=10)
+        model = InteractionRanker(features, make(), 4)
         train = likes[:100] if name == "right" else shuffled[:100]
         model.fit(train, epochs=40, n_negatives=20, learning_rate=0.03)
         scores = model.score(likes[100:], np.tile(np.arange(60), (20, 1)))
@@ -94,13 +94,13 @@ def test_it_learns_a_planted_taste_and_a_shuffled_one_it_does_not(make):
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: InteractionRanker(X[0], GMF(2)), r"\(n_items, n_features\)"),
+        (lambda: InteractionRanker(X[0], GMF(2)), r"features must be \(n, dim\)"),
         (lambda: build(n_candidates=0), "at least 1"),
         (lambda: build().score(HISTORY), "no retriever"),
         (lambda: build().score(HISTORY, np.zeros((3, 2), int)), "a row for each of 4"),
         (lambda: build().score(HISTORY, np.full((4, 2), 12)), "below 12"),
         (lambda: build().fit(HISTORY, popularity=np.ones(3)), "12 finite numbers"),
-        (lambda: build().fit(HISTORY, n_negatives=0), "need positives"),
+        (lambda: build().fit(HISTORY, n_negatives=0), "n_negatives must be .* at least 1"),
         (lambda: build().fit(sparse.csr_matrix((4, 12))), "no interaction"),
     ],
 )

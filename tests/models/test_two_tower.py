@@ -291,7 +291,6 @@ def history_tower():
         (lambda: TwoTower(history_tower(), IdTower(12, 4), temperature=0.0), "at least 0.01"),
         (lambda: small().fit(LIKES[:, :5]), "train has 5 items, the item tower 12"),
         (lambda: small().fit(LIKES, negatives="some"), "got 'some'"),
-        (lambda: small().fit(LIKES, history_share=(0.9, 0.1)), "history_share"),
         (lambda: small().fit(sparse.csr_matrix((3, 12))), "holds no interaction"),
         (lambda: small().fit(LIKES * np.nan), "nan"),
         (lambda: small().score(LIKES[:, :5]), "history has 5 items"),

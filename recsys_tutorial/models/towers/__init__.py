@@ -13,30 +13,16 @@ A tower over rows has `n_rows`, and `embed`, which does the same for things that
 new film's text, a query. A tower over histories has `reads_history = True`.
 """
 
-from recsys_tutorial.models.towers.encoder import EncoderTower, TextHistoryTower
-from recsys_tutorial.models.towers.fusion import FusionTower
-from recsys_tutorial.models.towers.history import HistoryTower
-from recsys_tutorial.models.towers.last_blocks import LastBlocksTower
-from recsys_tutorial.models.towers.modalities import gradient_norms, modality_losses
-from recsys_tutorial.models.towers.rows import (
-    FeatureTower,
-    IdTower,
-    ProjectionHead,
-    RawTower,
-    SumTower,
-)
+from recsys_tutorial._lazy import lazy_names
 
-__all__ = [
-    "EncoderTower",
-    "FeatureTower",
-    "FusionTower",
-    "HistoryTower",
-    "IdTower",
-    "LastBlocksTower",
-    "ProjectionHead",
-    "RawTower",
-    "SumTower",
-    "TextHistoryTower",
-    "gradient_norms",
-    "modality_losses",
-]
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "encoder": ["EncoderTower", "TextHistoryTower"],
+        "fusion": ["FusionTower"],
+        "history": ["HistoryTower"],
+        "last_blocks": ["LastBlocksTower"],
+        "modalities": ["gradient_norms", "modality_losses"],
+        "rows": ["FeatureTower", "IdTower", "ProjectionHead", "RawTower", "SumTower"],
+    },
+)

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from scipy import sparse
-from torch import Tensor
+from torch import Tensor, nn
 
-from recsys_tutorial._modules import WithEncoder, version
+from recsys_tutorial._likes import as_likes
+from recsys_tutorial._modules import version
 from recsys_tutorial.encoders.base import Encoder
 from recsys_tutorial.models.pair_texts import user_texts
 from recsys_tutorial.models.towers.rows import ProjectionHead
 
-__all__ = ["EncoderTower", "TextHistoryTower"]
-
 _BLOCK = 64  # users who are read at a time
+
+
+class WithEncoder(nn.Module):
+    """A tower whose `encoder` stays in evaluation mode, without dropout, while it is frozen."""
+
+    def train(self, mode: bool = True) -> WithEncoder:
+        """Set training mode; return self.
+
+        Parameters
+        ----------
+        mode : bool, False for evaluation mode
+        """
+        super().train(mode)
+        self.encoder.train(mode and self.encoder.n_trainable > 0)
+        return self
 
 
 class EncoderTower(WithEncoder):
@@ -30,36 +44,25 @@ class EncoderTower(WithEncoder):
     ----------
     encoder : TextEncoder or ImageEncoder
     items : sequence (n_rows,) of what it reads: texts, or pictures and their paths
-    dim, hidden, dropout : see `ProjectionHead`
-    augment : function item -> item, optional; applied in training, which then runs the encoder
+    dim : int, length of the vectors
+    **head : hidden and dropout, see `ProjectionHead`
     """
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        items: Sequence,
-        dim: int,
-        *,
-        hidden: int | None = None,
-        dropout: float = 0.0,
-        augment: Callable | None = None,
-    ):
+    def __init__(self, encoder: Encoder, items: Sequence, dim: int, **head):
         super().__init__()
-        self.encoder, self.items, self.augment = encoder, list(items), augment
+        self.encoder, self.items = encoder, list(items)
         self.n_rows, self.dim = len(self.items), dim
-        self.head = ProjectionHead(encoder.dim, dim, hidden=hidden, dropout=dropout)
+        self.head = ProjectionHead(encoder.dim, dim, **head)
         self._frozen: tuple[int, Tensor] | None = None
 
     def forward(self, rows: Tensor | None = None) -> Tensor:
         """Of these rows (int64 Tensor), or of all of them for None."""
         rows = range(self.n_rows) if rows is None else rows.tolist()
-        if torch.is_grad_enabled() and (self.encoder.n_trainable or self.augment):
-            items = [self.items[row] for row in rows]
-            if self.augment is not None and self.training:
-                items = [self.augment(item) for item in items]
-            return self.head(self.encoder(self.encoder.prepare(items)))
         if self.encoder.n_trainable:
-            return self.embed([self.items[row] for row in rows])
+            items = [self.items[row] for row in rows]
+            if not torch.is_grad_enabled():
+                return self.embed(items)
+            return self.head(self.encoder(self.encoder.prepare(items)))
         now = version(self.encoder, buffers=False)  # was it trained since?
         if self._frozen is None or self._frozen[0] != now:
             self._frozen = (now, self._tensor(self.encoder.encode(self.items)))
@@ -89,26 +92,20 @@ class TextHistoryTower(WithEncoder):
     ----------
     encoder : TextEncoder
     titles : sequence of str (n_items,)
-    dim, hidden, dropout : see `ProjectionHead`
+    dim : int, length of the vectors
     max_titles : int; beyond the encoder's `max_tokens` nothing is read
+    **head : hidden and dropout, see `ProjectionHead`
     """
 
     reads_history = True
 
     def __init__(
-        self,
-        encoder: Encoder,
-        titles: Sequence[str],
-        dim: int,
-        *,
-        max_titles: int = 15,
-        hidden: int | None = None,
-        dropout: float = 0.0,
+        self, encoder: Encoder, titles: Sequence[str], dim: int, *, max_titles: int = 15, **head
     ):
         super().__init__()
         self.encoder, self.titles, self.max_titles = encoder, list(titles), max_titles
         self.n_items, self.dim = len(self.titles), dim
-        self.head = ProjectionHead(encoder.dim, dim, hidden=hidden, dropout=dropout)
+        self.head = ProjectionHead(encoder.dim, dim, **head)
 
     def texts(self, history: sparse.csr_matrix) -> list[str]:
         """What BERT reads of each user: list of str (n_users,).
@@ -120,8 +117,11 @@ class TextHistoryTower(WithEncoder):
         return user_texts(history, self.titles, self.max_titles, prefix="")
 
     def forward(self, history: sparse.csr_matrix) -> Tensor:
-        """Of a csr_matrix (n_users, n_items)."""
-        return self.embed(self.texts(history))
+        """Of a csr_matrix (n_users, n_items); a user who liked nothing gets 0."""
+        history = as_likes(history, "history", self.n_items)
+        vectors = self.embed(self.texts(history))
+        some = torch.from_numpy(np.diff(history.indptr) > 0).to(vectors.device)
+        return vectors * some[:, None]
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Users as texts, for example a query."""

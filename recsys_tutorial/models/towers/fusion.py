@@ -20,13 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recsys_tutorial._checks import check_one_of
 from recsys_tutorial._precision import leave_out
 from recsys_tutorial.models.towers.modalities import gradient_norms, modality_losses
 from recsys_tutorial.models.towers.rows import ProjectionHead, RawTower
 
 __all__ = ["FusionTower", "RawTower", "gradient_norms", "modality_losses"]
-
-_WAYS = ("mean", "concat", "gate", "attention")
 
 
 class FusionTower(nn.Module):
@@ -56,7 +55,7 @@ class FusionTower(nn.Module):
         Share of the (item, modality) pairs that a training step leaves out, so that the towers
         learn to do without each other (Neverova et al. 2016, doi:10.1109/TPAMI.2015.2461544). An
         item never loses all it has.
-    hidden, dropout : of the head of "concat", see `ProjectionHead`
+    **head : hidden and dropout of the head of "concat", see `ProjectionHead`
 
     Attributes
     ----------
@@ -89,14 +88,12 @@ class FusionTower(nn.Module):
         how: str = "mean",
         present: Mapping[str, np.ndarray] | None = None,
         modality_dropout: float = 0.0,
-        hidden: int | None = None,
-        dropout: float = 0.0,
+        **head,
     ):
         super().__init__()
-        if how not in _WAYS:
-            raise ValueError(f"how must be one of {', '.join(_WAYS)}, got {how!r}")
+        check_one_of(("mean", "concat", "gate", "attention"), how=how)
         if not 0 <= modality_dropout < 1:
-            raise ValueError(f"modality_dropout must be within 0 to 1, got {modality_dropout}")
+            raise ValueError(f"modality_dropout must be below 1, got {modality_dropout}")
         sizes = {name: (tower.n_rows, tower.dim) for name, tower in towers.items()}
         if not sizes:
             raise ValueError("give at least one tower")
@@ -114,8 +111,7 @@ class FusionTower(nn.Module):
         # A buffer, so that `TwoTower` notices the change and computes its catalogue anew.
         self.register_buffer("in_use", torch.ones(len(towers), dtype=torch.bool), persistent=False)
         if how == "concat":
-            width = sum(lengths) + len(lengths)
-            self.head = ProjectionHead(width, dim, hidden=hidden, dropout=dropout)
+            self.head = ProjectionHead(sum(lengths) + len(lengths), dim, **head)
         elif how == "gate":
             self.gate = nn.Linear(len(towers) * dim, len(towers))  # W, b
             nn.init.zeros_(self.gate.weight)  # start from the mean

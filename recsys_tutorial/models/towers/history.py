@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,10 +9,9 @@ import torch
 from scipy import sparse
 from torch import Tensor, nn
 
+from recsys_tutorial._checks import check_one_of
 from recsys_tutorial._likes import as_likes
 from recsys_tutorial._precision import at_least_float32, in_full_precision, leave_out
-
-__all__ = ["HistoryTower"]
 
 
 class HistoryTower(nn.Module):
@@ -33,28 +31,19 @@ class HistoryTower(nn.Module):
     ----------
     items : a tower over rows, the items
     pooling : "mean", "sqrt" or "attentive"
-    item_weights : ndarray (n_items,) > 0, optional: multiplied into the history, for example to
-        let rare items count for more
 
     Raises
     ------
-    ValueError for another pooling, or weights of another form.
+    ValueError for another pooling.
     """
 
     reads_history = True
 
-    def __init__(
-        self, items: nn.Module, pooling: str = "sqrt", *, item_weights: np.ndarray | None = None
-    ):
+    def __init__(self, items: nn.Module, pooling: str = "sqrt"):
         super().__init__()
-        if pooling not in ("mean", "sqrt", "attentive"):
-            raise ValueError(f'pooling must be "mean", "sqrt" or "attentive", got {pooling!r}')
+        check_one_of(("mean", "sqrt", "attentive"), pooling=pooling)
         self.items, self.pooling = items, pooling
         self.n_items, self.dim = items.n_rows, items.dim
-        weights = np.ones(self.n_items) if item_weights is None else np.asarray(item_weights)
-        if weights.shape != (self.n_items,) or not (weights > 0).all():
-            raise ValueError(f"item_weights must be {self.n_items} positive numbers")
-        self.item_weights = weights.astype(np.float64)
         if pooling == "attentive":
             self.attention = nn.Linear(self.dim, self.dim)  # W
             self.query = nn.Linear(self.dim, 1, bias=False)  # q
@@ -69,7 +58,7 @@ class HistoryTower(nn.Module):
         vectors = at_least_float32(vectors)  # and with them the weights
         weights = np.zeros((history.shape[0], len(columns)))
         users = np.repeat(np.arange(len(weights)), np.diff(history.indptr))
-        weights[users, place] = history.data * self.item_weights[history.indices]
+        weights[users, place] = history.data
         return self._pool(torch.from_numpy(weights).to(vectors), vectors)
 
     def embed(self, things: Sequence) -> Tensor:
@@ -94,5 +83,4 @@ class HistoryTower(nn.Module):
 
     def describe(self) -> dict:
         """What a saved file must agree with."""
-        weights = hashlib.sha256(self.item_weights).hexdigest()[:16]
-        return {"pooling": self.pooling, "item_weights": weights}
+        return {"pooling": self.pooling}

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recsys_tutorial._modules import WithEncoder
+from recsys_tutorial._checks import check_within
 from recsys_tutorial.encoders import TextEncoder
+from recsys_tutorial.models.towers.encoder import WithEncoder
 from recsys_tutorial.models.towers.rows import ProjectionHead
 
 _BLOCK = 256  # texts that are read at a time where no gradient is needed
@@ -28,9 +29,10 @@ class LastBlocksTower(WithEncoder):
     Parameters
     ----------
     texts : sequence of str (n_rows,)
-    dim, hidden, dropout : see `ProjectionHead`
+    dim : int, length of the vectors
     n_blocks : int, blocks that can be trained
-    name, max_tokens : see `TextEncoder`; hidden states take 4 * width bytes for each token
+    name : see `TextEncoder`; hidden states take 4 * width bytes for each token
+    **head : hidden and dropout, see `ProjectionHead`
 
     Attributes
     ----------
@@ -49,24 +51,21 @@ class LastBlocksTower(WithEncoder):
         *,
         n_blocks: int = 2,
         name: str | os.PathLike = "all-MiniLM-L6-v2",
-        max_tokens: int | None = None,
-        hidden: int | None = None,
-        dropout: float = 0.0,
+        **head,
     ):
         super().__init__()
-        options = {"max_tokens": max_tokens, "normalize": False}
-        self.encoder = TextEncoder(name, **options)
+        self.encoder = TextEncoder(name, normalize=False)
+        check_within(1, self.encoder.n_layers, n_blocks=n_blocks)
         n_lower = self.encoder.n_layers - n_blocks
-        if not n_blocks >= 1 or n_lower < 0:
-            raise ValueError(f"n_blocks must be 1 to {self.encoder.n_layers}, got {n_blocks}")
-        self._lower = [TextEncoder(name, layer=n_lower, **options)]  # in a list: no part of ours
+        lower = TextEncoder(name, layer=n_lower, normalize=False)
+        self._lower = [lower]  # in a list: no part of ours
         del self.encoder.blocks[:n_lower]
         self.encoder.model.embeddings = _Passed()
         self.n_rows, self.dim = len(texts), dim
         self.fingerprint = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
         self.states, self.lengths = self._read(list(texts))
         self.starts = self.lengths.cumsum(0) - self.lengths
-        self.head = ProjectionHead(self.encoder.dim, dim, hidden=hidden, dropout=dropout)
+        self.head = ProjectionHead(self.encoder.dim, dim, **head)
 
     def vectors(self, rows: Tensor | None = None) -> Tensor:
         """What the encoder says of some rows (n, width), before the head.

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["gradient_norms", "modality_losses"]
-
 
 def modality_losses(
     loss: Callable[[Tensor, Tensor], Tensor], anchors: Tensor, parts: Sequence[Tensor],

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FeatureTower", "IdTower", "ProjectionHead", "RawTower", "SumTower"]
+from recsys_tutorial._checks import finite_vectors
 
 
 class ProjectionHead(nn.Sequential):
@@ -54,7 +54,6 @@ class IdTower(nn.Module):
     known : bool ndarray (n_rows,), optional
         False where nothing was seen in training: the vector is 0 there, always. (A softmax over
         all items would push the vectors of unseen ones away from everybody.)
-    std : float, of the random start
 
     Raises
     ------
@@ -68,12 +67,11 @@ class IdTower(nn.Module):
         *,
         dropout: float = 0.0,
         known: np.ndarray | None = None,
-        std: float = 0.05,
     ):
         super().__init__()
         self.n_rows, self.dim = n_rows, dim
         self.table = nn.Embedding(n_rows, dim)
-        nn.init.normal_(self.table.weight, std=std)
+        nn.init.normal_(self.table.weight, std=0.05)
         self.dropout = nn.Dropout(dropout)
         known = np.ones(n_rows, dtype=bool) if known is None else np.asarray(known)
         if known.shape != (n_rows,) or known.dtype != bool:
@@ -101,25 +99,22 @@ class FeatureTower(nn.Module):
     Parameters
     ----------
     features : ndarray (n_rows, n_features)
-    dim, hidden, dropout : see `ProjectionHead`
+    dim : int, length of the vectors
+    **head : hidden and dropout, see `ProjectionHead`
 
     Raises
     ------
     ValueError for features of another form, or not finite.
     """
 
-    def __init__(
-        self, features: np.ndarray, dim: int, *, hidden: int | None = None, dropout: float = 0.0
-    ):
+    def __init__(self, features: np.ndarray, dim: int, **head):
         super().__init__()
-        features = np.asarray(features)
-        if features.ndim != 2 or not np.isfinite(features).all():
-            raise ValueError(f"features must be (n_rows, n_features), finite; got {features.shape}")
+        features = finite_vectors("features", features)
         self.n_rows, self.dim = len(features), dim
         self.fingerprint = hashlib.sha256(np.ascontiguousarray(features)).hexdigest()[:16]
         # Not persistent: a saved model holds what was learned, not the catalogue.
         self.register_buffer("features", torch.tensor(features), persistent=False)
-        self.head = ProjectionHead(features.shape[1], dim, hidden=hidden, dropout=dropout)
+        self.head = ProjectionHead(features.shape[1], dim, **head)
 
     def forward(self, rows: Tensor | None = None) -> Tensor:
         """Of these rows (int64 Tensor), or of all of them for None."""

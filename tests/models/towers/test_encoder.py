@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from scipy import sparse
 
 from recsys_tutorial.encoders import TextEncoder
@@ -14,7 +13,7 @@ from recsys_tutorial.models.towers import (
     HistoryTower,
     TextHistoryTower,
 )
-from tests.models.planted_groups import SUBJECTS, picture
+from tests.models.planted_groups import SUBJECTS
 
 RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(size=(12, 6))
@@ -120,23 +119,6 @@ def test_in_a_tower_a_frozen_encoder_has_no_dropout():
         assert not tower.eval().training and not encoder.training
 
 
-def test_augmentation_runs_the_encoder_in_training_only(vit):
-    pictures = [picture(i % 4, i % 10) for i in range(12)]
-    seen = []
-
-    def flip(image):
-        seen.append(image)
-        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-
-    torch.manual_seed(0)
-    tower = EncoderTower(vit, pictures, 4, augment=flip)
-    model = TwoTower(FeatureTower(FEATURES, 4), tower)
-    model.fit(sparse.eye_array(12).tocsr(), negatives="in_batch", epochs=1, batch_size=6)
-    assert len(seen) == 12 and all(image in pictures for image in seen)
-    model.score(np.arange(12))
-    assert len(seen) == 12
-
-
 def test_the_user_as_one_text(bert):
     torch.manual_seed(0)
     tower = TextHistoryTower(bert, TITLES, 4, max_titles=3)
@@ -148,3 +130,6 @@ def test_the_user_as_one_text(bert):
     assert not np.allclose(model.score(history), before)
     by_text = model.encode_users([TITLES[11]])
     np.testing.assert_allclose(by_text, model.encode_users(history[[0]]), atol=1e-6)
+    with torch.no_grad():
+        nobody, everything = tower(history)[1:]
+    assert (nobody == 0).all() and (everything != 0).any()

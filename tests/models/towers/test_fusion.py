@@ -235,8 +235,8 @@ TOWERS = {"words": FeatureTower(WORDS, 4), "picture": FeatureTower(PICTURE, 4)}
     ("call", "message"),
     [
         (lambda: FusionTower({}), "at least one tower"),
-        (lambda: FusionTower(TOWERS, how="sum"), "mean, concat, gate, attention, got 'sum'"),
-        (lambda: FusionTower(TOWERS, modality_dropout=1.0), "within 0 to 1, got 1.0"),
+        (lambda: FusionTower(TOWERS, how="sum"), "'gate' or 'attention', got 'sum'"),
+        (lambda: FusionTower(TOWERS, modality_dropout=1.0), "must be below 1, got 1.0"),
         (lambda: FusionTower({**TOWERS, "id": IdTower(8, 4)}), r"same rows.*'id': \(8, 4\)"),
         (lambda: FusionTower({**TOWERS, "id": IdTower(9, 3)}), r"length 4.*'id': \(9, 3\)"),
         (lambda: FusionTower(TOWERS, present={"sound": LACKS}), r"\['sound'\].*'picture'"),

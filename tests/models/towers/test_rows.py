@@ -40,8 +40,8 @@ def test_unknown_ids_are_zero_whatever_is_trained():
     "build, message",
     [
         (lambda: SumTower(IdTower(12, 4), IdTower(12, 5)), "same n_rows and dim"),
-        (lambda: FeatureTower(np.full((2, 2), np.nan), 4), "finite"),
-        (lambda: FeatureTower(np.zeros(3), 4), r"got \(3,\)"),
+        (lambda: FeatureTower(np.full((2, 2), np.nan), 4), "row 0 of features"),
+        (lambda: FeatureTower(np.zeros(3), 4), r"got shape \(3,\)"),
         (lambda: IdTower(3, 4, known=np.ones(3)), "known must be a bool array of 3 rows"),
     ],
 )
