@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -31,7 +32,9 @@ import nbformat
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from recsys_tutorial._files import whole  # noqa: E402
 from scripts.machine_speed import limit  # noqa: E402
+from scripts.set_repository import notebooks  # noqa: E402
 from scripts.setup import python_of  # noqa: E402
 
 OTTER = "otter-grader==7.0.0"
@@ -140,7 +143,7 @@ def plain(cell):
 
 def solution_of(words: str, root: Path = ROOT) -> Path:
     """Return the one solution notebook whose name starts with these words."""
-    found = sorted((root / "notebooks" / "solutions").glob(f"{words}*.ipynb"))
+    found = [path for path in notebooks(root, "solutions") if path.name.startswith(words)]
     if len(found) != 1:
         names = ", ".join(p.stem for p in found) or "none"
         raise SystemExit(f"autograde: {words!r} should be the start of one solution, found {names}")
@@ -167,9 +170,9 @@ def assign(solution: Path, python: Path, out: Path) -> Path:
         nbformat.write(notebook, folder / solution.name)
         otter(python, "assign", solution.name, "dist", cwd=folder)
         (made,) = (folder / "dist" / "autograder").glob("*.zip")
-        out.mkdir(parents=True, exist_ok=True)
         target = out / f"{solution.stem}-autograder.zip"
-        made.replace(target)
+        with whole(target) as temporary:
+            shutil.copyfile(made, temporary)
     return target
 
 
@@ -207,7 +210,10 @@ def main(argv: list[str] | None = None) -> int:
         rows.append({"submission": path.stem, **grade(autograder, path, python)})
         print("autograde:", rows[-1])
     if rows:
-        with open(options.out / "grades.csv", "w", newline="", encoding="utf-8") as file:
+        with (
+            whole(options.out / "grades.csv") as temporary,
+            open(temporary, "w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)

@@ -28,6 +28,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from recsys_tutorial._files import whole  # noqa: E402
 from scripts.machine_speed import kernel_limits  # noqa: E402
 from scripts.set_repository import notebooks  # noqa: E402
 
@@ -100,13 +101,6 @@ def strip(notebook) -> list[str]:
     return messages
 
 
-def write(notebook, path: Path) -> None:
-    """Write a notebook whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
 def execute(path: Path, timeout: int | None = None) -> tuple[float, float, list[str]]:
     """Run one notebook in place.
 
@@ -158,7 +152,8 @@ def execute(path: Path, timeout: int | None = None) -> tuple[float, float, list[
     seconds = time.monotonic() - start
     messages = strip(notebook)
     nbformat.validate(notebook)
-    write(notebook, path)
+    with whole(path) as temporary:
+        temporary.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
     return seconds, peak, messages
 
 

@@ -12,7 +12,6 @@ Run it in the environment that the stored outputs were made with, after all extr
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import sys
 import tomllib
 from pathlib import Path
@@ -21,6 +20,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from recsys_tutorial._files import whole  # noqa: E402
+
 # pip and its like belong to the environment, not to the course; the project is what we install.
 LEFT_OUT = {"pip", "setuptools", "wheel", "recsys-tutorial"}
 # On Binder a reader runs notebooks and builds the site; peers for benchmarks are not needed.
@@ -84,13 +87,6 @@ def environment_text(pyproject: dict, versions: dict[str, str]) -> str:
     return ENVIRONMENT_HEADER + "".join(pins) + "      - --editable=.\n"
 
 
-def write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-
-
 def main() -> int:
     """Write both files."""
     versions = installed_versions()
@@ -100,8 +96,10 @@ def main() -> int:
     except KeyError as error:
         print(f"not installed here, so its version is unknown: {error.args[0]}", file=sys.stderr)
         return 1
-    write(ROOT / "constraints.txt", constraints_text(versions))
-    write(ROOT / "environment.yml", environment)
+    texts = {"constraints.txt": constraints_text(versions), "environment.yml": environment}
+    for name, text in texts.items():
+        with whole(ROOT / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     print(f"constraints.txt: {len(versions)} versions; environment.yml written")
     return 0
 

@@ -14,13 +14,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.set_repository import ROOT, current, first_markdown, source_of, with_links_line
+from recsys_tutorial._files import whole
+from scripts.set_repository import (
+    ROOT,
+    current,
+    first_markdown,
+    notebooks,
+    source_of,
+    with_links_line,
+)
 
 
 def exercise_of(solution: dict, links_line: str) -> dict:
@@ -57,7 +64,7 @@ def exercises(root: Path = ROOT) -> dict[Path, str]:
     """Return {path of an exercise: the text it must have}."""
     repository = current(root)
     made = {}
-    for path in sorted((root / "notebooks" / "solutions").glob("[0-9][0-9]_*.ipynb")):
+    for path in notebooks(root, "solutions"):
         target = root / "notebooks" / "exercises" / path.name
         solution = json.loads(path.read_text(encoding="utf-8"))
         line = repository.links_line(target.relative_to(root).as_posix())
@@ -75,8 +82,7 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("--check", action="store_true", help="change nothing, exit 1 if needed")
     check = parser.parse_args(argv).check
     made = exercises(root)
-    folder = root / "notebooks" / "exercises"
-    orphans = sorted(set(folder.glob("*.ipynb")) - set(made))
+    orphans = sorted(set(notebooks(root, "exercises")) - set(made))
     wrong = [path for path, text in made.items()
              if not path.is_file() or path.read_text(encoding="utf-8") != text]  # fmt: skip
     for path in orphans:
@@ -84,10 +90,8 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
     for path in wrong:
         print(f"{'out of step' if check else 'written'}: {path.relative_to(root)}")
         if not check:
-            folder.mkdir(exist_ok=True)
-            temporary = path.with_name(path.name + ".tmp")
-            temporary.write_text(made[path], encoding="utf-8")
-            os.replace(temporary, path)
+            with whole(path) as temporary:
+                temporary.write_text(made[path], encoding="utf-8")
     return 1 if orphans or (check and wrong) else 0
 
 

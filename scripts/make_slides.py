@@ -20,6 +20,10 @@ import nbformat
 from nbconvert import SlidesExporter
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from scripts.set_repository import notebooks  # noqa: E402
+
 VENDOR = ROOT / "book" / "_static" / "vendor"
 LEFT_OUT = ("exercises", "further reading")
 CLOSING = ("summary", "common mistakes")
@@ -178,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "_build" / "slides")
     parser.add_argument("chapters", nargs="*", help="starts of names, such as 03; default: all")
     options = parser.parse_args(argv)
-    paths = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    paths = notebooks(ROOT, "")
     if options.chapters:
         paths = [p for p in paths if p.name.startswith(tuple(options.chapters))]
     if not paths:

@@ -28,6 +28,7 @@ HERE = ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HERE))
 
 from scripts.run_tests import SITE_TESTS, environment  # noqa: E402
+from scripts.set_repository import notebooks  # noqa: E402
 
 # What makes the libraries take another processor's path; OpenBLAS is numpy's and scipy's, MKL and
 # ATen are torch's. A kernel that this processor lacks would crash, hence the flag it needs.
@@ -82,8 +83,7 @@ def command(options: argparse.Namespace, shaken: bool) -> list[str]:
         return pytest + (["-p", "scripts.shake"] if shaken else []) + paths + [
             f"--ignore={path}" for path in SITE_TESTS
         ]  # fmt: skip
-    paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    paths += sorted((ROOT / "notebooks/solutions").glob("*.ipynb"))
+    paths = notebooks(ROOT, "", "solutions")
     if options.only:
         paths = [path for path in paths if any(part in path.as_posix() for part in options.only)]
     chosen = [str(path.relative_to(ROOT)) for path in paths]

@@ -9,14 +9,13 @@ From it follow the links in prose, the site's configuration, the install cell of
 line of links under each notebook's title, and the table of chapters in README.md. Files are found
 as git knows them, so a file added later is covered too.
 
-Standard library only: a fork needs no environment for it.
+Standard library only, the package's module of files included: a fork needs no environment for it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import subprocess
 import sys
@@ -25,6 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from recsys_tutorial._files import whole  # noqa: E402
+
 BRANCH = "main"
 CHAPTERS = ("<!-- chapters: written by scripts/set_repository.py -->", "<!-- end of chapters -->")
 NOT_TEXT = {".png", ".jpg", ".jpeg", ".webp", ".ico", ".gz", ".zip", ".woff", ".woff2", ".npz",
@@ -122,10 +125,17 @@ def files(root: Path = ROOT) -> list[Path]:
     ]
 
 
-def notebooks(root: Path = ROOT) -> list[Path]:
-    """Return all notebooks: chapters, exercises and solutions."""
-    found = sorted((root / "notebooks").rglob("*.ipynb"))
-    return [path for path in found if ".ipynb_checkpoints" not in path.parts]
+def notebooks(root: Path = ROOT, *folders: str) -> list[Path]:
+    """Return all notebooks, or those of some folders: "" holds the chapters, then "solutions"."""
+    found = [
+        path
+        for path in sorted((root / "notebooks").rglob("*.ipynb"))
+        if ".ipynb_checkpoints" not in path.parts
+    ]
+    if not folders:
+        return found
+    homes = [root / "notebooks" / folder for folder in folders]
+    return [path for home in homes for path in found if path.parent == home]
 
 
 def first_markdown(notebook: dict) -> dict | None:
@@ -172,7 +182,7 @@ def notebook_text(text: str, repository: Repository, path: str) -> str:
 def chapter_table(root: Path, repository: Repository) -> str:
     """Return README.md's table of chapters, from the notebooks that exist."""
     rows = ["| chapter | |", "|---|---|"]
-    for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+    for path in notebooks(root, ""):
         title = title_of(json.loads(path.read_text(encoding="utf-8"))) or path.stem
         name = path.relative_to(root).as_posix()
         rows.append(f"| [{title}]({name}) | [open in Colab]({repository.colab(name)}) |")
@@ -224,10 +234,9 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
     for path in sorted(changed, key=lambda path: path == root / "pyproject.toml"):
         print(f"{'out of step' if options.check else 'set'}: {path.relative_to(root)}")
         if not options.check:
-            temporary = path.with_name(path.name + ".tmp")
-            temporary.write_text(changed[path], encoding="utf-8")
-            temporary.chmod(path.stat().st_mode)
-            os.replace(temporary, path)
+            with whole(path) as temporary:
+                temporary.write_text(changed[path], encoding="utf-8")
+                temporary.chmod(path.stat().st_mode)
     if not changed:
         print(f"everything names {new.url}")
     return 1 if options.check and changed else 0

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import yaml
 
+from scripts import set_repository
 from scripts.machine_speed import limit
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,7 +61,7 @@ def site_address() -> str:
 
 def notebooks() -> list[Path]:
     """The chapters, in order."""
-    return sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    return set_repository.notebooks(ROOT, "")
 
 
 def markdown_of(notebook: Path) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from scripts.machine_speed import kernel_limits
+from scripts.set_repository import notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH, DEPTH, HEADS = 96, 6, 4
@@ -111,7 +112,7 @@ def _films(folder: Path) -> None:
     order = np.argsort(-counts, kind="stable")
     kept = np.zeros(len(items), bool)
     kept[order[:300]] = kept[order[300::20]] = True
-    code = "".join(path.read_text("utf-8") for path in sorted(ROOT.glob("notebooks/[0-9]*.ipynb")))
+    code = "".join(path.read_text("utf-8") for path in notebooks(ROOT, ""))
     kept |= np.array([title in code for title in items["title"]])  # films that a cell names
     million = items["year"].fillna(2000).to_numpy() <= 2000
     whole = ratings.assign(rating=np.ceil(ratings["rating"]).astype(int))

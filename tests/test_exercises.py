@@ -9,10 +9,10 @@ from nbclient import NotebookClient
 
 from scripts import make_exercises
 from scripts.machine_speed import kernel_limits
+from scripts.set_repository import notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
-EXERCISES = sorted((ROOT / "notebooks" / "exercises").glob("*.ipynb"))
-SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))
+EXERCISES, SOLUTIONS = notebooks(ROOT, "exercises"), notebooks(ROOT, "solutions")
 
 
 def cell(kind, source, *tags):

@@ -7,13 +7,14 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from scripts.set_repository import notebooks
 from tests.nbval_tolerance import LAST_DIGIT, tolerance_of
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "notebooks"
-CHAPTERS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
+CHAPTERS = notebooks(ROOT, "")
 # Exercises are generated, and meant to be filled.
-STORED = CHAPTERS + sorted((FOLDER / "solutions").glob("*.ipynb"))
+STORED = notebooks(ROOT, "", "solutions")
 
 KNOWN_TAGS = {
     "setup", "parameters", "solution", "check", "raises-exception", "nbval-ignore-output",

@@ -12,10 +12,11 @@ import pytest
 
 from scripts import make_slides
 from scripts.build_book import remote_references
+from scripts.set_repository import notebooks
 from tests.test_browser import QuietHandler, chromium  # noqa: F401  (a fixture)
 
 ROOT = Path(__file__).resolve().parents[1]
-CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+CHAPTERS = notebooks(ROOT, "")
 
 
 EDGES = """() => {

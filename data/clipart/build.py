@@ -11,15 +11,9 @@ Needs `pip install pandas pillow`; nothing here is needed to use the course.
 """
 
 import argparse
-import hashlib
 import io
-import lzma
-import os
 import posixpath
-import shutil
-import subprocess
 import sys
-import tarfile
 import tempfile
 import warnings
 from pathlib import Path
@@ -37,6 +31,12 @@ from clipart_words import (
 from PIL import Image, ImageChops
 
 HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
+
+from debian_packages import download_deb, open_deb, sha256  # noqa: E402
+
+from recsys_tutorial._files import whole, whole_folder  # noqa: E402
+
 VERSION = "1:0.18+dfsg-19"
 DEB_SHA256 = {
     "openclipart-svg": "989712d90d57dfa3230049f553bb43b76c30ee4d4b8c5f6e106e33f7db5cbdc5",
@@ -63,10 +63,6 @@ NEAR_OF_TWO_CREATORS = 0.01
 WEBP = {"quality": 82, "method": 6}
 FOLDER_CATEGORY = {"buttons": "computer/buttons", "science/astronomy": "geography/astronomy"}
 COLUMNS = ["item_id", "title", "keywords", "category", "creator", "path", "candidate", "series"]
-
-
-def sha256(data):
-    return hashlib.sha256(data).hexdigest()
 
 
 # ---------------------------------------------------------------- pictures
@@ -130,42 +126,14 @@ def encode(picture):
 # ---------------------------------------------------------------- packages
 
 
-def download_deb(package, folder):
-    """Fetch the exact package version with apt, which checks Debian's signatures itself."""
-    try:
-        subprocess.run(["apt-get", "download", f"{package}={VERSION}"], cwd=folder, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        sys.exit(
-            f"apt-get could not download {package}={VERSION}: {error}\n"
-            "On a machine without apt, fetch the .deb by hand and pass it with --svg or --png."
-        )
-    return next(Path(folder).glob(f"{package}_*.deb"))
-
-
-def ar_members(blob):
-    """Yield (name, content) of a Unix ar archive, which is what a .deb is."""
-    if not blob.startswith(b"!<arch>\n"):
-        sys.exit("not a Debian package: the ar header is missing")
-    position = 8
-    while position + 60 <= len(blob):
-        header = blob[position : position + 60]
-        size = int(header[48:58])
-        yield header[:16].decode().strip().rstrip("/"), blob[position + 60 : position + 60 + size]
-        position += 60 + size + size % 2  # members start at even offsets
-
-
 def read_package(deb, package, suffix):
     """Return ({source: content}, {source: source it is a link to}) of one package's pictures.
 
     A source is the path below the package's picture folder without its suffix.
     """
-    blob = deb.read_bytes()
-    if sha256(blob) != DEB_SHA256[package]:
-        sys.exit(f"{deb.name}: sha256 is {sha256(blob)}, expected {DEB_SHA256[package]}")
-    data = next(content for name, content in ar_members(blob) if name == "data.tar.xz")
     root = f"./usr/share/openclipart/{suffix}/"
     contents, links = {}, {}
-    with tarfile.open(fileobj=io.BytesIO(lzma.decompress(data))) as archive:
+    with open_deb(deb, DEB_SHA256[package]) as archive:
         for member in archive:
             if not member.name.startswith(root) or not member.name.endswith("." + suffix):
                 continue
@@ -335,20 +303,18 @@ def main():
         return
     with tempfile.TemporaryDirectory() as folder:
         items, contents = build(
-            arguments.svg or download_deb("openclipart-svg", folder),
-            arguments.png or download_deb("openclipart-png", folder),
+            arguments.svg or download_deb("openclipart-svg", VERSION, folder),
+            arguments.png or download_deb("openclipart-png", VERSION, folder),
         )
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    fresh = arguments.out / "pictures.part"
-    shutil.rmtree(fresh, ignore_errors=True)
-    for path, content in contents.items():
-        target = fresh / Path(path).relative_to("pictures")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-    shutil.rmtree(arguments.out / "pictures", ignore_errors=True)
-    os.replace(fresh, arguments.out / "pictures")
-    items.to_csv(arguments.out / "items.csv", index=False, lineterminator="\n")
-    (arguments.out / "SHA256SUMS").write_text(checksum_lines(arguments.out), "utf-8")
+    with whole_folder(arguments.out / "pictures") as fresh:
+        for path, content in contents.items():
+            target = fresh / Path(path).relative_to("pictures")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+    with whole(arguments.out / "items.csv") as temporary:
+        items.to_csv(temporary, index=False, lineterminator="\n")
+    with whole(arguments.out / "SHA256SUMS") as temporary:
+        temporary.write_text(checksum_lines(arguments.out), "utf-8")
     print(f"{len(items)} pictures, {int(items['candidate'].sum())} candidates,", end=" ")
     print(
         f"{items['category'].nunique()} categories, {items['creator'].nunique()} creators,", end=" "

@@ -9,20 +9,21 @@ Needs `pip install rdata pandas`; nothing here is needed to use the course.
 
 import argparse
 import gzip
-import hashlib
 import io
-import lzma
-import os
 import struct
-import subprocess
 import sys
-import tarfile
 import tempfile
 import warnings
 import zlib
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
+
+from debian_packages import download_deb, open_deb, sha256  # noqa: E402
+
+from recsys_tutorial._files import whole  # noqa: E402
+
 PACKAGE = "r-cran-dslabs"
 VERSION = "0.7.4-1"
 DEB_SHA256 = "c3f93382c44d4581de9561792a87b110cb239c70771cac5ad63fa0a259e71ef3"
@@ -42,43 +43,11 @@ TITLES_WITHOUT_ONE_YEAR = {
 }
 
 
-def sha256(data):
-    return hashlib.sha256(data).hexdigest()
-
-
-def download_deb(folder):
-    """Fetch the exact package version with apt, which checks Debian's signatures itself."""
-    try:
-        subprocess.run(["apt-get", "download", f"{PACKAGE}={VERSION}"], cwd=folder, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        sys.exit(
-            f"apt-get could not download {PACKAGE}={VERSION}: {error}\n"
-            "On a machine without apt, fetch the .deb by hand and pass it with --deb."
-        )
-    return next(Path(folder).glob(f"{PACKAGE}_*.deb"))
-
-
-def ar_members(blob):
-    """Yield (name, content) of a Unix ar archive, which is what a .deb is."""
-    if not blob.startswith(b"!<arch>\n"):
-        sys.exit("not a Debian package: the ar header is missing")
-    position = 8
-    while position + 60 <= len(blob):
-        header = blob[position : position + 60]
-        size = int(header[48:58])
-        yield header[:16].decode().strip().rstrip("/"), blob[position + 60 : position + 60 + size]
-        position += 60 + size + size % 2  # members start at even offsets
-
-
 def read_r_frame(deb):
     """Return the `movielens` data frame inside the package as a pandas frame."""
     import rdata
 
-    blob = deb.read_bytes()
-    if sha256(blob) != DEB_SHA256:
-        sys.exit(f"{deb.name}: sha256 is {sha256(blob)}, expected {DEB_SHA256}")
-    data = next(content for name, content in ar_members(blob) if name == "data.tar.xz")
-    with tarfile.open(fileobj=io.BytesIO(lzma.decompress(data))) as archive:
+    with open_deb(deb, DEB_SHA256) as archive:
         index_file = archive.extractfile(R_DATA + ".rdx").read()
         database = archive.extractfile(R_DATA + ".rdb").read()
 
@@ -146,12 +115,11 @@ def main():
         print("ratings.csv and movies.csv have their recorded checksums")
         return
     with tempfile.TemporaryDirectory() as folder:
-        files = build(arguments.deb or download_deb(folder))
+        files = build(arguments.deb or download_deb(PACKAGE, VERSION, folder))
     verify(files)
     for name, content in files.items():
-        temporary = arguments.out / (name + ".part")
-        temporary.write_bytes(content)
-        os.replace(temporary, arguments.out / name)
+        with whole(arguments.out / name) as temporary:
+            temporary.write_bytes(content)
         print(f"{arguments.out / name}: {len(content):,} bytes, sha256 {sha256(content)}")
 
 

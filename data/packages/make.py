@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
-import io
 import json
 import lzma
 import re
@@ -25,10 +24,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from recsys_tutorial._files import whole
+
 HERE = Path(__file__).resolve().parent
 # main/binary-amd64/Packages of Debian 12.15 "bookworm", as its InRelease of 2026-07-11 says.
 SHA256 = "515e692f2c4121c6fcec444ef100cc18f79a991910615f3a88c8b7becfc94d2f"
-APT_LIST = "/var/lib/apt/lists/deb.debian.org_debian_dists_bookworm_main_binary-amd64_Packages.lz4"
+APT_LISTS = Path("/var/lib/apt/lists")  # named after the mirror that apt was told to ask
+APT_LIST = "*_dists_bookworm_main_binary-amd64_Packages*"
 FIELDS = ("Pre-Depends", "Depends", "Recommends")
 ADDITIONS = {"doc", "debug", "libdevel"}  # sections of packages that come with another
 NAME = re.compile(r"\s*([a-z0-9][a-z0-9+.-]+)")  # what follows is a version or a second choice
@@ -37,7 +39,10 @@ NAME = re.compile(r"\s*([a-z0-9][a-z0-9+.-]+)")  # what follows is a version or 
 def read_index(path: Path | None) -> bytes:
     """Return the index, unpacked; by default as apt keeps it on this machine."""
     if path is None:
-        command = ["/usr/lib/apt/apt-helper", "cat-file", APT_LIST]
+        found = sorted(APT_LISTS.glob(APT_LIST))
+        if not found:
+            raise FileNotFoundError(f"there is no {APT_LIST} in {APT_LISTS}: run apt-get update")
+        command = ["/usr/lib/apt/apt-helper", "cat-file", str(found[0])]
         return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
     data = path.read_bytes()
     unpack = {".gz": gzip.decompress, ".xz": lzma.decompress}.get(path.suffix, bytes)
@@ -115,10 +120,10 @@ def write(folder: Path, text: str, digest: str) -> dict:
     sources, packages, indptr, indices = tables(text)
     for name, frame in (("sources", sources), ("packages", packages)):
         data = frame.to_csv(index=False, lineterminator="\n").encode()
-        (folder / f"{name}.csv.gz").write_bytes(gzip.compress(data, 9, mtime=0))
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, indptr=indptr, indices=indices)
-    (folder / "needs.npz").write_bytes(buffer.getvalue())
+        with whole(folder / f"{name}.csv.gz") as temporary:
+            temporary.write_bytes(gzip.compress(data, 9, mtime=0))
+    with whole(folder / "needs.npz") as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, indptr=indptr, indices=indices)
     files = [folder / name for name in ("sources.csv.gz", "packages.csv.gz", "needs.npz")]
     said = {
         "index_sha256": digest,
@@ -128,7 +133,8 @@ def write(folder: Path, text: str, digest: str) -> dict:
         "maintainers": int(sources["group"].nunique()),
         "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
     }
-    (folder / "manifest.json").write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+    with whole(folder / "manifest.json") as temporary:
+        temporary.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
     return said
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from recsys_tutorial._files import whole
 from recsys_tutorial.feedback.logs import first_days
 from recsys_tutorial.feedback.runs import KEYS, SETTINGS, learn_seed, run_seed, to_wide
 
@@ -49,9 +50,8 @@ def make(name: str, folder: Path, pool) -> None:
     """Compute one table and write it, whole or not at all."""
     function, tasks = TASKS[name]
     table = pd.concat(pool.starmap(function, tasks, chunksize=1))
-    temporary = folder / f"{name}.csv.tmp"
-    to_wide(table).to_csv(temporary, index=False)
-    os.replace(temporary, folder / f"{name}.csv")
+    with whole(folder / f"{name}.csv") as temporary:
+        to_wide(table).to_csv(temporary, index=False)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,12 +3,12 @@
 import logging
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
 from filelock import FileLock
 
+from recsys_tutorial._files import whole_folder
 from recsys_tutorial._paths import cache_dir
 from recsys_tutorial.pretrained._files import missing_parts, verify, write_manifest
 from recsys_tutorial.pretrained._known import KNOWN
@@ -137,28 +137,22 @@ def _places(name: str, hub: str) -> list[tuple[str, Path]]:
 def _fetch(name: str, hub: str, cached: Path, tried: list[str]) -> bool:
     """Fill the cache from the first source that works; say which; False when none did."""
     cached.parent.mkdir(parents=True, exist_ok=True)
-    staging = cached.with_name(f".{cached.name}.unpacking")
     about = {"licence": KNOWN[name].licence} if name in KNOWN else {}
     with FileLock(cached.with_name(f".{cached.name}.lock")):
         if not verify(cached):  # another process has fetched it meanwhile
             return True
         for source, fill in sources(name, hub):
-            shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
-            staging.mkdir()
             try:
-                fill(staging)
-                if problems := missing_parts(staging):
-                    raise SourceError("; ".join(problems))
-                write_manifest(staging, name=name, source=source, **about)
-                if cached.exists():  # damaged, and a rename onto a full folder would fail
-                    shutil.rmtree(cached)
-                staging.replace(cached)
-                print(f"{name}: from {source}, now in {cached}", file=sys.stderr)
-                return True
+                with whole_folder(cached) as folder:
+                    fill(folder)
+                    if problems := missing_parts(folder):
+                        raise SourceError("; ".join(problems))
+                    write_manifest(folder, name=name, source=source, **about)
             except SourceError as error:
                 tried.append(f"{source.removeprefix('the ')}: {error}")
-            finally:
-                shutil.rmtree(staging, ignore_errors=True)
+                continue
+            print(f"{name}: from {source}, now in {cached}", file=sys.stderr)
+            return True
     return False
 
 

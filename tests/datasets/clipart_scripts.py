@@ -17,6 +17,7 @@ def _load(name, file):
 
 
 words = _load("clipart_words", "clipart_words.py")  # build.py imports it by this name
+debian_packages = _load("debian_packages", "../debian_packages.py")  # and this
 build = _load("clipart_build", "build.py")
 
 

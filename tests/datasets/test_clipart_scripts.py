@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from recsys_tutorial.datasets import data_dir
-from tests.datasets.clipart_scripts import CHECKOUT, build, png_bytes, words
+from tests.datasets.clipart_scripts import CHECKOUT, build, debian_packages, png_bytes, words
 
 FOLDER = data_dir() / "clipart"
 
@@ -334,7 +334,7 @@ def test_read_package(tmp_path, monkeypatch):
 
 def test_not_a_package():
     with pytest.raises(SystemExit, match="not a Debian package"):
-        list(build.ar_members(b"PK\x03\x04"))
+        list(debian_packages.ar_members(b"PK\x03\x04"))
 
 
 def test_command_line_check():

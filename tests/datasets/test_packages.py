@@ -156,10 +156,23 @@ def test_the_snapshot_names_nobody_and_describes_everything():
     assert set(sources["group"]) == set(range(sources["group"].nunique()))
 
 
+def test_any_mirror_of_the_index_is_found(make, tmp_path, monkeypatch):
+    monkeypatch.setattr(make, "APT_LISTS", tmp_path)
+    with pytest.raises(FileNotFoundError, match="run apt-get update"):
+        make.read_index(None)
+    path = tmp_path / "a.mirror_debian_dists_bookworm_main_binary-amd64_Packages.lz4"
+    path.touch()
+    asked = []
+    monkeypatch.setattr(make.subprocess, "run", lambda command, **_: asked.append(command[-1]) or
+                        make.subprocess.CompletedProcess(command, 0, b"index"))  # fmt: skip
+    assert make.read_index(None) == b"index" and asked == [str(path)]
+
+
 def test_the_snapshot_is_made_again_from_the_index(make, tmp_path):
-    if not Path(make.APT_LIST).is_file():
+    try:
+        data = make.read_index(None)
+    except FileNotFoundError:
         pytest.skip("apt keeps no index of Debian 12 here")
-    data = make.read_index(None)
     if hashlib.sha256(data).hexdigest() != make.SHA256:
         pytest.skip("apt has another release's index by now")
     make.write(tmp_path, data.decode(), make.SHA256)
