@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 
-def check_one_of(allowed: Iterable[str], **settings: str) -> None:
+def check_one_of(allowed: Iterable[str], /, **settings: str) -> None:
     """ValueError for the first setting that is none of the allowed words."""
     for name, value in settings.items():
         if value not in allowed:
@@ -23,12 +23,12 @@ def check_positive(**settings: float) -> None:
             raise ValueError(f"{name} must be positive and finite, got {value}")
 
 
-def check_at_least(least: float, **settings: float) -> None:
+def check_at_least(least: float, /, **settings: float) -> None:
     """ValueError for the first setting that is below `least` or not finite."""
     check_within(least, math.inf, **settings)
 
 
-def check_within(low: float, high: float, **settings: float) -> None:
+def check_within(low: float, high: float, /, **settings: float) -> None:
     """ValueError for the first setting that is not finite, below `low` or above `high`."""
     for name, value in settings.items():
         if not (low <= value <= high and math.isfinite(value)):

@@ -11,8 +11,9 @@ from pathlib import Path
 import pooch
 import requests
 
-__all__ = ["DownloadError", "fetch"]
-
+_ATTEMPTS = 3  # at each place
+_TIMEOUT = 30.0  # seconds without an answer, or between two pieces of it, that end an attempt
+_WAIT = 1.0  # seconds before the second round over the places, doubled before each later one
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_THERE = ("HTTP 401", "HTTP 403", "HTTP 404", "HTTP 410")  # asking again will not help
 
@@ -21,19 +22,10 @@ class DownloadError(OSError):
     """No place had the file; the message says what was tried and how to go on by hand."""
 
 
-def fetch(
-    urls: Sequence[str],
-    path: Path,
-    known_hash: str,
-    *,
-    page: str,
-    size: int = 0,
-    attempts: int = 3,
-    timeout: float = 30.0,
-    wait: float = 1.0,
-    progress: bool | None = None,
-) -> Path:
+def fetch(urls: Sequence[str], path: Path, known_hash: str, *, page: str, size: int = 0) -> Path:
     """Return `path`, downloaded first unless it is there with the right checksum.
+
+    In a terminal or a notebook a bar on stderr shows the progress.
 
     Parameters
     ----------
@@ -48,14 +40,6 @@ def fetch(
         Address of the page on which a person finds the file.
     size : int
         Bytes that must be free on the disk before anything is fetched; 0 when unknown.
-    attempts : int
-        How often each place is tried.
-    timeout : float
-        Seconds without an answer, or between two pieces of it, after which an attempt has failed.
-    wait : float
-        Seconds before the second round over the places, doubled before each later round.
-    progress : bool or None
-        Show a progress bar on stderr; None: in a terminal or a notebook.
 
     Returns
     -------
@@ -76,15 +60,14 @@ def fetch(
     by_hand = (
         f"Or take it from {page}\nand put it at {path}\n({algorithm} {digest}), then call again."
     )
-    if progress is None:
-        progress = sys.stderr.isatty() or _in_notebook()
-    get = pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=timeout)
+    bar = sys.stderr.isatty() or _in_notebook()
+    get = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=_TIMEOUT)
     tried, places = [], list(urls)
     try:
         _make_room(path.parent, size)
-        for attempt in range(1, attempts + 1):
+        for attempt in range(1, _ATTEMPTS + 1):
             if attempt > 1 and places:
-                time.sleep(wait * 2 ** (attempt - 2))
+                time.sleep(_WAIT * 2 ** (attempt - 2))
             for url in list(places):
                 if not (problem := _try(url, path, known_hash, get)):
                     return path
@@ -115,8 +98,7 @@ def _make_room(folder: Path, size: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < size:
-        needed = f"{size / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free"
-        raise OSError(errno.ENOSPC, needed)
+        raise OSError(errno.ENOSPC, f"{size / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free")
 
 
 def _try(url: str, path: Path, known_hash: str, get: pooch.HTTPDownloader) -> str:

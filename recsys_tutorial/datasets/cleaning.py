@@ -12,29 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from recsys_tutorial.datasets._exports import read_table
-from recsys_tutorial.datasets._mending import (
-    LIKED,
-    MISSING,
-    Log,
-    catalogue,
-    tidy_ids,
-    with_ratings,
-    with_times,
-)
-from recsys_tutorial.datasets._times import as_text, read_times
+from recsys_tutorial.datasets import _mending as mend
+from recsys_tutorial.datasets._exports import read_table as read_table  # chapters find it here
+from recsys_tutorial.datasets._times import as_text
 from recsys_tutorial.splits import Split
-
-__all__ = [
-    "ITEM_COLUMNS",
-    "LIKED",
-    "RATING_COLUMNS",
-    "Cleaned",
-    "check_enough",
-    "clean",
-    "read_table",
-    "seconds_of",
-]
 
 RATING_COLUMNS = {
     "user_id": "userId",
@@ -43,6 +24,7 @@ RATING_COLUMNS = {
     "timestamp": "timestamp",
 }
 ITEM_COLUMNS = {"item_id": "movieId", "title": "title", "genres": "genres"}
+FEWEST = 30  # users of a part of a split
 
 
 class Cleaned(NamedTuple):
@@ -117,13 +99,13 @@ def clean(
     if missing:
         why = "; an honest split needs to know what came first" if "timestamp" in missing else ""
         raise ValueError(f"the ratings have no {' and no '.join(missing)}{why}")
-    log = Log(raw_ratings)
+    log = mend.Log(raw_ratings)
     frame = raw_ratings[[name for name in RATING_COLUMNS if name in raw_ratings]].apply(as_text)
     for name in ("user_id", "item_id"):
-        frame = log.drop(frame, frame[name].isin(MISSING), f"no {name}")
-        frame = frame.assign(**{name: tidy_ids(frame[name], name, log)})
-    frame = with_ratings(frame, log, unrated, min_rating)
-    frame = with_times(frame, log, date_format, time_unit)
+        frame = log.drop(frame, frame[name].isin(mend.MISSING), f"no {name}")
+        frame = frame.assign(**{name: mend.tidy_ids(frame[name], name, log)})
+    frame = mend.with_ratings(frame, log, unrated, min_rating)
+    frame = mend.with_times(frame, log, date_format, time_unit)
     if frame.empty:
         rows = [row for row in log.rows if row[3].startswith("left out")]
         lost = "; ".join(f"{what}: {n} rows, {done}" for what, n, _, done in rows)
@@ -132,7 +114,7 @@ def clean(
     again = frame.duplicated(["user_id", "item_id"], keep="last")
     frame = log.drop(frame, again, "rated again by the same user", done="the latest stays")
     numbers, user_names, rated = _numbered(frame)
-    items, item_names = catalogue(raw_items, rated, log)
+    items, item_names = mend.catalogue(raw_items, rated, log)
     n_left, n_raw = len(numbers), log.n_raw
     log.rows.append(("left out in all", n_raw - n_left, n_raw, f"{n_left:,} ratings stay"))
     return Cleaned(numbers, items, log.report(), user_names, item_names)
@@ -148,41 +130,14 @@ def _numbered(frame: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray
     return pd.DataFrame(columns).astype(kinds), user_names, item_names
 
 
-def seconds_of(values: pd.Series, **options) -> pd.Series:
-    """Return times as float seconds since 1970; nan where they cannot be read.
-
-    Parameters
-    ----------
-    values : Series
-        Texts, numbers or dates, one unit or rule for all that are alike.
-    **options
-        The ``date_format`` and ``time_unit`` of `clean`.
-
-    Returns
-    -------
-    Series of float64, indexed as `values`
-
-    Raises
-    ------
-    ValueError
-        When several rules fit the dates, or none fits all; for an unknown ``time_unit``.
-
-    Examples
-    --------
-    >>> seconds_of(pd.Series(["964982703", "964982703000", "2000-07-30 18:45:03", "soon"])).tolist()
-    [964982703.0, 964982703.0, 964982703.0, nan]
-    """
-    return pd.Series(read_times(values, **options)[0], index=values.index)
-
-
-def check_enough(split: Split, fewest: int = 30) -> None:
+def check_enough(split: Split) -> None:
     """Refuse a split that has too few users, or likes, to say anything by them.
+
+    Each part must have 30 users, and the training likes must be ten times as many.
 
     Parameters
     ----------
     split : Split
-    fewest : int
-        Users that each part must have; the training likes must be ten times as many.
 
     Raises
     ------
@@ -194,11 +149,11 @@ def check_enough(split: Split, fewest: int = 30) -> None:
     if split.validation is not None:
         parts["validation"] = len(split.validation)
     for name, n_users in parts.items():
-        if n_users < fewest:
+        if n_users < FEWEST:
             raise ValueError(
                 f"only {n_users} {name} users have likes on both sides of the split; an interval "
-                f"is worth printing from {fewest} on: lower min_rating, take a longer time span, "
+                f"is worth printing from {FEWEST} on: lower min_rating, take a longer time span, "
                 "or leave more users to this part"
             )
-    if likes < 10 * fewest:
+    if likes < 10 * FEWEST:
         raise ValueError(f"only {likes} likes are left to train on: lower min_rating?")

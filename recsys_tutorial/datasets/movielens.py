@@ -11,8 +11,6 @@ from recsys_tutorial.datasets._archives import find_release
 from recsys_tutorial.datasets._download import fetch
 from recsys_tutorial.datasets._movielens_formats import parse_items, parse_ratings
 
-__all__ = ["MovieLens", "load_movielens"]
-
 GROUPLENS = "https://files.grouplens.org/datasets/movielens/"
 
 
@@ -62,10 +60,7 @@ class MovieLens(NamedTuple):
 
 
 def load_movielens(
-    source: str | os.PathLike = "small",
-    *,
-    rating_scale: tuple[float, float] | None = None,
-    progress: bool | None = None,
+    source: str | os.PathLike = "small", *, rating_scale: tuple[float, float] | None = None
 ) -> MovieLens:
     """Load a MovieLens release, or data of your own in the same format.
 
@@ -81,8 +76,6 @@ def load_movielens(
     rating_scale : (float, float), optional
         Lowest and highest rating of the scale, in stars. By default that of the release; 1 to 5 for
         ``u.data`` and 0.5 to 5 for any other folder.
-    progress : bool, optional
-        Show the progress of a download on stderr; by default in a terminal or a notebook.
 
     Returns
     -------
@@ -118,7 +111,7 @@ def load_movielens(
     if name == "small":
         path, scale = data_dir() / "movielens-small", (0.5, 5)
     elif name in RELEASES:
-        path, scale = _download(name, progress), RELEASES[name].scale
+        path, scale = _download(name), RELEASES[name].scale
     else:
         path, scale = Path(source).expanduser(), None
         if isinstance(source, str) and not path.exists():
@@ -127,13 +120,11 @@ def load_movielens(
     rating_file, item_file = find_release(path)
     scale = rating_scale or scale or ((1, 5) if rating_file.kind == "data" else (0.5, 5))
     items = parse_items(item_file.read(), item_file.path, item_file.kind)
-    ratings = parse_ratings(
-        rating_file.read(), rating_file.path, rating_file.kind, items["item_id"].to_numpy(), scale
-    )
-    return MovieLens(ratings, items)
+    item_ids, (path, kind) = items["item_id"].to_numpy(), rating_file
+    return MovieLens(parse_ratings(rating_file.read(), path, kind, item_ids, scale), items)
 
 
-def _download(name: str, progress: bool | None) -> Path:
+def _download(name: str) -> Path:
     """Return the archive of a release in the cache, fetched on first use."""
     release, archive = RELEASES[name], f"ml-{name}.zip"
     urls = [GROUPLENS + archive]
@@ -146,5 +137,4 @@ def _download(name: str, progress: bool | None) -> Path:
         f"md5:{release.md5}",
         page=f"https://grouplens.org/datasets/movielens/{name}/",
         size=release.megabytes * 1_000_000,
-        progress=progress,
     )

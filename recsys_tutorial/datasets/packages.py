@@ -17,8 +17,6 @@ from scipy import sparse
 from recsys_tutorial._paths import data_dir
 from recsys_tutorial.datasets._tables import DataFileError
 
-__all__ = ["Packages", "load_packages"]
-
 
 class Packages(NamedTuple):
     """Source packages, the packages that they need, and who needs what.

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-__all__ = ["MAX_PIXELS", "open_picture", "read_picture_file"]
-
 # A picture this large is a mistake or an attack (a "decompression bomb"), and no model here looks
 # at more than a few hundred pixels of its side.
 MAX_PIXELS = 50_000_000

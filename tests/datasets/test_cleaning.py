@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from recsys_tutorial import datasets, splits
 from recsys_tutorial.datasets import cleaning
-from recsys_tutorial.datasets._times import RULES, UNITS
+from recsys_tutorial.datasets._times import RULES, UNITS, read_times
 from recsys_tutorial.datasets.cleaning import ITEM_COLUMNS, RATING_COLUMNS
 
 
@@ -168,7 +168,7 @@ def test_nothing_left_says_why():
         cleaning.clean(raw(["a", "x", "1"], columns=["user_id", "item_id", "rating"]))
 
 
-def test_too_few_users_are_refused_with_the_mend():
+def test_too_few_users_are_refused_with_the_mend(monkeypatch):
     rng = np.random.default_rng(0)
     n = 2000
     users, films = rng.integers(40, size=n), rng.integers(60, size=n)
@@ -179,7 +179,8 @@ def test_too_few_users_are_refused_with_the_mend():
     split = splits.new_user_split(ratings, items)
     with pytest.raises(ValueError, match="lower min_rating"):
         cleaning.check_enough(split)
-    cleaning.check_enough(split, fewest=1)
+    monkeypatch.setattr(cleaning, "FEWEST", 1)
+    cleaning.check_enough(split)
 
 
 # ----------------------------------------------------------------- files as people have them
@@ -420,15 +421,19 @@ DATES = {
 NO_DATES = ["soon", "May 2024", "2024-02-30", "2024-03-04 25:00", "13/13/2024", "1/2/3/4", "12:30"]
 
 
+def seconds_of(values, **options):
+    return pd.Series(read_times(values, **options)[0], index=values.index)
+
+
 @pytest.mark.parametrize("text", DATES)
 def test_dates_as_they_are_written(text):
-    (seconds,) = cleaning.seconds_of(pd.Series([text]))
+    (seconds,) = seconds_of(pd.Series([text]))
     assert str(pd.Timestamp(seconds, unit="s")) == DATES[text]
 
 
 @pytest.mark.parametrize("text", NO_DATES)
 def test_what_is_no_date(text):
-    assert cleaning.seconds_of(pd.Series([text])).isna().all()
+    assert seconds_of(pd.Series([text])).isna().all()
 
 
 @pytest.mark.parametrize(
@@ -446,10 +451,10 @@ def test_times_outside_the_years_are_refused_and_counted(text):
 
 
 def test_a_named_unit_or_format_is_believed_for_any_year():
-    assert cleaning.seconds_of(pd.Series(["5", "x"]), time_unit="s").tolist()[0] == 5
-    assert cleaning.seconds_of(pd.Series(["1985"]), date_format="%Y").tolist() == [473385600]
+    assert seconds_of(pd.Series(["5", "x"]), time_unit="s").tolist()[0] == 5
+    assert seconds_of(pd.Series(["1985"]), date_format="%Y").tolist() == [473385600]
     with pytest.raises(ValueError, match=r"time_unit must be one of s, ms, .* got 'weeks'"):
-        cleaning.seconds_of(pd.Series(["5"]), time_unit="weeks")
+        seconds_of(pd.Series(["5"]), time_unit="weeks")
 
 
 START = 631_152_000  # 1990-01-01
@@ -465,7 +470,7 @@ WRITERS = {
 
 
 def test_the_years_that_are_believed_end_with_the_next():
-    assert cleaning.seconds_of(pd.Series([str(START - 1), str(END)])).isna().all()
+    assert seconds_of(pd.Series([str(START - 1), str(END)])).isna().all()
 
 
 @pytest.mark.parametrize("unit", WRITERS)
@@ -475,8 +480,8 @@ def test_the_years_that_are_believed_end_with_the_next():
 def test_every_unit_is_recognised_between_1990_and_next_year(unit, times):
     values = pd.Series([WRITERS[unit](time) for time in times])
     wanted = [time // 86400 * 86400 if unit == "yyyymmdd" else time for time in times]
-    assert cleaning.seconds_of(values).tolist() == wanted
-    assert cleaning.seconds_of(values, time_unit=unit).tolist() == wanted
+    assert seconds_of(values).tolist() == wanted
+    assert seconds_of(values, time_unit=unit).tolist() == wanted
     report = cleaning.clean(pd.DataFrame({"user_id": "u", "item_id": range(len(times)),
                                           "timestamp": values})).report  # fmt: skip
     (how,) = [what for what in report.index if what.startswith("time in ")]
@@ -493,14 +498,14 @@ def test_dates_of_one_rule_are_read_by_it_or_not_at_all(dates, written_as, separ
     """No date is ever moved: the column is read as it was written, or the caller is asked."""
     texts = pd.Series([f"{day:{written_as.format(separator)}}" for day in dates])
     truth = [(day - date(1970, 1, 1)).days * 86400 for day in dates]
-    named = cleaning.seconds_of(texts, date_format=written_as.format(separator))
+    named = seconds_of(texts, date_format=written_as.format(separator))
     assert named.tolist() == truth
-    readings = [cleaning.seconds_of(texts, date_format=rule) for rule in RULES]
+    readings = [seconds_of(texts, date_format=rule) for rule in RULES]
     if len({tuple(seconds) for seconds in readings if seconds.notna().all()}) == 1:
-        assert cleaning.seconds_of(texts).tolist() == truth
+        assert seconds_of(texts).tolist() == truth
     else:
         with pytest.raises(ValueError, match=r"may be (day|month) first or .*date_format="):
-            cleaning.seconds_of(texts)
+            seconds_of(texts)
 
 
 @settings(max_examples=100, deadline=None)
