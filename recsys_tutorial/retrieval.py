@@ -166,9 +166,7 @@ class FaissIndex:
         return self._index.search(users, n, params=settings)[1], None
 
 
-def _blocks(
-    n_wanted: int, n_seen: np.ndarray, shape: tuple[int, int]
-) -> Iterator[tuple[np.ndarray, int]]:
+def _blocks(n_wanted: int, n_seen, shape) -> Iterator[tuple[np.ndarray, int]]:
     """Rows of users, a block at a time, and how many candidates each of the block is offered.
 
     Who has seen much must be offered more: users with about equally many share a block.
@@ -181,9 +179,7 @@ def _blocks(
         yield rows, min(n_items, n_wanted + int(n_seen[rows[-1]]))
 
 
-def _best(
-    users: np.ndarray, items: np.ndarray, proposed: np.ndarray, seen: sparse.csr_matrix, k: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _best(users, items, proposed, seen, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k best of each user's proposed columns, by scores in float64."""
     vectors = items[proposed].astype(np.float64, copy=False)  # (n_users, n, dim)
     scores = np.einsum("ud,und->un", users, vectors)
@@ -201,9 +197,7 @@ def _best(
     return np.where(np.isneginf(values), -1, columns), values
 
 
-def _best_of_all(
-    users: np.ndarray, items: np.ndarray, seen: sparse.csr_matrix, k: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _best_of_all(users, items, seen, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k best of all columns, from all scores."""
     scores = users @ items.T  # (n_users, n_items)
     columns = rank(scores, seen, k)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from recsys_tutorial._checks import check_positive
 from recsys_tutorial._likes import as_likes
 
 
@@ -98,29 +97,28 @@ class UniformNegatives(_WeightedNegatives):
 
 
 class PopularityNegatives(_WeightedNegatives):
-    """Draws items in proportion to (likes + smoothing) ** alpha, never one that the user liked.
+    """Draws items in proportion to (likes + 1) ** alpha, never one that the user liked.
 
-    Weights are rounded to one part in 2^20 of the smallest, so that sums are exact.
+    Every item is given one like more, so that all can be drawn. Weights are rounded to one part in
+    2^20 of the smallest, so that sums are exact.
 
     Parameters
     ----------
     train : csr_matrix (n_users, n_items), > 0 where liked
     alpha : float; 0 is uniform, 1 in proportion to the likes, 0.75 what word2vec uses
         (Mikolov et al. 2013, arXiv:1310.4546, section 2.2)
-    smoothing : float > 0, likes that every item is given, so that all can be drawn
 
     Raises
     ------
-    ValueError when a user likes every item, for an alpha that is not finite or so large that the
-    sums overflow, and for a smoothing that is not positive.
+    ValueError when a user likes every item, and for an alpha that is not finite or so large that
+    the sums overflow.
     """
 
-    def __init__(self, train: sparse.csr_matrix, alpha: float = 0.75, smoothing: float = 1.0):
+    def __init__(self, train: sparse.csr_matrix, alpha: float = 0.75):
         if not np.isfinite(alpha):
             raise ValueError(f"alpha must be finite, got {alpha}")
-        check_positive(smoothing=smoothing)
         likes = as_likes(train, "train")
-        weight = (np.bincount(likes.indices, minlength=likes.shape[1]) + smoothing) ** alpha
+        weight = (np.bincount(likes.indices, minlength=likes.shape[1]) + 1.0) ** alpha
         weight = np.rint(2**20 * weight / weight.min())
         if not weight.sum() * (likes.shape[0] + 1) < 2**62:
             raise ValueError(f"alpha={alpha} spreads the weights too far: make it smaller")

@@ -83,7 +83,6 @@ TRAIN = sparse.csr_matrix([[1.0, 0, 0], [0, 1, 0]])
     "call, message",
     [
         (lambda: PopularityNegatives(TRAIN, alpha=np.nan), "alpha must be finite"),
-        (lambda: PopularityNegatives(TRAIN, smoothing=0), "smoothing must be positive"),
         (lambda: PopularityNegatives(TRAIN, alpha=80), "spreads the weights too far"),
         (lambda: PopularityNegatives(sparse.csr_matrix(np.eye(3) + 1)), "user row 0 likes all"),
     ],

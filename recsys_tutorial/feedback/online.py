@@ -32,13 +32,13 @@ class OnlineTowers:
     n_shoppers : int
     examination : ndarray (n_slots,), e
     dim : int, rows of the head, at most n_features; it starts with the first features
-    reg, memory : see `LinearTastes`
-    head_reg : float > 0, ridge penalty on the head when it is fitted afresh
+    reg : see `LinearTastes`
 
     Attributes
     ----------
     head : ndarray (dim, n_features), H
     users : ndarray (n_shoppers, 1 + dim), u
+    head_reg : float > 0, ridge penalty on the head when it is fitted afresh, 1
 
     Raises
     ------
@@ -47,21 +47,14 @@ class OnlineTowers:
     """
 
     def __init__(
-        self,
-        features: np.ndarray,
-        n_shoppers: int,
-        examination: np.ndarray,
-        *,
-        dim: int = 8,
+        self, features: np.ndarray, n_shoppers: int, examination: np.ndarray, dim: int = 8, *,
         reg: float = 10.0,
-        memory: float = 1.0,
-        head_reg: float = 1.0,
-    ):
+    ):  # fmt: skip
         n_items, n_features = features.shape
         check_within(1, n_features, dim=dim)
         x = np.column_stack([np.ones(n_items), features])
-        self.evidence = LinearTastes(x, n_shoppers, examination, reg=reg, memory=memory)
-        self.head, self.head_reg = np.eye(dim, n_features), head_reg
+        self.evidence = LinearTastes(x, n_shoppers, examination, reg=reg)
+        self.head, self.head_reg = np.eye(dim, n_features), 1.0
         self.users = np.zeros((n_shoppers, 1 + dim))
 
     @property

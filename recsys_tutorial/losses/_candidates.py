@@ -13,18 +13,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def check_info_nce(
-    anchors, positives, negatives, temperature, in_batch, symmetric, hardness
-) -> None:
+def check_info_nce(a, positives, negatives, temperature, in_batch, symmetric, hardness) -> None:
     """ValueError for arguments of `info_nce` that do not fit each other, or leave no negative."""
-    check_pairs(anchors, positives)
-    n, dim = anchors.shape
+    check_pairs(a, positives)
+    n, dim = a.shape
     if negatives is not None:
         shape = tuple(negatives.shape)
         if shape[:-2] not in ((), (n,)) or shape[-1] != dim or len(shape) < 2 or 0 in shape:
-            raise ValueError(
-                f"negatives must be (n_neg, {dim}) or ({n}, n_neg, {dim}), got {shape}"
-            )
+            expected = f"(n_neg, {dim}) or ({n}, n_neg, {dim})"
+            raise ValueError(f"negatives must be {expected}, got {shape}")
     elif n < 2 or not in_batch:
         raise ValueError(
             f"no row has a negative (batch {n}, in_batch={in_batch}, no negatives given): give "

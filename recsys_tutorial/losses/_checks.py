@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def softmax_loss(
-    logits: Tensor, place: Tensor, left_out: Tensor, *, decoupled: bool = False
-) -> Tensor:
+def softmax_loss(logits, place, left_out, *, decoupled: bool = False) -> Tensor:
     """Mean -log softmax at `place` over the rows that have a negative.
 
     logits, left_out : (batch, n_candidates); place : (batch,), where the positive stands;

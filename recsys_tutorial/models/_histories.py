@@ -10,12 +10,7 @@ from torch import Tensor
 HISTORY_SHARE = 0.0, 0.9  # of a user's likes, how many are shown in training: from, to
 
 
-def divide_likes(
-    likes: sparse.csr_matrix,
-    share: tuple[float, float],
-    rng: np.random.Generator,
-    hidden: np.ndarray | None = None,
-) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+def divide_likes(likes, share, rng, hidden=None) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
     """Show a random share of each row's likes, but never column `hidden`.
 
     Parameters
@@ -42,9 +37,7 @@ def divide_likes(
     return only(shown), only(~shown)
 
 
-def choose_likes(
-    likes: sparse.csr_matrix, n: int, rng: np.random.Generator | None
-) -> tuple[np.ndarray, np.ndarray]:
+def choose_likes(likes, n: int, rng) -> tuple[np.ndarray, np.ndarray]:
     """Up to n columns of each row: all of a short row, a choice of a long one.
 
     Parameters
@@ -77,9 +70,7 @@ def choose_likes(
     return columns, np.arange(width) < kept[:, None]
 
 
-def checked_popularity(
-    values: np.ndarray | None, train: sparse.csr_matrix
-) -> tuple[np.ndarray, Tensor]:
+def checked_popularity(values, train) -> tuple[np.ndarray, Tensor]:
     """The n_i of a popularity prior, and log(1 + n_i).
 
     Parameters

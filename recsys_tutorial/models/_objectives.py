@@ -9,23 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy import sparse
-from torch import Tensor, nn
+from torch import Tensor
 
 from recsys_tutorial.losses import info_nce, multinomial_loss
 from recsys_tutorial.models._histories import choose_likes, divide_likes
 
 
-def catalogue_softmax(
-    model: nn.Module,
-    rows: np.ndarray,
-    rng: np.random.Generator,
-    *,
-    train: sparse.csr_matrix,
-    users: np.ndarray,
-    items: np.ndarray,
-    share: tuple[float, float],
-) -> Tensor:
+def catalogue_softmax(model, rows, rng, *, train, users, items, share) -> Tensor:
     """-log softmax(s_u)_i of a hidden like i, over all `items` but those shown.
 
     Parameters
@@ -52,17 +42,7 @@ def catalogue_softmax(
     return multinomial_loss(scores, targets, mask)
 
 
-def in_batch_softmax(
-    model: nn.Module,
-    rows: np.ndarray,
-    rng: np.random.Generator,
-    *,
-    train: sparse.csr_matrix,
-    users: np.ndarray,
-    items: np.ndarray,
-    share: tuple[float, float],
-    log_share: np.ndarray | None,
-) -> Tensor:
+def in_batch_softmax(model, rows, rng, *, train, users, items, share, log_share) -> Tensor:
     """-log(exp(s_ui - log q_i) / sum over the batch's items j of exp(s_uj - log q_j)).
 
     The sum leaves out what the user likes, but for i itself.
@@ -88,16 +68,7 @@ def in_batch_softmax(
 
 
 def sampled_softmax(
-    model: nn.Module,
-    rows: np.ndarray,
-    rng: np.random.Generator,
-    *,
-    train: sparse.csr_matrix,
-    users: np.ndarray,
-    q: np.ndarray,
-    n_positives: int,
-    n_negatives: int,
-    share: tuple[float, float],
+    model, rows, rng, *, train, users, q, n_positives: int, n_negatives: int, share
 ) -> Tensor:
     """-log(exp(s_ui) / (Z + sum over n negatives j of w_j exp(s_uj))) of a hidden like i.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -124,9 +124,7 @@ class PairNetwork(nn.Module):
             kept.append(own)
         return kept, real
 
-    def _continued(
-        self, kept: list[KeysAndValues], read: Tensor, owner: np.ndarray, items: list[np.ndarray]
-    ) -> Tensor:
+    def _continued(self, kept: list[KeysAndValues], read: Tensor, owner, items) -> Tensor:
         """The vector h of the last [SEP], item [SEP] going on after `_read`: (batch, dim)."""
         owner = torch.from_numpy(owner).to(self.device)
         batch = self._on_device(self.layout.suffixes(items))
@@ -139,9 +137,7 @@ class PairNetwork(nn.Module):
         before = ((keys[owner], values[owner]) for keys, values in kept)  # a block at a time
         return self._run(x, mask, real.sum(1) - 1, before)
 
-    def _run(
-        self, x: Tensor, mask: Tensor, only: Tensor, before: Iterable[KeysAndValues] | None = None
-    ) -> Tensor:
+    def _run(self, x: Tensor, mask: Tensor, only: Tensor, before=None) -> Tensor:
         """The vector (batch, dim) of token `only` of each row after all blocks."""
         mask = None if bool(mask.all()) else mask[:, None, None]  # without padding none is needed
         for block, kept in zip(self.blocks, before or itertools.repeat(None), strict=False):
@@ -153,13 +149,7 @@ class PairNetwork(nn.Module):
         return {name: values.to(self.device) for name, values in batch.items()}
 
 
-def run_block(
-    block: nn.Module,
-    x: Tensor,
-    mask: Tensor | None,
-    before: Sequence[Tensor] | None = None,
-    only: Tensor | None = None,
-) -> tuple[Tensor, KeysAndValues]:
+def run_block(block, x, mask, before=None, only=None) -> tuple[Tensor, KeysAndValues]:
     """One block of BERT, from its own linear layers (Vaswani et al. 2017; Devlin et al. 2019).
 
     Parameters

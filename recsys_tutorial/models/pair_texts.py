@@ -43,20 +43,17 @@ def user_texts(
     return texts
 
 
-def liked_together(
-    train: sparse.csr_matrix, n_items: int = 5, *, reg: float = 10.0
-) -> list[np.ndarray]:
+def liked_together(train: sparse.csr_matrix, n_items: int = 5) -> list[np.ndarray]:
     """For each item those that most speak for it: that the same users liked.
 
-    Strength is the cosine of the two columns of likes, with `reg` added to each squared length, so
-    that one common user does not make a rare item the best neighbour. Only positive strengths
+    Strength is the cosine of the two columns of likes, with 10 users added to each squared length,
+    so that one common user does not make a rare item the best neighbour. Only positive strengths
     count: an item that nobody liked has no neighbour.
 
     Parameters
     ----------
     train : csr_matrix (n_users, n_items), > 0 where liked
     n_items : int, the most neighbours of an item
-    reg : float, in users
 
     Returns
     -------
@@ -69,7 +66,7 @@ def liked_together(
     """
     train = as_likes(train, "train")
     counts = np.bincount(train.indices, minlength=train.shape[1])
-    scaled = sparse.csc_matrix(train @ sparse.diags(1 / np.sqrt(counts + reg)))
+    scaled = sparse.csc_matrix(train @ sparse.diags(1 / np.sqrt(counts + 10.0)))
     strength = sparse.csr_matrix(scaled.T @ scaled)  # (n_items, n_items), as sparse as co-likes
     strength.setdiag(0)
     strength.eliminate_zeros()

@@ -8,8 +8,6 @@ from pathlib import Path
 import pooch
 from safetensors import SafetensorError, safe_open
 
-__all__ = ["fingerprint", "missing_parts", "verify", "write_manifest"]
-
 MANIFEST = "manifest.json"  # name, source, licence, and "files": {relative path: sha256}
 
 

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from recsys_tutorial.pretrained._onnx import convert_dinov2
 
-__all__ = ["KNOWN", "Pretrained"]
-
 
 @dataclass(frozen=True)
 class Pretrained:

@@ -13,8 +13,6 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-__all__ = ["convert_dinov2", "dinov2_state_dict", "read_onnx"]
-
 # timm's description of the model, as its own hub folder has it: architecture and preprocessing.
 _CONFIG = {
     "architecture": "vit_small_patch14_dinov2",

