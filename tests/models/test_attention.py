@@ -74,7 +74,7 @@ def test_late_interaction():
         (lambda: TargetAttention(2, 1)(HISTORY, MASK.float(), ITEM), "mask bool"),
         (lambda: TargetAttention(3, 1)(HISTORY, MASK, ITEM), r"items \(batch, 3\), got .*\(1, 2\)"),
         (lambda: TargetAttention(2, 1)(HISTORY, MASK[0], ITEM), r"got torch.bool \(3,\)"),
-        (lambda: TargetAttention(2, 1)(HISTORY, MASK, ITEM[0]), r"and \(2,\)"),
+        (lambda: TargetAttention(2, 1)(HISTORY, MASK, ITEM[0]), r"\(1, 3, 2\), \(2,\)"),
         (lambda: PairAttention(2, 1)(HISTORY, MASK[:, :2], ITEM), "one flag"),
         (lambda: late_interaction(HISTORY, HISTORY, MASK, MASK[:, :2]), "one flag"),
         (lambda: late_interaction(HISTORY, HISTORY, MASK, MASK & False), "at least one token"),

@@ -186,7 +186,7 @@ def test_a_constant_row_is_zero_not_rounding():
     [
         (lambda: ContentKernel(VECTORS, 0), "power must be positive and finite, got 0"),
         (lambda: ContentKernel(VECTORS, float("nan")), "power must be positive and finite"),
-        (lambda: ContentKernel(VECTORS[0]), r"vectors must be \(n_items, dim\)"),
+        (lambda: ContentKernel(VECTORS[0]), r"vectors must be \(n, dim\)"),
         (
             lambda: ContentKernel(np.vstack([VECTORS, np.full((1, 6), np.nan)])),
             "row 30 of vectors holds nan",
