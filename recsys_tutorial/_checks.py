@@ -1,7 +1,5 @@
 """Checks of arguments that all rooms make: each raises a ValueError with the name and the value."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 

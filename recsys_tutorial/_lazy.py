@@ -1,7 +1,5 @@
 """Names of a subpackage whose modules are imported when they are first asked for."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from importlib import import_module
 

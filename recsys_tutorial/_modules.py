@@ -1,7 +1,5 @@
 """What we ask of any `torch.nn.Module`: to be quiet for a while, and whether it has changed."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 from collections.abc import Iterator

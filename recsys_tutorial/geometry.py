@@ -4,8 +4,6 @@ A contrastive loss can fall while vectors collapse onto a few directions. These 
 none of them needs a label: compute them during training.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -8,8 +8,6 @@ that stands twice among the first k would be counted twice: such a list is refus
 The module is long by its docstrings alone: six metrics with the same three arguments.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import sparse
 

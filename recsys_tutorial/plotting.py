@@ -1,7 +1,5 @@
 """The few plots that chapters share, and the style that all figures have."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd

@@ -8,8 +8,6 @@ and in `hard_negatives` those that the present model finds hard, and mixtures. A
 correction that `losses.info_nce` describes.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import sparse
 

@@ -4,8 +4,6 @@
 named in an error with what to do about it. Nothing is guessed silently.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """A film in words, as the text encoders of all chapters read it."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 

@@ -5,8 +5,6 @@ in a database answers all of them without a mistake. They are here because they 
 can *read*: whether two words are both there, one without the other, or exactly one of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations

@@ -1,7 +1,5 @@
 """Which packages a software project needs: Debian's index as likes, with words on both sides."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import io

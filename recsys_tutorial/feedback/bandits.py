@@ -6,8 +6,6 @@ differ only in what they do about what these do not know. `policies` has those w
 `runs` lets them all loose on the same shop.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from recsys_tutorial._checks import check_within

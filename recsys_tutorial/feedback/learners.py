@@ -1,7 +1,5 @@
 """What policies learn with: tastes of shoppers, and what the crowd has shown of each picture."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from recsys_tutorial._checks import check_positive, check_within

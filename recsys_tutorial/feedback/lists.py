@@ -1,7 +1,5 @@
 """Lists of pictures: the best by scores, random ones, and the best with some chance."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

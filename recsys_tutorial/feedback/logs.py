@@ -6,8 +6,6 @@ probabilities, and a target policy would draw otherwise. `first_days` answers th
 the module long is what its docstrings say of the estimates' parts and of the tables' columns.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -10,8 +10,6 @@ target policy and q a model of the reward,
     DR    = mean [ sum_a pi(a | x) q(x, a) + w (r - q(x, a)) ]     Dudik, Langford & Li 2011
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -10,8 +10,6 @@ The model and the ways of keeping it up to date stand together, though that make
 way is nothing but the order in which the model's four methods are called.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

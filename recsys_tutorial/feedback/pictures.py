@@ -1,7 +1,5 @@
 """The catalogue of the picture shop: what its models may see, and what decides the clicks."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -3,8 +3,6 @@
 They are `protocols.Policy`s, as those of `bandits` are.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import sparse
 

@@ -3,8 +3,6 @@
 The module is a little long, so that settings, runs and the form of the stored tables are together.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import numpy as np

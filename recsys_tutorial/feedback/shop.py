@@ -14,8 +14,6 @@ With `new_per_day` > 0 the shop starts with fewer pictures, and the others arriv
 class draws all that, which makes the module long: its streams of random numbers hang together.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from recsys_tutorial._checks import check_shape, check_within

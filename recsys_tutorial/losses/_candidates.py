@@ -1,16 +1,10 @@
 """What `info_nce` tells apart: the positives of a batch, then the negatives that are given."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
+from torch import Tensor
 
 from recsys_tutorial._checks import check_at_least, check_pairs, check_positive, check_shape
 from recsys_tutorial.losses._checks import bool_mask, log_probability
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def check_info_nce(a, positives, negatives, temperature, in_batch, symmetric, hardness) -> None:

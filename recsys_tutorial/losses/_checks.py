@@ -1,16 +1,10 @@
 """What the losses share: checks of their arguments, and a softmax that can leave candidates out."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
+from torch import Tensor
 
 from recsys_tutorial._checks import check_shape
 from recsys_tutorial._precision import leave_out
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def softmax_loss(logits, place, left_out, *, decoupled: bool = False) -> Tensor:

@@ -1,18 +1,12 @@
 """Contrastive losses: a vector's partner among many vectors."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
+from torch import Tensor
 
 from recsys_tutorial._checks import check_positive
 from recsys_tutorial._precision import in_full_precision, leave_out
 from recsys_tutorial.losses import _candidates as parts
 from recsys_tutorial.losses._checks import bool_mask, check_finite, log_probability, softmax_loss
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @in_full_precision

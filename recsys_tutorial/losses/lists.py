@@ -4,8 +4,6 @@
 under autocast.
 """
 
-from __future__ import annotations
-
 from torch import Tensor
 from torch.nn import functional
 

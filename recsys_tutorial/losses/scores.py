@@ -1,18 +1,12 @@
 """The losses that are functions of scores; `losses` lists them and says when each is right."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from recsys_tutorial._checks import check_pairs
 from recsys_tutorial._precision import in_full_precision, leave_out
 from recsys_tutorial.losses._checks import bool_mask, check_finite, log_probability, softmax_loss
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @in_full_precision

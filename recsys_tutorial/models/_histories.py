@@ -1,7 +1,5 @@
 """Parts of histories, as training needs them: some shown and some hidden, a few of many, counts."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from scipy import sparse

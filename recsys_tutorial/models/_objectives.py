@@ -5,8 +5,6 @@ numbers of a batch's examples and a generator. In all of them a user's likes are
 shown makes the user's vector, and items that are shown are no negatives.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """The network of the cross-encoder: who looks at whom, and what is computed once for a user."""
 
-from __future__ import annotations
-
 import itertools
 import os
 from collections.abc import Sequence

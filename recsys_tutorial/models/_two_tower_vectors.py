@@ -1,7 +1,5 @@
 """The vectors of two towers: what `TwoTower` trains and serves."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from scipy import sparse

@@ -4,8 +4,6 @@ The vectors of a user are those of what they liked, or of a text's tokens. `mask
 real: the others are padding and count for nothing.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

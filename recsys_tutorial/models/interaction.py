@@ -4,8 +4,6 @@ Those of this module read one vector on either side, pair by pair; those of `mod
 which may be imported from here, too, read several. `InteractionRanker` trains any of them.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -4,8 +4,6 @@
 0     0  ...             0     1   ...                                      1     segment
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What a model that reads words is told of users and of items."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Accelerate as `training.train` uses it: precision, processes, generators left alone."""
 
-from __future__ import annotations
-
 import contextlib
 import random
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """One step of `training.train`: a batch's gradients, clipped, and what AdamW makes of them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

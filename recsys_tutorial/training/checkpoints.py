@@ -1,7 +1,5 @@
 """Where a training stands: written to a file, so that a killed run goes on instead of anew."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping

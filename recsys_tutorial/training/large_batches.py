@@ -8,8 +8,6 @@ A contrastive loss looks at all vectors of a batch together, so a batch cannot b
 gradients be added, as for other losses. But only the *vectors* have to be together.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch

@@ -4,8 +4,6 @@
 history and early stopping in `monitor`. It is long because its settings are described in one place.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import os

@@ -1,7 +1,5 @@
 """What every iterative fit shares: a progress bar, a history, and stopping early."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 

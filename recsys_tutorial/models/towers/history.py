@@ -1,7 +1,5 @@
 """A user as what they liked: a tower that reads histories."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

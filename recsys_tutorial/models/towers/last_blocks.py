@@ -1,7 +1,5 @@
 """Fine-tune the last blocks of a BERT without running the others more than once."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """How the modalities of a `FusionTower` keep learning: losses of their own, and who is asleep."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 import torch

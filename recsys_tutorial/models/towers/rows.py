@@ -1,7 +1,5 @@
 """Towers over the rows of a catalogue: a vector per row, from its number or its features."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 
