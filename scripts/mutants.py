@@ -70,6 +70,7 @@ OWN_TESTS = {
     "models/implicit_als": ["models/test_implicit_als", "models/test_factors"],
     "models/ease": ["models/test_ease", "models/test_baselines"],
     "models/sgd": ["models/test_factors", "models/test_bpr", "models/test_biased_mf"],
+    "models/towers/_with_encoder": ["models/towers/test_encoder"],
     "models/towers/encoder": ["models/towers/test_encoder", "models/test_two_tower"],
     "models/towers/history": ["models/towers/test_history", "models/test_two_tower"],
     "models/towers/rows": ["models/towers/test_rows", "models/test_two_tower"],

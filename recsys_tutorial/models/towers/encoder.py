@@ -8,30 +8,16 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from scipy import sparse
-from torch import Tensor, nn
+from torch import Tensor
 
 from recsys_tutorial._likes import as_likes
 from recsys_tutorial._modules import version
 from recsys_tutorial.encoders.base import Encoder
 from recsys_tutorial.models.pair_texts import user_texts
+from recsys_tutorial.models.towers._with_encoder import WithEncoder
 from recsys_tutorial.models.towers.rows import ProjectionHead
 
 _BLOCK = 64  # users who are read at a time
-
-
-class WithEncoder(nn.Module):
-    """A tower whose `encoder` stays in evaluation mode, without dropout, while it is frozen."""
-
-    def train(self, mode: bool = True) -> WithEncoder:
-        """Set training mode; return self.
-
-        Parameters
-        ----------
-        mode : bool, False for evaluation mode
-        """
-        super().train(mode)
-        self.encoder.train(mode and self.encoder.n_trainable > 0)
-        return self
 
 
 class EncoderTower(WithEncoder):

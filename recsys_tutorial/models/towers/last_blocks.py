@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from recsys_tutorial._checks import check_within
 from recsys_tutorial.encoders import TextEncoder
-from recsys_tutorial.models.towers.encoder import WithEncoder
+from recsys_tutorial.models.towers._with_encoder import WithEncoder
 from recsys_tutorial.models.towers.rows import ProjectionHead
 
 _BLOCK = 256  # texts that are read at a time where no gradient is needed
