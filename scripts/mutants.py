@@ -63,7 +63,6 @@ OWN_TESTS = {
     "models/_biased_solvers": ["models/test_biased_mf", "models/test_factors"],
     "models/_bpr_folding": ["models/test_bpr"],
     "models/_ratings": ["models/test_biased_mf"],
-    "models/_settings": ["models/test_factors", "models/test_baselines", "models/test_content"],
     "models/_two_tower_vectors": ["models/test_two_tower"],
     "models/biased_mf": ["models/test_biased_mf", "models/test_factors"],
     "models/bpr": ["models/test_bpr", "models/test_factors"],

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from recsys_tutorial._checks import check_at_least
 from recsys_tutorial._likes import check_history, check_train
-from recsys_tutorial.models._settings import check_at_least
 from recsys_tutorial.ranking import rank
 
 _BLOCK_BYTES = 8 * 2**20  # of the dense item-item similarity at a time; 32 MB took twice as long

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from recsys_tutorial._checks import check_at_least, check_positive
 from recsys_tutorial._likes import as_ratings
 from recsys_tutorial.models._biased_solvers import fit_als, fit_sgd, half_step
 from recsys_tutorial.models._factors import check_same
 from recsys_tutorial.models._ratings import ratings_matrix
-from recsys_tutorial.models._settings import check_at_least, check_positive
 from recsys_tutorial.models.ridge import BatchedRidge
 from recsys_tutorial.training.monitor import FitMonitor
 

@@ -11,11 +11,11 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn.functional import embedding
 
+from recsys_tutorial._checks import check_at_least, check_positive
 from recsys_tutorial._likes import check_history, check_train
 from recsys_tutorial.losses import bpr_loss
 from recsys_tutorial.models._bpr_folding import fold_in
 from recsys_tutorial.models._factors import check_same
-from recsys_tutorial.models._settings import check_at_least, check_positive
 from recsys_tutorial.models.sgd import descend, one_torch_thread
 from recsys_tutorial.sampling import UniformNegatives
 from recsys_tutorial.training.monitor import FitMonitor

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg, sparse
 
+from recsys_tutorial._checks import check_positive
 from recsys_tutorial._likes import check_history, check_train
-from recsys_tutorial.models._settings import check_positive
 
 
 class EASE:

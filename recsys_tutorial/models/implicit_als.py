@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy import sparse
 
+from recsys_tutorial._checks import check_at_least, check_positive
 from recsys_tutorial._likes import check_history, check_train
 from recsys_tutorial.models._factors import check_same, leading_directions
-from recsys_tutorial.models._settings import check_at_least, check_positive
 from recsys_tutorial.models.ridge import BatchedRidge, one_blas_thread
 from recsys_tutorial.training.monitor import FitMonitor
 
