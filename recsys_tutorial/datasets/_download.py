@@ -22,10 +22,11 @@ class DownloadError(OSError):
     """No place had the file; the message says what was tried and how to go on by hand."""
 
 
-def fetch(urls: Sequence[str], path: Path, known_hash: str, *, page: str, size: int = 0) -> Path:
+def fetch(
+    urls: Sequence[str], path: Path, known_hash: str, *, page: str, size: int = 0,
+    progress: bool | None = None,
+) -> Path:  # fmt: skip
     """Return `path`, downloaded first unless it is there with the right checksum.
-
-    In a terminal or a notebook a bar on stderr shows the progress.
 
     Parameters
     ----------
@@ -40,6 +41,8 @@ def fetch(urls: Sequence[str], path: Path, known_hash: str, *, page: str, size: 
         Address of the page on which a person finds the file.
     size : int
         Bytes that must be free on the disk before anything is fetched; 0 when unknown.
+    progress : bool or None
+        Show a progress bar on stderr; None: in a terminal or a notebook.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def fetch(urls: Sequence[str], path: Path, known_hash: str, *, page: str, size: 
     by_hand = (
         f"Or take it from {page}\nand put it at {path}\n({algorithm} {digest}), then call again."
     )
-    bar = sys.stderr.isatty() or _in_notebook()
+    bar = sys.stderr.isatty() or _in_notebook() if progress is None else progress
     get = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=_TIMEOUT)
     tried, places = [], list(urls)
     try:

@@ -60,7 +60,10 @@ class MovieLens(NamedTuple):
 
 
 def load_movielens(
-    source: str | os.PathLike = "small", *, rating_scale: tuple[float, float] | None = None
+    source: str | os.PathLike = "small",
+    *,
+    rating_scale: tuple[float, float] | None = None,
+    progress: bool | None = None,
 ) -> MovieLens:
     """Load a MovieLens release, or data of your own in the same format.
 
@@ -76,6 +79,8 @@ def load_movielens(
     rating_scale : (float, float), optional
         Lowest and highest rating of the scale, in stars. By default that of the release; 1 to 5 for
         ``u.data`` and 0.5 to 5 for any other folder.
+    progress : bool, optional
+        Show the progress of a download on stderr; by default in a terminal or a notebook.
 
     Returns
     -------
@@ -111,7 +116,7 @@ def load_movielens(
     if name == "small":
         path, scale = data_dir() / "movielens-small", (0.5, 5)
     elif name in RELEASES:
-        path, scale = _download(name), RELEASES[name].scale
+        path, scale = _download(name, progress), RELEASES[name].scale
     else:
         path, scale = Path(source).expanduser(), None
         if isinstance(source, str) and not path.exists():
@@ -124,7 +129,7 @@ def load_movielens(
     return MovieLens(parse_ratings(rating_file.read(), path, kind, item_ids, scale), items)
 
 
-def _download(name: str) -> Path:
+def _download(name: str, progress: bool | None) -> Path:
     """Return the archive of a release in the cache, fetched on first use."""
     release, archive = RELEASES[name], f"ml-{name}.zip"
     urls = [GROUPLENS + archive]
@@ -137,4 +142,5 @@ def _download(name: str) -> Path:
         f"md5:{release.md5}",
         page=f"https://grouplens.org/datasets/movielens/{name}/",
         size=release.megabytes * 1_000_000,
+        progress=progress,
     )

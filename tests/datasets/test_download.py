@@ -86,10 +86,10 @@ def server(monkeypatch):
     server.server_close()
 
 
-def get(urls, path, attempts=3, wait=0.0, bar=False, known_hash=MD5, **options):
-    settings = {"_ATTEMPTS": attempts, "_WAIT": wait, "_TIMEOUT": 0.5, "_in_notebook": lambda: bar}
+def get(urls, path, attempts=3, wait=0.0, progress=False, known_hash=MD5, **options):
+    settings = {"_ATTEMPTS": attempts, "_WAIT": wait, "_TIMEOUT": 0.5}
     with mock.patch.multiple(download, **settings):
-        return fetch(urls, path, known_hash, page=PAGE, **options)
+        return fetch(urls, path, known_hash, page=PAGE, progress=progress, **options)
 
 
 def test_file_arrives_whole_and_is_not_fetched_again(server, tmp_path):
@@ -175,11 +175,12 @@ def test_file_with_another_checksum_is_replaced_only_by_the_right_one(server, tm
 
 
 def test_progress_goes_to_stderr_and_only_when_asked(server, tmp_path, capsys):
-    get([server.url("/a.bin")], tmp_path / "a.bin", bar=True)
+    get([server.url("/a.bin")], tmp_path / "a.bin", progress=True)
     shown = capsys.readouterr()
     assert "100%" in shown.err
     assert shown.out == ""
     get([server.url("/a.bin")], tmp_path / "b.bin")
+    get([server.url("/a.bin")], tmp_path / "c.bin", progress=None)  # neither terminal nor notebook
     assert capsys.readouterr() == ("", "")
 
 
@@ -208,7 +209,7 @@ from pathlib import Path
 from recsys_tutorial.datasets._download import DownloadError, fetch
 folder = Path(sys.argv[2])
 try:
-    fetch([sys.argv[1]], folder / "a.bin", sys.argv[3], page="page")
+    fetch([sys.argv[1]], folder / "a.bin", sys.argv[3], page="page", progress=False)
 except DownloadError as error:
     print(error)
 print("left:", [entry.name for entry in folder.iterdir()])
@@ -273,8 +274,8 @@ def grouplens(server, tmp_path, monkeypatch):
 
 def test_release_is_downloaded_once_and_read_from_its_archive(server, grouplens, tmp_path):
     grouplens(LAYOUTS["dat"])
-    assert_same(load_movielens("1m"), expected())
-    assert_same(load_movielens("1M"), expected())
+    assert_same(load_movielens("1m", progress=False), expected())
+    assert_same(load_movielens("1M", progress=False), expected())
     assert server.requests == ["/gl/ml-1m.zip"]
     kept = [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     assert kept == ["ml-1m.zip"]
@@ -283,25 +284,25 @@ def test_release_is_downloaded_once_and_read_from_its_archive(server, grouplens,
 
 def test_mirror_serves_when_grouplens_does_not(server, grouplens):
     grouplens(LAYOUTS["dat"], grouplens=("503",))
-    assert_same(load_movielens("1m"), expected())
+    assert_same(load_movielens("1m", progress=False), expected())
     assert server.requests == ["/gl/ml-1m.zip", datasets.MIRROR + "ml-1m.zip"]
 
 
 def test_archive_put_by_hand_is_used_without_the_network(server, grouplens, tmp_path):
     data = grouplens(LAYOUTS["dat"], grouplens=("404",), mirror=("404",))
     with pytest.raises(DownloadError, match="put it at") as caught:
-        load_movielens("1m")
+        load_movielens("1m", progress=False)
     place = str(caught.value).split("put it at ")[1].splitlines()[0]
     write(Path(place).parent, {Path(place).name: data})
     requests = list(server.requests)
-    assert_same(load_movielens("1m"), expected())
+    assert_same(load_movielens("1m", progress=False), expected())
     assert server.requests == requests
 
 
 def test_archive_with_a_member_outside_is_refused_though_its_checksum_is_right(grouplens, tmp_path):
     grouplens(LAYOUTS["dat"] | {"../../evil.sh": b"evil"})
     with pytest.raises(DataFileError, match="points out of the archive's folder"):
-        load_movielens("1m")
+        load_movielens("1m", progress=False)
     assert not list(tmp_path.rglob("evil*"))
 
 
@@ -309,7 +310,7 @@ def test_half_stars_are_off_the_scale_of_1m(grouplens):
     content = LAYOUTS["dat"]["ratings.dat"].replace(b"::4::", b"::3.5::", 1)
     grouplens(LAYOUTS["dat"] | {"ratings.dat": content.replace(b"::3.5::", b"::0.5::")})
     with pytest.raises(DataFileError, match=r"0\.5 is outside the scale from 1 to 5"):
-        load_movielens("1m")
+        load_movielens("1m", progress=False)
 
 
 def test_published_checksums_are_whole():
