@@ -14,23 +14,14 @@ def use_style() -> None:
 
     White background on purpose: a figure stays readable on a dark page.
     """
-    plt.rcParams.update(
-        {
-            "figure.figsize": (7.0, 3.6),
-            "figure.dpi": 100,
-            "figure.facecolor": "white",
-            "figure.constrained_layout.use": True,
-            "savefig.facecolor": "white",
-            "axes.prop_cycle": plt.cycler(color=COLORS),
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "grid.alpha": 0.25,
-            "axes.axisbelow": True,
-            "font.size": 11,
-            "legend.frameon": False,
-        }
-    )
+    plt.rc("figure", figsize=(7.0, 3.6), dpi=100, facecolor="white")
+    plt.rc("figure.constrained_layout", use=True)
+    plt.rc("savefig", facecolor="white")
+    plt.rc("axes", prop_cycle=plt.cycler(color=COLORS), grid=True, axisbelow=True)
+    plt.rc("axes.spines", top=False, right=False)
+    plt.rc("grid", alpha=0.25)
+    plt.rc("font", size=11)
+    plt.rc("legend", frameon=False)
 
 
 def intervals(

@@ -62,12 +62,10 @@ def find_release(path: Path) -> tuple[File, File]:
     for listing in _listings(path if path.is_dir() else _open_archive(path)):
         found.extend(listing)
         for rating_name, item_name, *kinds in LAYOUTS:
-            both = [
-                listing.get(name) or listing.get(name + ".gz") for name in (rating_name, item_name)
-            ]
+            names = rating_name, item_name
+            both = [listing.get(name) or listing.get(name + ".gz") for name in names]
             if all(both):
-                ratings, items = map(File, both, kinds)
-                return ratings, items
+                return tuple(map(File, both, kinds))
     wanted = ", or ".join(f"{layout[0]} and {layout[1]}" for layout in LAYOUTS)
     there = ", ".join(found[:8]) or "no files"
     raise FileNotFoundError(f"{path} must hold {wanted}; found {there}")

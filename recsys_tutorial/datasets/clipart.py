@@ -16,10 +16,9 @@ from recsys_tutorial.datasets.pictures import open_picture
 
 TEXT_COLUMNS = ("title", "keywords", "category", "creator", "path")
 COLUMNS = ("item_id", *TEXT_COLUMNS)
-MEND = (
-    "restore it with `git checkout -- data/clipart`, or install the package again "
-    "with `pip install --force-reinstall --no-deps`"
-)
+PLURALS = {"category": "categories", "creator": "creators"}
+MEND = "restore it with `git checkout -- data/clipart`, or install the package again with "
+MEND += "`pip install --force-reinstall --no-deps`"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +52,9 @@ class ClipArt:
 
     def __repr__(self) -> str:
         """Say how much it holds, not where it lies."""
-        return (
-            f"ClipArt({len(self.items)} pictures, {int(self.items['candidate'].sum())} candidates, "
-            f"{self.items['category'].nunique()} categories, "
-            f"{self.items['creator'].nunique()} creators)"
-        )
+        kinds = (f"{self.items[name].nunique()} {plural}" for name, plural in PLURALS.items())
+        n_candidates = int(self.items["candidate"].sum())
+        return f"ClipArt({len(self.items)} pictures, {n_candidates} candidates, {', '.join(kinds)})"
 
     def paths(self, item_ids: Iterable[int] | None = None) -> list[Path]:
         """Return the files of the pictures, by default of all in the order of `items`.
@@ -79,16 +76,13 @@ class ClipArt:
         """
         if item_ids is None:
             return [self.folder / path for path in self.items["path"]]
-        item_ids = np.asarray(
-            item_ids if hasattr(item_ids, "__len__") else list(item_ids), dtype=object
-        )
+        item_ids = item_ids if hasattr(item_ids, "__len__") else list(item_ids)
+        item_ids = np.asarray(item_ids, dtype=object)
         rows = pd.Index(self.items["item_id"]).get_indexer(item_ids)
         if (rows < 0).any():
-            position = int(np.flatnonzero(rows < 0)[0])
-            raise ValueError(
-                f"item_id {item_ids[position]!r} (position {position}) is not in the catalogue; "
-                "take the ids from `items['item_id']`"
-            )
+            place = int((rows < 0).argmax())
+            wrong = f"item_id {item_ids[place]!r} (position {place}) is not in the catalogue"
+            raise ValueError(f"{wrong}; take the ids from `items['item_id']`")
         return [self.folder / path for path in self.items["path"].to_numpy()[rows]]
 
     def image(self, item_id: int) -> Image.Image:
@@ -148,8 +142,7 @@ def _parse_catalogue(data: bytes, path: Path, folder: Path) -> pd.DataFrame:
     functions = {"item_id": whole_number} | dict.fromkeys(TEXT_COLUMNS, filled)
     functions |= {"keywords": str, "path": _inside}
     others = {"candidate": one_of(("False", "True")), "series": whole_number}
-    functions |= {name: others[name] for name in others if name in table.header}
-    items = table.read(functions)
+    items = table.read(functions | {name: others[name] for name in others if name in table.header})
     table.refuse_repeats(items[["item_id"]], "item_id", "{0} is also on line {first}")
     missing = [name for name in items["path"] if not (folder / name).is_file()]
     if missing:

@@ -11,6 +11,10 @@ from itertools import permutations
 
 import numpy as np
 
+from recsys_tutorial._checks import check_one_of
+
+PARTS = "train", "validation", "test"
+
 KINDS = {
     "both": "{} and {}",
     "without": "{} without {}",
@@ -54,8 +58,7 @@ class GenreQueries:
         ValueError
             For another part.
         """
-        if part not in ("train", "validation", "test"):
-            raise ValueError(f'part must be "train", "validation" or "test", got {part!r}')
+        check_one_of(PARTS, part=part)
         return np.flatnonzero(self.part == part)
 
 
@@ -109,9 +112,8 @@ def genre_queries(genres: Sequence[str], *, least: int = 30, seed: int = 0) -> G
     if not pairs:
         raise ValueError(f"no two genres are together on {least} films")
     unordered = sorted({tuple(sorted(pair)) for pair in pairs})
-    tenth = np.random.default_rng(seed).permutation(
-        np.arange(len(unordered)) * 10 // len(unordered)
-    )
+    tenths = np.arange(len(unordered)) * 10 // len(unordered)
+    tenth = np.random.default_rng(seed).permutation(tenths)
     part = dict(zip(unordered, np.digitize(tenth, [6, 7]), strict=True))
     texts, kinds, parts, answers = [], [], [], []
     for kind, wording in KINDS.items():
@@ -120,7 +122,7 @@ def genre_queries(genres: Sequence[str], *, least: int = 30, seed: int = 0) -> G
                 continue  # the order of the two changes nothing
             texts.append(wording.format(names[a].lower(), names[b].lower()))
             kinds.append(kind)
-            parts.append(("train", "validation", "test")[part[min(a, b), max(a, b)]])
+            parts.append(PARTS[part[min(a, b), max(a, b)]])
             a, b = has[:, a], has[:, b]
             answers.append({"both": a & b, "without": a & ~b, "not both": a ^ b}[kind])
     return GenreQueries(texts, np.array(kinds), np.array(parts), np.array(answers))

@@ -12,13 +12,9 @@ from recsys_tutorial.datasets._download import fetch
 from recsys_tutorial.datasets._movielens_formats import parse_items, parse_ratings
 
 GROUPLENS = "https://files.grouplens.org/datasets/movielens/"
-
-
 # Byte-identical copies kept by the Recommenders project for when GroupLens's server is down. They
 # exist for these two releases only: the later ones have no second place that is known to be whole.
 MIRROR = "/datasets/Recommenders/MovieLens/resolve/main/"
-
-
 MIRRORED = ("100k", "1m")
 
 

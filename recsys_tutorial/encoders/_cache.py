@@ -84,16 +84,14 @@ class EmbeddingCache:
         """
         if not len(keys):
             return
+        problem = f"vectors are not kept in {self.folder}"
         try:
             self._write(keys, vectors)
-        except OSError as error:
-            warnings.warn(f"vectors are not kept in {self.folder}: {error}", stacklevel=3)
-            return
-        try:
+            problem = f"the files in {self.folder} are not merged"
             if len(self._shards()) > _MANY_SHARDS:
                 self._merge()
         except OSError as error:
-            warnings.warn(f"the files in {self.folder} are not merged: {error}", stacklevel=3)
+            warnings.warn(f"{problem}: {error}", stacklevel=3)
 
     def _search(self, keys, vectors, known, read: set[Path]) -> None:
         """Fill in what shards outside `read` know, and add them to it."""
@@ -131,16 +129,13 @@ class EmbeddingCache:
     @contextlib.contextmanager
     def _lock(self, seconds: float) -> Iterator[bool]:
         """Hold the folder's lock, if it can be had within so many seconds; yield whether."""
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(timeout=seconds, poll_interval=0.01)
-        except (OSError, NotImplementedError):  # taken, a read-only folder, a drive without locks
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
+        with contextlib.ExitStack() as held:
+            lock = FileLock(self.folder / ".lock")
+            try:
+                held.enter_context(lock.acquire(timeout=seconds, poll_interval=0.01))
+            except (OSError, NotImplementedError):  # taken, read-only, a drive without locks
+                lock = None
+            yield lock is not None
 
     def _shards(self) -> list[Path]:
         return sorted(self.folder.glob("*.npz"))

@@ -124,12 +124,11 @@ class ImageEncoder(Encoder):
         inputs : as in `hidden_states`
         """
         hidden = self.hidden_states(inputs)  # (batch, n_tokens, width)
-        patches = hidden[:, self.model.num_prefix_tokens :].mean(1)
-        if self.pooling == "mean":
-            return patches
         if self.pooling == "cls":
             return hidden[:, 0]
-        return torch.cat([hidden[:, 0], patches], dim=1)  # (batch, 2 * width)
+        patches = hidden[:, self.model.num_prefix_tokens :].mean(1)
+        both = torch.cat([hidden[:, 0], patches], dim=1)  # (batch, 2 * width)
+        return patches if self.pooling == "mean" else both
 
     def _identify(self, item) -> tuple[Image.Image | Path, bytes]:
         if isinstance(item, str | os.PathLike):

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from recsys_tutorial._checks import check_positive
+
 
 class Estimate(NamedTuple):
     """A value, and the standard error of a mean over rounds."""
@@ -53,10 +55,10 @@ def importance_weights(
                 f"the {name} probability of round {row} is {values[row]}: it must be at most 1 "
                 f"and {'above' if name == 'logging' else 'not below'} 0"
             )
-    if clip is not None and not clip > 0:
-        raise ValueError(f"clip must be positive, got {clip}")
-    weights = target / logging
-    return weights if clip is None else np.minimum(weights, clip)
+    if clip is None:
+        return target / logging
+    check_positive(clip=clip)
+    return np.minimum(target / logging, clip)
 
 
 def ips(rewards: np.ndarray, weights: np.ndarray) -> Estimate:
@@ -139,18 +141,16 @@ def doubly_robust(
     _check(rewards, weights)
     expected = _expected(target, predicted)
     if len(actions) != len(rewards) or len(expected) != len(rewards):
-        raise ValueError(
-            f"{len(rewards)} rewards, {len(actions)} actions, {len(expected)} rows of predictions"
-        )
+        counts = f"{len(rewards)} rewards, {len(actions)} actions"
+        raise ValueError(f"{counts}, {len(expected)} rows of predictions")
     logged = predicted[np.arange(len(actions)), actions]  # (n,)
     return _mean(expected + weights * (rewards - logged))
 
 
 def _expected(target: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     if target.shape != predicted.shape or target.ndim != 2:
-        raise ValueError(
-            f"target {target.shape} and predicted {predicted.shape} must be (n, n_actions)"
-        )
+        shapes = f"target {target.shape} and predicted {predicted.shape}"
+        raise ValueError(f"{shapes} must be (n, n_actions)")
     total = target.sum(axis=1)
     if not np.allclose(total, 1.0, atol=1e-6):
         row = int(np.argmax(np.abs(total - 1)))
@@ -160,9 +160,8 @@ def _expected(target: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 def _check(rewards: np.ndarray, weights: np.ndarray) -> None:
     if np.shape(rewards) != np.shape(weights) or np.ndim(rewards) != 1 or not len(rewards):
-        raise ValueError(
-            f"rewards {np.shape(rewards)} and weights {np.shape(weights)} must be (n,), n > 0"
-        )
+        shapes = f"rewards {np.shape(rewards)} and weights {np.shape(weights)}"
+        raise ValueError(f"{shapes} must be (n,), n > 0")
     if not (np.isfinite(rewards).all() and np.isfinite(weights).all()):
         raise ValueError("rewards and weights must be finite")
 

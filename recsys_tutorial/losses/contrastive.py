@@ -150,10 +150,8 @@ def multi_positive_nce(
     0.4621
     """
     if anchors.ndim != 2 or candidates.ndim != 2 or anchors.shape[1] != candidates.shape[1]:
-        raise ValueError(
-            "anchors must be (batch, dim) and candidates (n_candidates, dim), got "
-            f"{tuple(anchors.shape)} and {tuple(candidates.shape)}"
-        )
+        shapes = f"{tuple(anchors.shape)} and {tuple(candidates.shape)}"
+        raise ValueError(f"anchors must be (batch, dim), candidates (n, dim), got {shapes}")
     check_positive(temperature=torch.as_tensor(temperature).item())
     logits = anchors @ candidates.T / temperature  # (batch, n_candidates)
     if log_q is not None:

@@ -90,9 +90,9 @@ class PairNetwork(nn.Module):
         owner : int ndarray (n,), which of the users each pair is of
         """
         read = self._read(users) if self.attention == "prefix" else None
-        lengths = np.array([len(ids) for ids in items])
+        lengths = np.array(list(map(len, items)))
         if read is None:
-            lengths = lengths + np.array([len(ids) for ids in users])[owner]
+            lengths = lengths + np.array(list(map(len, users)))[owner]
         batches, pooled = list(length_batches(lengths + 3, self.batch_tokens)), []
         for rows in batches:
             texts = [items[row] for row in rows]

@@ -35,10 +35,8 @@ class TwoTowerVectors(nn.Module):
         self.n_items = item_tower.n_rows
         self.reads_history = getattr(user_tower, "reads_history", False)
         if self.reads_history and user_tower.n_items != self.n_items:
-            raise ValueError(
-                f"the user tower reads histories of {user_tower.n_items} items, but the item "
-                f"tower has {self.n_items}"
-            )
+            reads = f"the user tower reads histories of {user_tower.n_items} items"
+            raise ValueError(f"{reads}, but the item tower has {self.n_items}")
         self.user_tower, self.item_tower = user_tower, item_tower
         self.similarity, self.popularity_prior = similarity, popularity_prior
         self.log_temperature = nn.Parameter(
@@ -125,9 +123,8 @@ class TwoTowerVectors(nn.Module):
         vectors = self._scaled(self.item_tower(rows) if known else self.item_tower.embed(items))
         if not self.popularity_prior:
             return vectors
-        if not known:
-            prior = vectors.new_zeros(len(vectors))  # nobody has liked a new item
-        else:
+        prior = vectors.new_zeros(len(vectors))  # nobody has liked a new item
+        if known:
             prior = self.log_popularity if rows is None else self.log_popularity[rows]
         return torch.cat([vectors, prior[:, None].to(vectors)], dim=1)
 

@@ -1,4 +1,7 @@
-"""The cross-encoder: user text and item text in one BERT sequence, a score from its last layer."""
+"""The cross-encoder: user text and item text in one BERT sequence, a score from its last layer.
+
+What it does and takes is more than half of this module; the network itself is in `_pair_network`.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +103,7 @@ class CrossEncoder(PairNetwork):
             For sequences of different lengths, for what is no str, and for a candidate that is
             too long to be read whole.
         """
-        if isinstance(users, str) or isinstance(items, str) or len(users) != len(items):
+        if str in (type(users), type(items)) or len(users) != len(items):
             raise ValueError("users and items must be two sequences of texts, equally long")
         users, items = self.layout.users(users), self.layout.items(items)
         scores = np.zeros(len(users.rows))
@@ -181,13 +184,11 @@ class CrossEncoder(PairNetwork):
                 return value
             return (1 - distill) * value + distill * distillation_loss(scores, teacher[rows])
 
-        if learning_rate is None:
-            rate = 5e-5 if self.description["lora_rank"] is None else 5e-4
-            learning_rate = {"": 1e-3, "bert": rate}
-        self.history_ = run_training(
-            self, objective, len(users), epochs=epochs, batch_size=batch_size,
-            learning_rate=learning_rate, validation=validation, **options,
-        )  # fmt: skip
+        rate = 5e-5 if self.description["lora_rank"] is None else 5e-4
+        options |= {"epochs": epochs, "batch_size": batch_size, "validation": validation}
+        learning_rate = {"": 1e-3, "bert": rate} if learning_rate is None else learning_rate
+        options["learning_rate"] = learning_rate
+        self.history_ = run_training(self, objective, len(users), **options)
         self.train_users_ = None if user_ids is None else hash_of_users(user_ids)
         return self
 

@@ -123,15 +123,14 @@ class TwoTower(TwoTowerVectors):
         n_likes = np.diff(train.indptr)  # (n_users,)
         parts = {"train": train, "share": HISTORY_SHARE}
         if negatives == "in_batch":
-            users = np.repeat(np.arange(len(n_likes)), n_likes)
-            counts = np.bincount(train.indices, minlength=self.n_items)
-            log_share = np.log(np.maximum(counts, 1) / train.nnz) if log_q else None
-            parts |= {"users": users, "items": train.indices, "log_share": log_share}
-            loss = functools.partial(in_batch_softmax, **parts)
+            users, items = np.repeat(np.arange(len(n_likes)), n_likes), train.indices
+            counts = np.bincount(items, minlength=self.n_items)
+            parts["log_share"] = np.log(np.maximum(counts, 1) / train.nnz) if log_q else None
         else:
             users = np.flatnonzero(n_likes)
             items = np.unique(train.indices) if negatives == "liked" else np.arange(self.n_items)
-            loss = functools.partial(catalogue_softmax, users=users, items=items, **parts)
+        objective = in_batch_softmax if negatives == "in_batch" else catalogue_softmax
+        loss = functools.partial(objective, users=users, items=items, **parts)
         options |= {"validation": validation, "epochs": epochs, "learning_rate": learning_rate}
         self.history_ = run_training(self, loss, len(users), **options)
         return self

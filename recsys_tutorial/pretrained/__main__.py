@@ -70,14 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
         "(RECSYS_TUTORIAL_CACHE), the package index that pip uses, the model hub (HF_ENDPOINT, "
         "HF_HUB_OFFLINE).",
     )
-    parser.add_argument(
-        "command",
-        nargs="?",
-        default="list",
-        choices=COMMANDS,
-        help="list: what there is and what is here (default); fetch: get what is missing or "
-        "damaged; verify: compare every file with its sha256",
-    )
+    says = "list: what there is and what is here (default); fetch: get what is missing or damaged; "
+    says += "verify: compare every file with its sha256"
+    parser.add_argument("command", nargs="?", default="list", choices=COMMANDS, help=says)
     parser.add_argument("names", nargs="*", help=f"default: {' '.join(KNOWN)}")
     chosen = parser.parse_args(arguments)
     names = chosen.names or list(KNOWN)

@@ -229,9 +229,7 @@ class FusionTower(nn.Module):
         for name, column in present.items():
             column = np.asarray(column)
             if column.shape != (self.n_rows,) or column.dtype != bool:
-                raise ValueError(
-                    f"present[{name!r}] must be a bool array of {self.n_rows} rows, got "
-                    f"{column.dtype} {column.shape}"
-                )
+                expected = f"present[{name!r}] must be a bool array of {self.n_rows} rows"
+                raise ValueError(f"{expected}, got {column.dtype} {column.shape}")
             there[:, self.names.index(name)] = column
         return there
