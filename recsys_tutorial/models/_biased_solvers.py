@@ -12,7 +12,8 @@ import numpy as np
 from scipy import sparse
 
 from recsys_tutorial.models._factors import leading_directions
-from recsys_tutorial.models.ridge import BatchedRidge, one_blas_thread
+from recsys_tutorial.models._threads import one_blas_thread
+from recsys_tutorial.models.ridge import BatchedRidge
 from recsys_tutorial.training.monitor import FitMonitor
 
 if TYPE_CHECKING:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from scipy import sparse
 
 from recsys_tutorial._checks import check_at_least
 from recsys_tutorial._likes import check_history, check_train
-from recsys_tutorial.ranking import rank
+from recsys_tutorial._ties import column_key
+from recsys_tutorial.models._threads import usable_cores
 
-_BLOCK_BYTES = 8 * 2**20  # of the dense item-item similarity at a time; 32 MB took twice as long
+_BLOCK_BYTES = 4 * 2**20  # of the dense item-item similarity that a thread holds at a time
 
 
 class Popularity:
@@ -78,35 +81,62 @@ class ItemKNN:
     def fit(self, train: sparse.csr_matrix) -> ItemKNN:
         """Find neighbours, a block of items at a time."""
         train = check_train(train)
-        active = np.unique(train.indices)  # columns somebody liked; the others have no neighbours
+        # Columns somebody liked, the only ones with neighbours; of equal ones the first is kept.
+        active = np.unique(train.indices)
+        active = active[np.argsort(column_key(len(active)))]
         x = train[:, active]
-        weighted = sparse.csc_matrix(_bm25(x, self.k1, self.b) if self.weighting == "bm25" else x)
         norm = np.sqrt(np.bincount(x.indices, weights=x.data**2))
+        weighted = _bm25(x, self.k1, self.b) if self.weighting == "bm25" else x
+        by_item = weighted.T.tocsr()
         block = max(1, _BLOCK_BYTES // (8 * len(active)))
-        rows, columns, values = [], [], []
-        for start in range(0, len(active), block):
-            stop = min(start + block, len(active))
-            similarity = (weighted[:, start:stop].T @ weighted).tocsr()  # (block, n_active)
-            here = np.repeat(np.arange(start, stop), np.diff(similarity.indptr))
+
+        def nearest(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            items = np.arange(start, min(start + block, len(active)))
+            similarity = (by_item[start : start + block] @ weighted).toarray()  # (block, n_active)
             if self.weighting == "cosine":
-                similarity.data /= norm[here] * norm[similarity.indices] + self.shrink
-            similarity.data[here == similarity.indices] = 0.0  # an item does not recommend itself
-            similarity = similarity.toarray()
-            neighbours = rank(similarity, None, min(self.k, len(active)))  # (block, k)
-            near = np.take_along_axis(similarity, neighbours, axis=1)
-            rows.append(neighbours[near > 0])
-            columns.append(np.repeat(np.arange(start, stop), np.count_nonzero(near > 0, axis=1)))
-            values.append(near[near > 0])
+                similarity /= np.outer(norm[items], norm) + self.shrink
+            similarity[items - start, items] = 0.0  # an item does not recommend itself
+            item, neighbour = _largest(similarity, self.k)
+            return items[item], neighbour, similarity[item, neighbour]
+
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            blocks = list(pool.map(nearest, range(0, len(active), block)))
+        items, neighbour, values = (np.concatenate(part) for part in zip(*blocks, strict=True))
         # Column i holds the neighbours of i: what was liked speaks for i if it is among them.
-        rows, columns = active[np.concatenate(rows)], active[np.concatenate(columns)]
         shape = (train.shape[1], train.shape[1])
-        self.similarity_ = sparse.csr_matrix((np.concatenate(values), (rows, columns)), shape=shape)
+        places = (active[neighbour], active[items])
+        self.similarity_ = sparse.csr_matrix((values, places), shape=shape)
         return self
 
     def score(self, history: sparse.csr_matrix) -> np.ndarray:
         """(n_users, n_items): the summed similarity of each item to what the user liked."""
         history = check_history(history, self.similarity_.shape[0])
         return (history @ self.similarity_).toarray()
+
+
+def _largest(matrix: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places of each row's k largest values above 0, row by row; of equal ones the earlier."""
+    n_rows, n_columns = matrix.shape
+    least = np.full((n_rows, 1), np.nextafter(0.0, 1.0))
+    size = n_columns // (4 * k)
+    if size > 1:
+        # The maxima of groups of `size` columns: k of them, hence k values, reach the k-th largest.
+        groups = matrix[:, : n_columns // size * size].reshape(n_rows, size, -1).max(axis=1)
+        least = np.maximum(least, np.partition(groups, -k, axis=1)[:, -k, None])
+    row, column = np.divmod(np.flatnonzero(matrix >= least), n_columns)
+    counts = np.bincount(row, minlength=n_rows)
+    width = counts.max()
+    if width <= k:
+        return row, column
+    # Few are left of each row: put them side by side and sort.
+    place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    candidates = np.zeros((n_rows, width))
+    candidates[row, place] = -matrix[row, column]
+    best = np.zeros(candidates.shape, dtype=bool)
+    order = np.argsort(candidates, axis=1, kind="stable")[:, :k]
+    np.put_along_axis(best, order, True, axis=1)
+    kept = best[row, place]
+    return row[kept], column[kept]
 
 
 def _bm25(train: sparse.csr_matrix, k1: float, b: float) -> sparse.csr_matrix:

@@ -10,7 +10,8 @@ from scipy import sparse
 from recsys_tutorial._checks import check_at_least, check_positive
 from recsys_tutorial._likes import check_history, check_train
 from recsys_tutorial.models._factors import check_same, leading_directions
-from recsys_tutorial.models.ridge import BatchedRidge, one_blas_thread
+from recsys_tutorial.models._threads import one_blas_thread
+from recsys_tutorial.models.ridge import BatchedRidge
 from recsys_tutorial.training.monitor import FitMonitor
 
 
@@ -93,21 +94,25 @@ class ImplicitALS:
         """
         train = check_train(train)
         by_item = train.T.tocsr()
-        user_confidence, item_confidence = self._confidence(train), self._confidence(by_item)
-        every = np.concatenate([user_confidence, item_confidence])
-        self._scale = float((every**self.frequency_scaling).mean())
+        confidence = np.concatenate([self._confidence(train), self._confidence(by_item)])
+        self._scale = float((confidence**self.frequency_scaling).mean())
+        user_reg, item_reg = np.split(self._row_reg(confidence), train.shape[:1])
         users, items = BatchedRidge(train, self.factors), BatchedRidge(by_item, self.factors)
         if self.warm_start and hasattr(self, "item_factors_"):
             check_same(self.item_factors_, (train.shape[1], self.factors))
-            self.user_factors_, _ = self._half_step(users, train, self.item_factors_)
+            self.user_factors_, _ = self._half_step(users, train, self.item_factors_, user_reg)
         else:
             self._start(train)
         monitor = FitMonitor(self, self.iterations, validation=validation, patience=patience)
         with one_blas_thread():
             for _ in monitor:
-                self.item_factors_, _ = self._half_step(items, by_item, self.user_factors_)
-                self.user_factors_, minimum = self._half_step(users, train, self.item_factors_)
-                item_penalty = self._row_reg(item_confidence) @ (self.item_factors_**2).sum(axis=1)
+                self.item_factors_, _ = self._half_step(
+                    items, by_item, self.user_factors_, item_reg
+                )
+                self.user_factors_, minimum = self._half_step(
+                    users, train, self.item_factors_, user_reg
+                )
+                item_penalty = item_reg @ (self.item_factors_**2).sum(axis=1)
                 monitor.record(objective=minimum + item_penalty)
         self.history_ = monitor.finish()
         return self
@@ -140,7 +145,8 @@ class ImplicitALS:
         """
         history = check_history(history, len(self.item_factors_))
         ridge = BatchedRidge(history, self.factors)
-        return self._half_step(ridge, history, self.item_factors_)[0]
+        reg = self._row_reg(self._confidence(history))
+        return self._half_step(ridge, history, self.item_factors_, reg)[0]
 
     def score(self, history: sparse.csr_matrix) -> np.ndarray:
         """x_u . y_i (n_users, n_items), about 0 to 1, by `fold_in`.
@@ -154,17 +160,16 @@ class ImplicitALS:
         return vectors @ self.item_factors_.T  # (n_users, k) @ (k, n_items)
 
     def _half_step(
-        self, ridge: BatchedRidge, likes: sparse.csr_matrix, other: np.ndarray
+        self, ridge: BatchedRidge, likes: sparse.csr_matrix, other: np.ndarray, reg: np.ndarray
     ) -> tuple[np.ndarray, float]:
-        """Vectors of the rows of `likes`, given those of its columns; the minimum.
+        """Vectors of `likes`'s rows, given those of its columns and reg (n_rows,); the minimum.
 
         Row u minimises x'(G + reg_u I)x + sum over its likes of (w s^2 - 2 c s + c) with
         G = Y'Y, s = x . y_i, w = c - 1 = alpha r. In the eigenvectors V of G the first part is a
         diagonal penalty, and the second is w (c / w - s)^2 + constant: a ridge regression.
         """
         eigenvalues, v = np.linalg.eigh(other.T @ other)  # (k,), (k, k)
-        reg = self._row_reg(self._confidence(likes))[:, None]  # (n_rows, 1)
-        penalty = np.maximum(eigenvalues, 0.0) + reg  # (n_rows, k)
+        penalty = np.maximum(eigenvalues, 0.0) + reg[:, None]  # (n_rows, k)
         w = self.alpha * likes.data
         x, explained = ridge.solve(other @ v, (1.0 + w) / w, penalty, w)
         return x @ v.T, float((1.0 + w).sum() - explained.sum())

@@ -7,16 +7,16 @@ other, so they are solved together, without a Python loop over them.
 
 from __future__ import annotations
 
-import functools
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-import threadpoolctl
 from scipy import sparse
 
+from recsys_tutorial.models._threads import one_blas_thread, usable_cores
+
 _BLOCK_ELEMENTS = 2**17  # float64 values of gathered features held at a time by a thread: 1 MB
+_SMALL = 6  # unknowns up to which many systems are faster solved together than one by one
 _PADDING = 1.25  # in a block, the longest row has at most this many times the shortest one's
 
 
@@ -61,7 +61,7 @@ class BatchedRidge:
         self.shape = matrix.shape
         self.n_features = n_features
         self.block_elements = block_elements
-        self.n_threads = _usable_cores() if n_threads is None else n_threads
+        self.n_threads = usable_cores() if n_threads is None else n_threads
         self._blocks = list(self._group(matrix))
 
     def solve(
@@ -90,8 +90,14 @@ class BatchedRidge:
         ------
         numpy.linalg.LinAlgError (a ValueError) when a row's system is singular.
         """
-        # Padded places point at a last feature vector of zeros, which adds nothing to any sum.
-        features = np.concatenate([features, np.zeros((1, self.n_features))])
+        if weights is not None and weights.size and weights.min() == weights.max():
+            # Equal weights are a matter of the penalty: a product less for each observation.
+            w = float(weights[0])
+            x, explained = self.solve(features, targets, penalty / w)
+            return x, w * explained
+        # Padded places point at a last feature vector of zeros, which adds nothing to any sum. The
+        # last column is where a block writes its targets, so that one product gives F'WF and F'Wy.
+        features = np.pad(features, ((0, 1), (0, 1)))
         targets = np.append(targets, 0.0)
         weights = None if weights is None else np.append(weights, 1.0)
         # D^-1 needs a penalty on everything: not 0, and not next to nothing beside the others.
@@ -105,11 +111,10 @@ class BatchedRidge:
             narrow = invertible and columns.shape[1] < self.n_features
             step = _narrow if narrow else self._wide
             d = inverse_penalty if narrow else penalty
-            d = d if d.ndim == 1 else d[rows][:, None, :]  # (b, 1, k)
-            w = np.float64(1.0) if weights is None else weights[places]  # (b, w)
-            y = targets[places]  # (b, w)
+            d = d if d.ndim == 1 else d[rows]  # (b, k)
+            w = None if weights is None else weights[places]  # (b, w)
             try:
-                x[rows], explained[rows] = step(features, columns, y, w, d)
+                x[rows], explained[rows] = step(features, columns, targets[places], w, d)
             except np.linalg.LinAlgError as error:
                 raise np.linalg.LinAlgError(
                     f"the normal equations of one of the rows {rows[:5].tolist()}... are "
@@ -152,18 +157,17 @@ class BatchedRidge:
         """Rows with many observations: (F' W F + D) x = F' W y, a k x k system each."""
         b, width = columns.shape
         k = self.n_features
-        gram = np.zeros((b, k, k))
-        right = np.zeros((b, k, 1))
-        wy = w * y
+        sums = np.zeros((b, k, k + 1))  # F' W [F, y]
         # One pass, except for a row so long that its features alone would burst the block.
         step = max(1, self.block_elements // (b * k))
         for start in range(0, width, step):
             part = slice(start, start + step)
-            f = features.take(columns[:, part], axis=0)  # (b, w, k)
-            wf = f * (w if w.ndim == 0 else w[:, part, None])
-            gram += f.transpose(0, 2, 1) @ wf  # (b, k, w) @ (b, w, k) -> (b, k, k)
-            right += f.transpose(0, 2, 1) @ wy[:, part, None]  # (b, k, w) @ (b, w, 1) -> (b, k, 1)
-        gram[:, range(k), range(k)] += np.squeeze(d, 1) if d.ndim == 3 else d
+            f = features.take(columns[:, part], axis=0)  # (b, w, k + 1)
+            f[:, :, k] = y[:, part]
+            wf = f if w is None else f * w[:, part, None]
+            sums += f[:, :, :k].transpose(0, 2, 1) @ wf  # (b, k, w) @ (b, w, k + 1)
+        gram, right = sums[:, :, :k], sums[:, :, k:]
+        gram[:, range(k), range(k)] += d
         x = np.linalg.solve(gram, right)  # (b, k, 1)
         return x[..., 0], (x * right).sum(axis=(1, 2))
 
@@ -171,32 +175,28 @@ class BatchedRidge:
 def _narrow(features, columns, y, w, inverse_d):
     """Rows with fewer observations than features: (F D^-1 F' + W^-1) a = y, then x = D^-1 F' a."""
     n = columns.shape[1]
-    f = features.take(columns, axis=0)  # (b, n, k)
-    fd = f * inverse_d
+    f = features.take(columns, axis=0)[:, :, :-1]  # (b, n, k)
+    fd = f * (inverse_d if inverse_d.ndim == 1 else inverse_d[:, None])
     kernel = fd @ f.transpose(0, 2, 1)  # (b, n, k) @ (b, k, n) -> (b, n, n)
-    kernel[:, range(n), range(n)] += 1.0 / w
-    a = np.linalg.solve(kernel, y[..., None])  # (b, n, 1)
-    x = (a.transpose(0, 2, 1) @ fd)[:, 0]  # (b, 1, n) @ (b, n, k) -> (b, k)
+    kernel[:, range(n), range(n)] += 1.0 if w is None else 1.0 / w
+    a = _eliminate(kernel, y) if n <= _SMALL else np.linalg.solve(kernel, y[..., None])[..., 0]
+    x = (a[:, None] @ fd)[:, 0]  # (b, 1, n) @ (b, n, k) -> (b, k)
     # F x = y - W^-1 a, by the system just solved; so (F' W y) . x needs no product with F.
-    return x, (y * (w * y - a[..., 0])).sum(axis=1)
+    return x, (y * ((y if w is None else w * y) - a)).sum(axis=1)
 
 
-def one_blas_thread():
-    """A block in which BLAS uses one thread, since the rows' blocks are what runs in parallel.
+def _eliminate(kernel: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Solve positive definite systems (b, n, n), (b, n) by Gauss's elimination of all b at once.
 
-    A fit holds it from beginning to end: BLAS's own threads would go on spinning for milliseconds
-    after each larger product, on the cores that the blocks need. BLAS is looked up once:
-    `threadpoolctl.threadpool_limits` does so every time, which takes 2 ms, as a small solve does.
+    For a few unknowns, LAPACK's call for each system takes longer than the arithmetic.
     """
-    return _blas().limit(limits=1)
-
-
-@functools.cache
-def _blas() -> threadpoolctl.ThreadpoolController:
-    return threadpoolctl.ThreadpoolController().select(user_api="blas")
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    kernel, a = np.ascontiguousarray(kernel.transpose(1, 2, 0)), y.T.copy()  # (n, n, b), (n, b)
+    n = len(a)
+    for i in range(n):
+        ratio = kernel[i + 1 :, i] / kernel[i, i]  # (n - i - 1, b)
+        kernel[i + 1 :, i + 1 :] -= ratio[:, None] * kernel[i, i + 1 :]
+        a[i + 1 :] -= ratio * a[i]
+    for i in reversed(range(n)):
+        a[i] /= kernel[i, i]
+        a[:i] -= kernel[:i, i] * a[i]
+    return a.T
