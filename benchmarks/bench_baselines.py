@@ -1,4 +1,4 @@
-"""EASE against the usual dense solution, item neighbours against implicit."""
+"""EASE against the usual dense solution and window after window; neighbours against implicit."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from scipy import linalg, sparse
 
 from benchmarks.harness import Row, compare_speed
 from recsys_tutorial.datasets import load_movielens
+from recsys_tutorial.evaluation import evaluate, evaluate_rolling
 from recsys_tutorial.models import EASE, ItemKNN
-from recsys_tutorial.splits import new_user_split
+from recsys_tutorial.splits import Split, new_user_split, rolling_split
 
 REG = 200.0
 
@@ -20,6 +21,7 @@ def run() -> list[Row]:
     return [
         *_ease("users", split.train, split.test.history),
         *_ease("items", _resampled(split.train, 6000), split.test.history),
+        *_rolling(split),
         *_item_knn(split.train),
     ]
 
@@ -51,6 +53,20 @@ def _ease(method: str, train: sparse.csr_matrix, history: sparse.csr_matrix) -> 
             "scipy cho_solve": lambda: _usual(train),
         },
         target=2.0,
+        repeat=5,
+    )
+
+
+def _rolling(frozen: Split) -> list[Row]:
+    """What it costs to retrain before each window in time, and not once."""
+    windows = rolling_split(*load_movielens()).test
+    return compare_speed(
+        f"EASE fit and evaluation, {len(windows)} windows in time",
+        {
+            "recsys_tutorial": lambda: evaluate_rolling(lambda w: EASE(REG).fit(w.train), windows),
+            "fitted once": lambda: evaluate(EASE(REG).fit(frozen.train), frozen.test),
+        },
+        target=1 / 4,
         repeat=5,
     )
 

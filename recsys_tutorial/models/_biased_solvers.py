@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from recsys_tutorial.models._factors import leading_directions
@@ -18,6 +19,18 @@ from recsys_tutorial.training.monitor import FitMonitor
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def start(model, side: str, known: dict, rng: np.random.Generator) -> None:
+    """Random vectors and biases 0 of the users or items; or the last fit's, where `known`."""
+    ids = getattr(model, f"{side}_ids_")
+    bias, factors = np.zeros(len(ids)), rng.normal(0.0, 0.1, (len(ids), model.factors))
+    if known:
+        place = pd.Index(known[f"{side}_ids_"]).get_indexer(ids)
+        bias[place >= 0] = known[f"{side}_bias_"][place[place >= 0]]
+        factors[place >= 0] = known[f"{side}_factors_"][place[place >= 0]]
+    setattr(model, f"{side}_bias_", bias)
+    setattr(model, f"{side}_factors_", factors)
 
 
 def fit_als(

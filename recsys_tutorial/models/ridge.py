@@ -7,16 +7,17 @@ other, so they are solved together, without a Python loop over them.
 
 from __future__ import annotations
 
+import functools
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 
+from recsys_tutorial.models._ridge_blocks import SMALL, descend, narrow
 from recsys_tutorial.models._threads import one_blas_thread, usable_cores
 
 _BLOCK_ELEMENTS = 2**17  # float64 values of gathered features held at a time by a thread: 1 MB
-_SMALL = 6  # unknowns up to which many systems are faster solved together than one by one
 _PADDING = 1.25  # in a block, the longest row has at most this many times the shortest one's
 
 
@@ -70,6 +71,8 @@ class BatchedRidge:
         targets: np.ndarray,
         penalty: np.ndarray,
         weights: np.ndarray | None = None,
+        *,
+        start: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Solve all rows.
 
@@ -79,6 +82,9 @@ class BatchedRidge:
         targets : ndarray (nnz,), y in the order of matrix.data
         penalty : ndarray (k,) or (n_rows, k), d >= 0
         weights : ndarray (nnz,), w > 0, or None for ones
+        start : ndarray (n_rows, k) or None
+            Where three steps of conjugate gradients begin, which then stand for the exact
+            solution of the longer rows; the penalty must be on everything.
 
         Returns
         -------
@@ -93,7 +99,7 @@ class BatchedRidge:
         if weights is not None and weights.size and weights.min() == weights.max():
             # Equal weights are a matter of the penalty: a product less for each observation.
             w = float(weights[0])
-            x, explained = self.solve(features, targets, penalty / w)
+            x, explained = self.solve(features, targets, penalty / w, start=start)
             return x, w * explained
         # Padded places point at a last feature vector of zeros, which adds nothing to any sum. The
         # last column is where a block writes its targets, so that one product gives F'WF and F'Wy.
@@ -102,17 +108,19 @@ class BatchedRidge:
         weights = None if weights is None else np.append(weights, 1.0)
         # D^-1 needs a penalty on everything: not 0, and not next to nothing beside the others.
         invertible = penalty.size > 0 and penalty.min() > 1e-10 * penalty.max()
-        inverse_penalty = 1.0 / penalty if invertible else penalty
+        most = max(1, self.block_elements // self.n_features)  # vectors gathered at a time
         x = np.zeros((self.shape[0], self.n_features))
         explained = np.zeros(self.shape[0])
 
         def solve_block(block: _Block) -> None:
             rows, columns, places = block
-            narrow = invertible and columns.shape[1] < self.n_features
-            step = _narrow if narrow else self._wide
-            d = inverse_penalty if narrow else penalty
-            d = d if d.ndim == 1 else d[rows]  # (b, k)
+            d = penalty if penalty.ndim == 1 else penalty[rows]  # (b, k)
             w = None if weights is None else weights[places]  # (b, w)
+            step = self._wide
+            if invertible and columns.shape[1] < (self.n_features if start is None else SMALL):
+                step = narrow
+            elif start is not None and len(rows) * columns.shape[1] <= most:
+                step = functools.partial(descend, x=start[rows])
             try:
                 x[rows], explained[rows] = step(features, columns, targets[places], w, d)
             except np.linalg.LinAlgError as error:
@@ -170,33 +178,3 @@ class BatchedRidge:
         gram[:, range(k), range(k)] += d
         x = np.linalg.solve(gram, right)  # (b, k, 1)
         return x[..., 0], (x * right).sum(axis=(1, 2))
-
-
-def _narrow(features, columns, y, w, inverse_d):
-    """Rows with fewer observations than features: (F D^-1 F' + W^-1) a = y, then x = D^-1 F' a."""
-    n = columns.shape[1]
-    f = features.take(columns, axis=0)[:, :, :-1]  # (b, n, k)
-    fd = f * (inverse_d if inverse_d.ndim == 1 else inverse_d[:, None])
-    kernel = fd @ f.transpose(0, 2, 1)  # (b, n, k) @ (b, k, n) -> (b, n, n)
-    kernel[:, range(n), range(n)] += 1.0 if w is None else 1.0 / w
-    a = _eliminate(kernel, y) if n <= _SMALL else np.linalg.solve(kernel, y[..., None])[..., 0]
-    x = (a[:, None] @ fd)[:, 0]  # (b, 1, n) @ (b, n, k) -> (b, k)
-    # F x = y - W^-1 a, by the system just solved; so (F' W y) . x needs no product with F.
-    return x, (y * ((y if w is None else w * y) - a)).sum(axis=1)
-
-
-def _eliminate(kernel: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Solve positive definite systems (b, n, n), (b, n) by Gauss's elimination of all b at once.
-
-    For a few unknowns, LAPACK's call for each system takes longer than the arithmetic.
-    """
-    kernel, a = np.ascontiguousarray(kernel.transpose(1, 2, 0)), y.T.copy()  # (n, n, b), (n, b)
-    n = len(a)
-    for i in range(n):
-        ratio = kernel[i + 1 :, i] / kernel[i, i]  # (n - i - 1, b)
-        kernel[i + 1 :, i + 1 :] -= ratio[:, None] * kernel[i, i + 1 :]
-        a[i + 1 :] -= ratio * a[i]
-    for i in reversed(range(n)):
-        a[i] /= kernel[i, i]
-        a[:i] -= kernel[:i, i] * a[i]
-    return a.T

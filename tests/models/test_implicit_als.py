@@ -64,7 +64,18 @@ def test_folding_in_a_training_user_gives_their_vector_implicit(frequency_scalin
     np.testing.assert_allclose(model.fold_in(train), model.user_factors_, atol=1e-10)
 
 
+def test_conjugate_gradients_end_where_exact_solutions_do():
+    train = likes(n_users=60, n_items=50)
+    exact, steps = (ImplicitALS(4, 2.0, 3.0, 60, solver=s).fit(train) for s in ("exact", "cg"))
+    objective = steps.history_["objective"].to_numpy()
+    assert (np.diff(objective) <= 1e-9 * objective[0]).all()
+    np.testing.assert_allclose(objective[-1], implicit_objective(steps, train), rtol=1e-9)
+    np.testing.assert_allclose(objective[-1], exact.history_["objective"].iloc[-1], rtol=1e-3)
+    np.testing.assert_allclose(steps.fold_in(train), steps.user_factors_, atol=0.02)
+
+
 BAD = [
+    (lambda: ImplicitALS(solver="lu"), 'solver must be "exact" or "cg", got \'lu\''),
     (lambda: ImplicitALS(-1), "factors must be finite and at least 1, got -1"),
     (lambda: ImplicitALS(reg=0), "reg must be positive"),
     (lambda: ImplicitALS(alpha=0), "alpha must be positive"),

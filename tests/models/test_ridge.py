@@ -110,3 +110,24 @@ def test_memory_is_bounded_by_the_block_not_by_the_data():
     own_copy_of_features = (n + 1) * 32 * 8
     vectors_of_length_n = 12 * n * 8  # targets and the like
     assert peak < own_copy_of_features + vectors_of_length_n + 20 * 2**15 * 8
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_steps_of_conjugate_gradients_come_closer_to_the_solution_and_stay_there(weighted):
+    given_ = problem(3, 40, 60, 10, 0.6, True, weighted)
+    matrix, _, targets, _, weights = given_
+    expected, minimum = dense(*given_)
+    w = np.ones(matrix.nnz) if weights is None else weights
+    squares = sparse.csr_matrix((w * targets**2, matrix.indices, matrix.indptr), matrix.shape)
+    squares = np.asarray(squares.sum(axis=1)).ravel()
+    ridge = BatchedRidge(matrix, 10)
+    x, distance = np.zeros((40, 10)), np.inf
+    for _ in range(100):
+        x, explained = ridge.solve(*given_[1:], start=x)
+        # The objective at x is above the minimum by the distance in the norm of the system.
+        above = (squares - explained - minimum).max()
+        assert -1e-8 < above < max(distance, 1e-8)
+        distance = above
+    np.testing.assert_allclose(x, expected, rtol=0, atol=1e-5)
+    stays, _ = ridge.solve(*given_[1:], start=expected)
+    np.testing.assert_allclose(stays, expected, rtol=0, atol=1e-8)
