@@ -66,7 +66,6 @@ def _rolling(frozen: Split) -> list[Row]:
             "recsys_tutorial": lambda: evaluate_rolling(lambda w: EASE(REG).fit(w.train), windows),
             "fitted once": lambda: evaluate(EASE(REG).fit(frozen.train), frozen.test),
         },
-        target=1 / 4,
         repeat=5,
     )
 

@@ -47,8 +47,8 @@ class ImplicitALS:
         (Takacs, Pilaszy & Tikk 2011, "Applications of the conjugate gradient method for implicit
         feedback collaborative filtering"). It pays with many factors: on 100,000 ratings a fit
         took 0.65 times as long with 64, and as long with 32. Over the 12 test windows of
-        `splits.rolling_split` NDCG@10 was 0.0002 and 0.0006 lower (two seeds; either 95 % interval
-        reaches from -0.002 to +0.001).
+        `splits.rolling_split` NDCG@10 was 0.0002 and 0.0006 lower (two seeds; their 95 %
+        intervals reach from -0.0024 to +0.0015).
 
     Attributes
     ----------
