@@ -97,5 +97,6 @@ def test_the_model_of_the_contributing_page_runs(capsys, monkeypatch):
     assert "not on the leaderboard" in printed
     assert "co-occurrence" not in set(leaderboard.load()["model"])
     # It is personal: two users with different histories get different orders.
-    scores = names["model"].score(names["final"].test.history[:2])
+    split = names["rolling"].test[-1]
+    scores = names["fit"](split).score(split.test.history[:2])
     assert (scores[0] != scores[1]).any()

@@ -1,6 +1,7 @@
 """The prose pages: their numbers come from the chapters, their examples run, their figures draw."""
 
 import doctest
+import json
 import re
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import yaml
 from matplotlib.text import Text
 
-from recsys_tutorial import leaderboard
+from recsys_tutorial import frozen_leaderboard, leaderboard
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTENSIONS = ROOT / "book" / "_ext"
@@ -59,19 +60,60 @@ def test_a_number_that_is_gone_is_an_error(tmp_path, monkeypatch):
     with pytest.raises(LookupError, match="no output that matches"):
         course_data.stored_value(tmp_path, "cold targets")
     with pytest.raises(LookupError, match="no 'nobody"):
-        course_data.leaderboard_value(leaderboard.load(), "nobody ndcg@10")
+        course_data.leaderboard_value(frozen_leaderboard.load(), "nobody ndcg@10")
 
 
-def test_the_table_shows_every_row_of_the_leaderboard_best_first():
-    lines = course_data.leaderboard_markdown(course_figures.ranked_rows())[2:]
-    rows = leaderboard.load()
-    assert len(lines) == len(rows)
-    models = [line.split(" | ")[1] for line in lines]
-    assert set(models) == set(rows["model"])
-    quality = [float(line.split(" | ")[3]) for line in lines]
+def table_cells(lines):
+    """The cells of a Markdown table's rows, below its head."""
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+@pytest.mark.parametrize("board", [leaderboard, frozen_leaderboard], ids=["rolling", "frozen"])
+def test_a_table_shows_every_row_of_its_file_best_first(board):
+    if board is leaderboard:
+        lines = course_data.leaderboard_markdown()
+    else:
+        lines = course_data.frozen_markdown(course_figures.ranked_rows())
+    rows, cells = board.load().set_index("model"), table_cells(lines)
+    assert {len(row) for row in cells} == {len(lines[0].strip("|").split(" | "))}
+    models = [row[1] for row in cells]
+    assert sorted(models) == sorted(rows.index)
+    quality = [float(row[3]) for row in cells]
     assert quality == sorted(quality, reverse=True)
-    expected = rows.set_index("model")["ndcg@10"].round(3)
-    assert quality == pytest.approx([expected[model] for model in models], abs=1e-9)
+    assert quality == pytest.approx([round(rows["ndcg@10"][m], 3) for m in models], abs=1e-9)
+    for row in cells:  # what a model costs stands in the last columns
+        assert row[-2] == course_data.write(rows["ms_per_user"][row[1]], "ms_per_user")
+
+
+def test_the_table_has_places_and_differences_with_intervals():
+    lines = course_data.leaderboard_markdown()
+    header = [cell.strip() for cell in lines[0].strip("|").split(" | ")]
+    rows = leaderboard.load().set_index("model")
+    places = dict(zip(rows.index, leaderboard.places(rows.index, leaderboard.load_users()),
+                      strict=True))  # fmt: skip
+    for cells in table_cells(lines):
+        row = dict(zip(header, cells, strict=True))
+        assert row["place"] == str(places[row["model"]])
+        for reference in leaderboard.REFERENCES:
+            written = row[f"minus {reference}"]
+            if row["model"] == reference:
+                assert written == "–"
+                continue
+            difference, low, high = map(float, re.findall(r"[+-]?0\.\d{3}", written))
+            column = f"minus_{reference.replace(' ', '_')}"
+            assert difference == pytest.approx(rows[column][row["model"]], abs=6e-4)
+            assert low <= difference <= high
+
+
+def test_how_often_the_test_users_were_looked_at_is_counted_over_chapters(tmp_path):
+    models, others = course_data.looks(ROOT)
+    assert models == len(leaderboard.load()) and others >= 10
+    (tmp_path / "notebooks").mkdir()
+    for number, looks in (("01", 7), ("02", 5)):
+        line = f"on the test users: 6 models and {looks} other settings looked at\n"
+        notebook = {"cells": [{"outputs": [{"text": [line]}]}]}
+        (tmp_path / "notebooks" / f"{number}_x.ipynb").write_text(json.dumps(notebook))
+    assert course_data.looks(tmp_path)[1] == 12
 
 
 def test_the_frontier_is_what_no_other_model_beats():
@@ -111,7 +153,7 @@ def test_labels_in_a_crowd_cover_neither_each_other_nor_a_point():
 def test_labels_of_the_quality_cost_plot_do_not_overlap(cost):
     fig = course_figures.quality_cost(cost)
     boxes = label_boxes(fig.axes[0])
-    assert len(boxes) == leaderboard.load()[cost].notna().sum() > 5
+    assert len(boxes) == frozen_leaderboard.load()[cost].notna().sum() > 5
     assert not any(box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[:i])
     plt.close(fig)
 
@@ -126,8 +168,8 @@ def test_cards_name_goal_and_time_of_every_chapter():
 
 def test_no_page_types_a_number_of_the_leaderboard():
     """A quality typed by hand would stay behind when the chapter is run again."""
-    values = {f"{value:.4f}"[:-1] for value in leaderboard.load()["ndcg@10"]}
-    values |= {f"{value:.3f}" for value in leaderboard.load()["ndcg@10"]}
+    both = pd.concat([leaderboard.load()["ndcg@10"], frozen_leaderboard.load()["ndcg@10"]])
+    values = {f"{value:.4f}"[:-1] for value in both} | {f"{value:.3f}" for value in both}
     assert len(values) > 10 and len(PAGES) > 10
     for page in PAGES:
         text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.S)

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from recsys_tutorial import leaderboard, plotting
+from recsys_tutorial import frozen_leaderboard, leaderboard, plotting
 
 COSTS = {
     "ms_per_user": "scoring the catalogue for one user, ms",
@@ -36,11 +36,29 @@ def pareto(cost, quality):
 
 
 def ranked_rows():
-    """The leaderboard, best first, with its places 1, 2, ..."""
-    rows = leaderboard.load().sort_values(["ndcg@10", "model"], ascending=[False, True])
+    """The table of models that are trained once, best first, with its places 1, 2, ..."""
+    rows = frozen_leaderboard.load().sort_values(["ndcg@10", "model"], ascending=[False, True])
     rows = rows.reset_index(drop=True)
     rows.insert(0, "place", np.arange(1, len(rows) + 1))
     return rows
+
+
+def leaderboard_rolling():
+    """Every model that is trained as time passes: quality, and differences to the references."""
+    rows = leaderboard.load().sort_values(["ndcg@10", "model"], ascending=[False, True])
+    place = np.arange(len(rows))[::-1]
+    names = [f"{m} ({c})" for m, c in zip(rows["model"], rows["chapter"], strict=True)]
+    fig, axes = plt.subplots(1, 3, figsize=(9.2, 1.2 + 0.3 * len(rows)), sharey=True)
+    axes[0].errorbar(rows["ndcg@10"], place, xerr=errors(rows), fmt="o", capsize=3, color="C0")
+    axes[0].set_yticks(place, names)
+    axes[0].set_xlabel("NDCG@10 and its 95 % interval")
+    for ax, reference in zip(axes[1:], leaderboard.REFERENCES, strict=True):
+        column = f"minus_{reference.replace(' ', '_')}"
+        mean, low, high = (rows[f"{column}{part}"] for part in ("", "_low", "_high"))
+        ax.errorbar(mean, place, xerr=[mean - low, high - mean], fmt="s", capsize=3, color="C1")
+        ax.axvline(0, color="black", lw=1, ls="--")
+        ax.set_xlabel(f"minus {reference}")
+    return fig
 
 
 def leaderboard_intervals():

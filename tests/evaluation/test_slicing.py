@@ -1,12 +1,13 @@
 """Slices by hand, and that they leave no target out."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_tutorial.evaluation import evaluate, slices
-from recsys_tutorial.splits import Holdout
+from recsys_tutorial.evaluation import evaluate, evaluate_rolling, rolling_slices, slices
+from recsys_tutorial.splits import Holdout, Split
 from tests.evaluation.worlds import csr, holdout
 
 
@@ -86,3 +87,47 @@ def test_slices_of_longer_lists_than_were_ranked():
     result = evaluate(np.zeros(judged.targets.shape), judged)
     with pytest.raises(ValueError, match="ranked is 20 wide, too short for k=30"):
         slices(result, judged, judged.history, "recall@30")
+
+
+def window(train, judged):
+    """A split in which these users are judged."""
+    train = csr(train)
+    ids = np.arange(train.shape[1])
+    items = pd.DataFrame({"item_id": ids})
+    return Split(ids, items, train, train, np.arange(train.shape[0]), None, judged)
+
+
+def test_slices_of_one_window_are_slices():
+    judged, rng = holdout(seed=3), np.random.default_rng(1)
+    train = rng.random((60, 40)) < np.linspace(0.4, 0, 40) ** 2
+    scores = rng.random(judged.targets.shape)
+    result = evaluate(scores, judged)
+    expected = slices(result, judged, csr(train))
+    assert ("items", "cold") in expected.index
+    pd.testing.assert_frame_equal(rolling_slices(result, [window(train, judged)]), expected)
+
+
+def test_an_item_is_cold_in_the_windows_before_somebody_likes_it():
+    # Items 0 and 1; the user of each window shows item 2 and goes on to like item 1, which is
+    # liked by nobody before the first window and by one user before the second.
+    seen, targets = csr([[0, 0, 1]]), csr([[0, 1, 0]])
+    judged = [Holdout(np.array([user]), seen, seen, seen, targets) for user in (7, 8)]
+    trains = [[[1, 0, 1]], [[1, 0, 1], [0, 1, 1]]]
+    windows = [window(*pair) for pair in zip(trains, judged, strict=True)]
+    scores = {1: [[2.0, 1, 0]], 2: [[1.0, 2, 0]]}  # by how many trained: item 1 is first at last
+    result = evaluate_rolling(lambda s: np.array(scores[s.train.shape[0]]), windows, ks=(1,))
+    table = rolling_slices(result, windows, metric="recall@1")
+    assert table["n_targets"].to_dict() == {
+        ("items", "warm"): 1, ("items", "cold"): 1, ("popularity", "1"): 1, ("activity", "1"): 2,
+    }  # fmt: skip
+    assert table["mean"].to_dict() == {
+        ("items", "warm"): 1, ("items", "cold"): 0, ("popularity", "1"): 1, ("activity", "1"): 0.5,
+    }  # fmt: skip
+
+
+def test_slices_of_other_windows_than_were_judged():
+    judged = holdout()
+    result = evaluate(np.zeros(judged.targets.shape), judged)
+    windows = [window(np.ones((3, 40)), judged)] * 2
+    with pytest.raises(ValueError, match="the windows hold 100 users, not 50"):
+        rolling_slices(result, windows)

@@ -61,7 +61,11 @@ def test_recording_replaces_one_row_and_keeps_the_others(path, monkeypatch):
     table = leaderboard.load(path)
     assert list(table["model"]) == ["A", "B"]
     assert table["ndcg@10"].tolist() == pytest.approx([0.25, 0.3])
-    assert list(path.parent.iterdir()) == [path]  # no temporary file stays
+    users = path.with_name("leaderboard_users.csv")
+    assert sorted(path.parent.iterdir()) == [path, users]  # no temporary file stays
+    kept = leaderboard.load_users(path)
+    assert list(kept.columns) == ["A", "B"] and kept.index.name == "user_id"
+    np.testing.assert_allclose(kept.mean(), [0.25, 0.3], atol=1e-6)
 
 
 def test_table_is_best_first_and_blind_to_later_chapters(path, monkeypatch):
@@ -124,11 +128,94 @@ def test_a_table_without_its_columns_says_so(path):
 
 
 def test_the_committed_table_is_whole():
-    table = leaderboard.load()
-    assert table["model"].is_unique
+    table, users = leaderboard.load(), leaderboard.load_users()
+    assert table["model"].is_unique and set(leaderboard.REFERENCES) <= set(table["model"])
     assert (table["ndcg@10_low"] <= table["ndcg@10"]).all()
     assert (table["ndcg@10"] <= table["ndcg@10_high"]).all()
     assert table[["train_seconds", "ms_per_user"]].notna().all(axis=None)
+    assert (table["peak_mb"].dropna() > 0).all()
+    assert list(users.columns) == list(table.sort_values(["chapter", "model"])["model"])
+    assert (table["n_users"] == len(users)).all() and users.index.is_unique
+    means = users.mean()[table["model"]]
+    np.testing.assert_allclose(means, table["ndcg@10"], atol=2e-6)  # both have six digits
+    for reference in leaderboard.REFERENCES:
+        difference = table[f"minus_{reference.replace(' ', '_')}"]
+        expected = (means - means[reference]).to_numpy()
+        others = (table["model"] != reference).to_numpy()
+        np.testing.assert_allclose(difference[others], expected[others], atol=2e-6)
+        assert difference[~others].isna().all()
+
+
+def test_places_are_shared_by_who_cannot_be_told_apart():
+    rng = np.random.default_rng(0)
+    ease = rng.uniform(0, 1, 200)  # how easy each user is, for every model
+    users = pd.DataFrame(
+        {
+            "best": ease + 0.1,
+            "second": ease,
+            "second, other luck": ease + rng.normal(0, 0.2, 200),
+            "last": ease - 0.1,
+        }
+    )
+    users["second, other luck"] += ease.mean() - users["second, other luck"].mean()
+    assert leaderboard.places(list(users), users) == [1, 2, 2, 4]
+    assert leaderboard.places(["last", "best"], users) == [2, 1]  # in the order asked for
+    assert leaderboard.places(["last"], users) == [1]
+    assert leaderboard.places([], users) == []
+    # By overlap all four would share one place: users differ more than models do.
+    low, high = np.percentile(users["last"], [2.5, 97.5])
+    assert low < users["best"].mean() < high
+
+
+def test_every_row_has_its_difference_to_both_references(path, monkeypatch):
+    write(monkeypatch, 1, "A", evaluation(0.25), path=path)
+    columns = [c for c in leaderboard.COLUMNS if c.startswith("minus_")]
+    assert len(columns) == 6 and leaderboard.load(path)[columns].isna().all(axis=None)
+    write(monkeypatch, 1, "fading popularity", evaluation(0.2), path=path)
+    write(monkeypatch, 1, "fading EASE", evaluation(0.3), path=path)
+
+    def row(model):
+        return leaderboard.load(path).set_index("model").loc[model]
+
+    assert row("A")["minus_fading_popularity"] == pytest.approx(0.05)
+    assert row("A")["minus_fading_EASE"] == pytest.approx(-0.05)
+    assert row("A")["minus_fading_EASE_low"] == pytest.approx(-0.05)  # each user by as much
+    assert np.isnan(row("fading EASE")["minus_fading_EASE"])  # of itself there is none
+    # A reference that changes changes the others' differences, though they are not run again.
+    write(monkeypatch, 1, "fading popularity", evaluation(0.1), path=path)
+    assert row("A")["minus_fading_popularity"] == pytest.approx(0.15)
+    assert row("A")["ndcg@10"] == pytest.approx(0.25)
+    shown = leaderboard.table(path=path).set_index("model")
+    assert shown.loc["A", "- fading popularity"] == "+0.150 [+0.150, +0.150]"
+    assert shown.loc["fading EASE", "- fading EASE"] == ""
+    assert list(leaderboard.table(path=path).index) == [1, 2, 3]
+
+
+def test_other_users_are_refused_and_nothing_is_lost(path, monkeypatch):
+    write(monkeypatch, 1, "A", evaluation(0.2), path=path)
+    before = path.read_bytes(), path.with_name("leaderboard_users.csv").read_bytes()
+    with pytest.raises(ValueError, match=r"B was judged on other users than leaderboard\.csv"):
+        write(monkeypatch, 1, "B", evaluation(0.3, n_users=39), path=path)
+    assert (path.read_bytes(), path.with_name("leaderboard_users.csv").read_bytes()) == before
+    # Alone in the table, a model may be judged on others: then the users are replaced.
+    write(monkeypatch, 1, "A", evaluation(0.3, n_users=39), path=path)
+    assert len(leaderboard.load_users(path)) == 39
+
+
+def test_without_recording_nothing_is_measured(monkeypatch):
+    monkeypatch.delenv("RECSYS_TUTORIAL_RECORD", raising=False)
+    spent = leaderboard.measure(pytest.fail, "the work was done")
+    assert np.isnan(spent.seconds) and np.isnan(spent.peak_mb)
+
+
+def test_measure_sees_memory_that_this_process_has_at_hand(monkeypatch):
+    monkeypatch.setenv("RECSYS_TUTORIAL_RECORD", "1")
+    np.ones(200 * 2**17).sum()  # 200 MB, freed: this process could take them again unseen
+    spent = leaderboard.measure(lambda megabytes: np.ones(megabytes * 2**17).sum(), 100)
+    assert spent.seconds > 0
+    if np.isnan(spent.peak_mb):
+        pytest.skip("resident memory is read from /proc, which is not here")
+    assert 80 < spent.peak_mb < 150
 
 
 def test_costs_are_written_with_few_digits(path, monkeypatch):
