@@ -37,7 +37,9 @@ def class_minutes(notebook):
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
             minutes += len("".join(cell["source"]).split()) / WORDS_PER_MINUTE
-        elif cell["cell_type"] == "code":
+        elif cell["cell_type"] == "code" and "check" not in cell.get("metadata", {}).get(
+            "tags", []
+        ):
             figures = sum("image/png" in o.get("data", {}) for o in cell.get("outputs", []))
             minutes += MINUTES_PER_CELL + MINUTES_PER_FIGURE * figures
     return 5 * math.ceil(minutes / 5)
