@@ -76,9 +76,9 @@ MODELS = {
     "fading popularity": CourseModel(
         1, lambda split, seed: Popularity().fit(split.faded(2000, "likes"))
     ),
-    "item-kNN": CourseModel(1, lambda split, seed: ItemKNN(200).fit(split.train)),
+    "item-kNN": CourseModel(1, lambda split, seed: ItemKNN(100, shrink=20).fit(split.train)),
     "fading item-kNN": CourseModel(
-        1, lambda split, seed: ItemKNN(200).fit(split.faded(32000, "likes"))
+        1, lambda split, seed: ItemKNN(100, shrink=20).fit(split.faded(64000, "likes"))
     ),
     "EASE": CourseModel(1, lambda split, seed: EASE(200).fit(split.train)),
     "fading EASE": CourseModel(1, lambda split, seed: fading_ease(split)),
