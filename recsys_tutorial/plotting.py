@@ -43,6 +43,7 @@ def intervals(
     ax = plt.gca() if ax is None else ax
     place = np.arange(len(frame))[::-1]
     sides = [frame["mean"] - frame["low"], frame["high"] - frame["mean"]]
+    sides = np.stack(sides)  # (2, n): how far to the left, how far to the right
     ax.errorbar(frame["mean"], place, xerr=sides, fmt="o", capsize=4, lw=2)
     ax.set_yticks(place, [str(label) for label in frame.index])
     ax.set_ylim(-0.6, len(frame) - 0.4)
