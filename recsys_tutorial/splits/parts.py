@@ -182,7 +182,9 @@ class Split:
         _check_scale(scale)
         # A like so old that its weight would be 0 is still a like: the matrix stores no zeros.
         weights = np.maximum(np.exp(-self.ages(unit) / scale), np.finfo(np.float64).tiny)
-        return sparse.csr_matrix((weights, self.train.indices, self.train.indptr), self.train.shape)
+        faded = self.train.astype(np.float64, copy=True)  # shares nothing with the split
+        faded.data[:] = weights
+        return faded
 
     def recent(self, scale: float, unit: str = "years") -> sparse.csr_matrix:
         """The training likes of the last years, or the last likes; older ones are left out.

@@ -33,6 +33,10 @@ def test_every_like_keeps_its_place_and_a_weight(window):
         assert (faded.data > 0).all() and (faded.data <= 1).all()
         np.testing.assert_array_equal(faded.indices, window.train.indices)
     np.testing.assert_array_equal(window.train.data, 1.0)  # the split is left as it was
+    for change in (window.faded(1.0), window.recent(100.0)):  # whatever is done to the result
+        change.data[::2] = 0.0
+        change.eliminate_zeros()
+    assert window.train.nnz == len(window.like_times) and (window.train.data == 1.0).all()
 
 
 def test_recent_likes_are_those_of_the_last_years(window):
