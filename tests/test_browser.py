@@ -352,6 +352,8 @@ def test_search_finds(new_tab, query, page, anchor):
     tab.open("search.html?q=" + query)
     results = tab.page.locator("#search-results li a")
     results.first.wait_for()
+    # Results are shown one after the other; the summary comes with the last.
+    tab.page.locator("#search-results p.search-summary", has_text="finished").wait_for()
     links = results.evaluate_all("links => links.map(link => link.getAttribute('href'))")
     assert any(f"book/{page}.html" in link for link in links), links
     if anchor:
