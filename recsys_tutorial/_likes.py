@@ -81,6 +81,24 @@ def check_history(history: sparse.csr_matrix, n_items: int) -> sparse.csr_matrix
     return as_likes(history, "history", n_items)
 
 
+def only_entries(matrix: sparse.csr_matrix, kept: np.ndarray) -> sparse.csr_matrix:
+    """Some entries of a matrix, as a matrix of its own without stored zeros.
+
+    Parameters
+    ----------
+    matrix : csr_matrix (n_users, n_items)
+    kept : bool ndarray (matrix.nnz,), in the order of `matrix.data`
+
+    Returns
+    -------
+    csr_matrix of the same shape, which shares nothing with `matrix`
+    """
+    part = matrix.copy()  # eliminate_zeros works in place, also on arrays that it shares
+    part.data = part.data * kept
+    part.eliminate_zeros()
+    return part
+
+
 def _canonical(matrix, name: str, n_items: int | None) -> sparse.csr_matrix:
     if not sparse.issparse(matrix):
         raise ValueError(f"{name} must be a sparse matrix, got {type(matrix).__name__}")

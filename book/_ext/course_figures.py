@@ -53,8 +53,7 @@ def leaderboard_rolling():
     axes[0].set_yticks(place, names)
     axes[0].set_xlabel("NDCG@10 and its 95 % interval")
     for ax, reference in zip(axes[1:], leaderboard.REFERENCES, strict=True):
-        column = f"minus_{reference.replace(' ', '_')}"
-        mean, low, high = (rows[f"{column}{part}"] for part in ("", "_low", "_high"))
+        mean, low, high = (rows[column] for column in leaderboard.difference_columns(reference))
         ax.errorbar(mean, place, xerr=[mean - low, high - mean], fmt="s", capsize=3, color="C1")
         ax.axvline(0, color="black", lw=1, ls="--")
         ax.set_xlabel(f"minus {reference}")

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from recsys_tutorial import metrics
+from recsys_tutorial._likes import only_entries
 from recsys_tutorial.evaluation.intervals import bootstrap_means
 from recsys_tutorial.ranking import rank
 from recsys_tutorial.splits import Holdout
@@ -150,12 +151,7 @@ def only_items(matrix: sparse.csr_matrix, items: np.ndarray) -> sparse.csr_matri
     -------
     csr_matrix of the same shape, without stored zeros
     """
-    kept = sparse.csr_matrix(
-        (matrix.data * items[matrix.indices], matrix.indices.copy(), matrix.indptr.copy()),
-        shape=matrix.shape,
-    )
-    kept.eliminate_zeros()
-    return kept
+    return only_entries(matrix, items[matrix.indices])
 
 
 def _scorer(model_or_scores, shape: tuple[int, int]) -> Callable:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from recsys_tutorial._likes import only_entries
 from recsys_tutorial.evaluation.full_ranking import METRICS, Evaluation
 from recsys_tutorial.evaluation.intervals import mean_interval
 from recsys_tutorial.splits import Holdout, Split
@@ -103,10 +104,7 @@ def _parts(judged: Sequence[tuple[Holdout, sparse.csr_matrix]], n_bins: int):
     for text, low, high in _bins(popularity[popularity > 0], n_bins):
         items.append(("popularity", text, (popularity >= low) & (popularity <= high)))
     for by, text, mask in items:
-        part = targets.copy()
-        part.data = part.data * mask
-        part.eliminate_zeros()
-        yield by, text, part, everyone
+        yield by, text, only_entries(targets, mask), everyone
     activity = np.concatenate([np.diff(holdout.seen.indptr) for holdout, _ in judged])
     for text, low, high in _bins(activity, n_bins):
         users = np.flatnonzero((activity >= low) & (activity <= high))

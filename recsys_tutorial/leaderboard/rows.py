@@ -15,12 +15,38 @@ from recsys_tutorial._paths import data_dir
 from recsys_tutorial.evaluation import Evaluation, bootstrap_means
 from recsys_tutorial.leaderboard.costs import Cost, recording
 
-__all__ = ["COLUMNS", "METRICS", "REFERENCES", "average", "load", "load_users", "record", "table"]
+__all__ = [
+    "COLUMNS",
+    "METRICS",
+    "REFERENCES",
+    "average",
+    "difference_columns",
+    "load",
+    "load_users",
+    "record",
+    "table",
+]
 
 METRICS = ("ndcg@10", "recall@20")
 REFERENCES = ("fading popularity", "fading EASE")  # what every row is compared with, in pairs
 _PARTS = ("", "_low", "_high")
-_DIFFERENCES = [f"minus_{name.replace(' ', '_')}{part}" for name in REFERENCES for part in _PARTS]
+
+
+def difference_columns(reference: str) -> list[str]:
+    """The columns of a row's difference to one of `REFERENCES`: itself, and its interval.
+
+    Parameters
+    ----------
+    reference : str, a model's name
+
+    Returns
+    -------
+    list of three str
+    """
+    return [f"minus_{reference.replace(' ', '_')}{part}" for part in _PARTS]
+
+
+_DIFFERENCES = [column for name in REFERENCES for column in difference_columns(name)]
 COLUMNS = (
     ["chapter", "model", "n_users", "n_seeds"]
     + [f"{metric}{part}" for metric in METRICS for part in _PARTS]
@@ -183,10 +209,10 @@ def table(chapter: int | None = None, path: Path | None = None) -> pd.DataFrame:
         for low, high in zip(rows["ndcg@10_low"], rows["ndcg@10_high"], strict=True)
     ]
     for name in REFERENCES:
-        columns = [f"minus_{name.replace(' ', '_')}{part}" for part in _PARTS]
+        differences = rows[difference_columns(name)].to_numpy()  # (n_rows, 3)
         shown[f"- {name}"] = [
             "" if model == name or np.isnan(d) else f"{d:+.3f} [{low:+.3f}, {high:+.3f}]"
-            for model, (d, low, high) in zip(rows["model"], rows[columns].to_numpy(), strict=True)
+            for model, (d, low, high) in zip(rows["model"], differences, strict=True)
         ]
     shown.index = pd.Index(places(rows["model"], load_users(path)), name="place")
     return shown

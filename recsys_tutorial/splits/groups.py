@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from recsys_tutorial._likes import as_likes
+from recsys_tutorial._likes import as_likes, only_entries
 from recsys_tutorial.splits import _tables as tables
 from recsys_tutorial.splits.parts import Holdout, Split
 
@@ -116,12 +116,7 @@ def _some_of_each(
 
 def _holdout(likes: sparse.csr_matrix, shown: np.ndarray, rows: np.ndarray) -> Holdout:
     """These users, as far as they have a like to show and one to find."""
-    parts = []
-    for kept in (shown, ~shown):
-        part = sparse.csr_matrix((likes.data * kept, likes.indices, likes.indptr), likes.shape)
-        part = part[rows]
-        part.eliminate_zeros()
-        parts.append(part)
+    parts = [only_entries(likes, kept)[rows] for kept in (shown, ~shown)]
     judged = np.all([np.diff(part.indptr) > 0 for part in parts], axis=0)
     history, targets = (part[judged] for part in parts)
     n_left_out = int((~judged).sum())

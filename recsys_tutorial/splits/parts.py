@@ -8,6 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from recsys_tutorial._checks import check_one_of
+from recsys_tutorial._likes import only_entries
+
 __all__ = ["Holdout", "Split"]
 
 YEAR = 365.25 * 86400  # seconds
@@ -111,9 +114,9 @@ class Split:
     def ages(self, unit: str = "years") -> np.ndarray:
         """How long before `start` each training like was given: > 0, since nothing later is known.
 
-        A year means little where a site's life changes: MovieLens had a hundred users in its first
-        months, and one a week later. There the number of likes that everybody gave since is the
-        steadier clock.
+        A year means little where a site's life changes: a hundred users of MovieLens' small release
+        came in its first nine months, and one every two weeks in later years. There the number of
+        likes that everybody gave since is the steadier clock.
 
         Parameters
         ----------
@@ -131,8 +134,7 @@ class Split:
         """
         if self.start is None:
             raise ValueError("this split is not one in time: its likes have no age")
-        if unit not in ("years", "likes"):
-            raise ValueError(f'unit must be "years" or "likes", got {unit!r}')
+        check_one_of(("years", "likes"), unit=unit)
         if unit == "years":
             return (self.start - self.like_times) / YEAR
         until = np.searchsorted(np.sort(self.like_times), self.like_times, side="right")
@@ -204,9 +206,7 @@ class Split:
             When `scale` is not positive; and as `ages`.
         """
         _check_scale(scale)
-        likes, kept = self.train.tocoo(), self.ages(unit) < scale
-        rows, columns = likes.row[kept], likes.col[kept]
-        return sparse.csr_matrix((likes.data[kept], (rows, columns)), self.train.shape)
+        return only_entries(self.train, self.ages(unit) < scale)
 
 
 def _check_scale(scale: float) -> None:

@@ -208,7 +208,10 @@ BAD = [
     (lambda: BiasedMF().fit(with_value(TRAIN, np.nan)), "nan or infinite value in row 0"),
     (lambda: BiasedMF().fit(FRAME, validation=0.5), "validation must be a function"),
     (lambda: BiasedMF().fit(FRAME, validation=lambda m: np.nan), "nan in iteration 1"),
-    (lambda: BiasedMF().fit(FRAME, validation=len, patience=0), "patience must be finite and at least 1"),
+    (
+        lambda: BiasedMF().fit(FRAME, validation=len, patience=0),
+        "patience must be finite and at least 1",
+    ),
     (lambda: BiasedMF().fit(FRAME).predict([1, 2], [3]), "must be equally long"),
     (lambda: BiasedMF().fit(FRAME).score(TRAIN), "history has 30 items, .* fitted on 40"),
 ]
