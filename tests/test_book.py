@@ -3,6 +3,7 @@
 import doctest
 import html as html_module
 import importlib.util
+import json
 import re
 import shutil
 import sys
@@ -183,6 +184,15 @@ def test_bold_terms_lead_to_the_glossary(site, path):
 
 
 # --- The package's reference ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", book_site.notebooks(), ids=lambda path: path.stem)
+def test_check_cells_are_folded_away(site, path):
+    """On the page a check is one line to open; the cells that teach stand open."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    checks = sum("check" in cell["metadata"].get("tags", []) for cell in cells)
+    html = (site / "notebooks" / f"{path.stem}.html").read_text(encoding="utf-8")
+    assert len(re.findall(r"<summary>\s*<p class=\"collapsed[^>]*>Show the check", html)) == checks
 
 
 def test_every_public_room_and_module_has_one_place_in_the_reference():

@@ -78,6 +78,15 @@ def keep_punctuation(app, doctree):
             kept += [math, nodes.Text(after[0])]
 
 
+def fold_checks(app, doctree):
+    """Fold away the source of a cell tagged `check`: it asserts what the prose beside it says."""
+    for cell in doctree.findall(nodes.container):
+        if "tag_check" in cell["classes"] and cell.get("nb_element") == "cell_code":
+            cell["hide_mode"] = "input"
+            cell["prompt_show"] = "Show the check of what the text says"
+            cell["prompt_hide"] = "Hide the check"
+
+
 def mend(html):
     """Apply every rule to one page."""
     for pattern, replacement in MENDS:
@@ -120,6 +129,7 @@ def mend_pages(app, exception):
 def setup(app):
     app.connect("doctree-read", replace_remote_images)
     app.connect("doctree-read", keep_punctuation)
+    app.connect("doctree-read", fold_checks)
     app.connect("html-page-context", drop_scripts, priority=900)
     app.connect("build-finished", write_first_page, priority=400)  # before the stock redirect
     app.connect("build-finished", mend_pages)
