@@ -112,7 +112,7 @@ def modules(root: Path = ROOT) -> list[str]:
 
 
 def tests_of(module: str, root: Path) -> list[str]:
-    """Return the paths that pytest is given: the module itself (doctests) and its test files."""
+    """Return the paths that pytest is given: the module's test files and itself (doctests)."""
     room, _, name = module.rpartition("/")
     own = "/".join(filter(None, [room, f"test_{name.lstrip('_')}"]))
     paths = [f"tests/{name}.py" for name in OWN_TESTS.get(module, [own])]
@@ -121,7 +121,8 @@ def tests_of(module: str, root: Path) -> list[str]:
     missing = [path for path in paths if not (root / path).exists()]
     if missing:
         raise FileNotFoundError(f"{module} has no {missing[0]}: name its tests in OWN_TESTS")
-    return [f"{PACKAGE}/{module}.py", *paths]
+    # The module last: pytest, given it first, would import its room and then it a second time.
+    return [*paths, f"{PACKAGE}/{module}.py"]
 
 
 def diff(module: str, source: str, fault: Fault) -> str:
