@@ -2,6 +2,7 @@
 
     .venv/bin/python scripts/autograde.py 01 --out graded              # make the autograder
     .venv/bin/python scripts/autograde.py 01 submissions --out graded  # grade submissions/*.ipynb
+    .venv/bin/python scripts/autograde.py 01 submissions --minutes 5   # at most, for each of them
 
 From ``notebooks/solutions/NN_topic.ipynb`` it writes an otter master notebook, in which each cell
 tagged ``check`` is a question's test; `otter assign` proves that the solution passes and makes the
@@ -11,20 +12,28 @@ and a column per question.
 Otter stands in an environment of its own, ``.venv-otter``, that sees the course's packages: it
 brings ipywidgets, with which some libraries print progress bars as widgets into stored outputs.
 
+A submission that cannot be graded (a truncated file, an endless loop) gets 0 for every question and
+a word in the column ``error``; the others are graded all the same. The table is written anew after
+each submission.
+
 A submission's code is run as it is: grade what strangers hand in on a machine that may be lost.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import venv
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -50,7 +59,7 @@ generate:
 tests:
   ok_format: false
 """
-TIMEOUT = 600
+MINUTES = 10  # at most, for making the autograder and for each submission
 
 
 def environment(folder: Path = ROOT / ".venv-otter") -> Path:
@@ -150,16 +159,45 @@ def solution_of(words: str, root: Path = ROOT) -> Path:
     return found[0]
 
 
-def otter(python: Path, *arguments: str, cwd: Path) -> None:
-    """Run otter; SystemExit with its last lines when it fails."""
-    done = subprocess.run(
-        [str(python), "-m", "otter", *arguments],
-        cwd=cwd, capture_output=True, text=True, timeout=limit(TIMEOUT), stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    if done.returncode:
-        raise SystemExit(
-            f"autograde: otter {arguments[0]} failed:\n{(done.stdout + done.stderr)[-3000:]}"
-        )
+class GradingError(Exception):
+    """One submission, or the solution itself, cannot be graded; the text says why in a line."""
+
+
+def otter(python: Path, *arguments: str, cwd: Path, minutes: float = MINUTES) -> None:
+    """Run otter and whatever it starts.
+
+    Raises
+    ------
+    GradingError
+        When it fails, with its last line, and when it takes more than `minutes` (longer on a slow
+        machine); nothing that it started goes on running.
+    """
+    command = [str(python), "-m", "otter", *arguments]
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(
+            command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            code = process.wait(limit(60 * minutes))
+        except subprocess.TimeoutExpired:
+            raise GradingError(f"took more than {minutes:g} minutes") from None
+        finally:
+            stop(process)
+        output.seek(0)
+        said = output.read().strip().splitlines()
+    if code:
+        raise GradingError(f"otter {arguments[0]} failed: {said[-1] if said else 'without a word'}")
+
+
+def stop(process: subprocess.Popen) -> None:
+    """Kill a process and the kernels that it has started."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
 
 
 def assign(solution: Path, python: Path, out: Path) -> Path:
@@ -176,19 +214,73 @@ def assign(solution: Path, python: Path, out: Path) -> Path:
     return target
 
 
-def grade(autograder: Path, submission: Path, python: Path) -> dict[str, float]:
-    """Return {question: points} of one filled notebook."""
+def grade(
+    autograder: Path, submission: Path, python: Path, minutes: float = MINUTES
+) -> dict[str, float]:
+    """Return {question: points} of one filled notebook.
+
+    Raises
+    ------
+    GradingError
+        When it is no notebook, does not end in time, or ends otter.
+    """
+    try:
+        nbformat.read(submission, as_version=4)
+    except Exception as error:  # whatever a broken file makes nbformat raise
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise GradingError(f"is not a notebook: {reason[0]}") from None
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "out").mkdir()
         arguments = ["--no-logo", "-a", str(autograder.resolve()), "-o", "out"]
-        otter(python, "run", *arguments, str(submission.resolve()), cwd=folder)
-        results = json.loads((folder / "out" / "results.json").read_text("utf-8"))
+        otter(python, "run", *arguments, str(submission.resolve()), cwd=folder, minutes=minutes)
+        try:
+            results = json.loads((folder / "out" / "results.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            raise GradingError("otter left no results") from None
     return {
         test["name"].split()[0]: float(test["score"])
         for test in results["tests"]
         if test["name"].startswith("q")
     }
+
+
+def grade_all(
+    submissions: list[Path],
+    questions: list[str],
+    out: Path,
+    grade_one: Callable[[Path], dict[str, float]],
+) -> list[dict]:
+    """Grade one after the other and write `out` after each.
+
+    Parameters
+    ----------
+    submissions : paths of filled notebooks
+    questions : the columns
+    out : the table's path; a row for each submission: its name, points, and what went wrong
+    grade_one : callable path -> {question: points}, raises GradingError
+
+    Returns
+    -------
+    list of dict, the rows
+    """
+    rows = []
+    for number, path in enumerate(submissions, start=1):
+        row = {"submission": path.stem, **dict.fromkeys(questions, 0.0), "error": ""}
+        try:
+            row |= grade_one(path)
+        except GradingError as error:
+            row["error"] = str(error)
+        rows.append(row)
+        with (
+            whole(out) as temporary,
+            open(temporary, "w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, ["submission", *questions, "error"])
+            writer.writeheader()
+            writer.writerows(rows)
+        print(f"autograde: {number} of {len(submissions)}:", row, flush=True)
+    return rows
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -197,26 +289,34 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("chapter", help="the start of a solution's name, such as 01")
     parser.add_argument("submissions", nargs="?", type=Path, help="a folder of filled notebooks")
     parser.add_argument("--out", type=Path, default=Path("graded"), help="where results go")
+    parser.add_argument(
+        "--minutes", type=float, default=MINUTES, help="at most, for each submission"
+    )
     options = parser.parse_args(argv)
     solution = solution_of(options.chapter)
     submissions = sorted(options.submissions.glob("*.ipynb")) if options.submissions else []
     if options.submissions and not submissions:
         raise SystemExit(f"autograde: no notebook in {options.submissions}")
     python = environment()
-    autograder = assign(solution, python, options.out)
+    try:
+        autograder = assign(solution, python, options.out)
+    except GradingError as error:
+        raise SystemExit(f"autograde: the solution itself: {error}") from None
     print(f"autograde: {autograder}")
-    rows = []
-    for path in submissions:
-        rows.append({"submission": path.stem, **grade(autograder, path, python)})
-        print("autograde:", rows[-1])
-    if rows:
-        with (
-            whole(options.out / "grades.csv") as temporary,
-            open(temporary, "w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+    n_questions = sum(
+        cell.source.startswith("# BEGIN QUESTION")
+        for cell in master_of(nbformat.read(solution, as_version=4)).cells
+    )
+    questions = [f"q{number}" for number in range(1, n_questions + 1)]
+
+    def grade_one(path: Path) -> dict[str, float]:
+        return grade(autograder, path, python, options.minutes)
+
+    if submissions:
+        rows = grade_all(submissions, questions, options.out / "grades.csv", grade_one)
+        failed = [row["submission"] for row in rows if row["error"]]
+        print(f"autograde: {len(rows)} rows in {options.out / 'grades.csv'}", end="")
+        print(f"; not graded: {', '.join(failed)}" if failed else "")
     return 0
 
 
