@@ -81,6 +81,9 @@ def test_the_template_runs_on_a_users_file(export):
     assert text.count("two-tower, reranked minus") == 2
     assert re.search(r"\d+% of the likes are among 100 candidates", text)
     assert "recommended: " in text
+    assert re.search(r"left out of the test .*: \d+ of \d+ users", text)
+    means = dict(re.findall(r"^((?:popularity|item-kNN|EASE)\S*(?: \S+)*?) +(0\.\d+) ", text, re.M))
+    assert f"best baseline on validation users: {max(means, key=means.get)}" in text
     (table,) = re.findall(r"^popularity .*\n(?:.*\n)*?two-tower, reranked .*$", text, re.M)[-1:]
     values = np.array(re.findall(r"0\.\d+", table), dtype=float)
     assert ((values >= 0) & (values <= 1)).all()
@@ -109,6 +112,33 @@ def test_a_file_that_cannot_be_used_stops_at_once_and_says_why(tmp_path):
     for _, message in BAD.values():
         assert any(re.search(message, error) for error in errors), errors
     assert sum(not error.startswith("NameError") for error in errors) == len(BAD)
+
+
+def test_where_popularity_is_best_it_is_the_one_to_beat(tmp_path):
+    """Users keep to one group of items until the last ones come, who turn to all the others."""
+    rng = np.random.default_rng(0)
+    groups = np.arange(100).reshape(5, 20)
+    liked = []
+    for user in range(300):
+        own = rng.integers(5)
+        first, others = (
+            rng.permutation(groups[own]),
+            rng.permutation(np.delete(groups, own, 0).ravel()),
+        )
+        liked.append(first[:12] if user < 150 else np.concatenate([first[:6], others[:6]]))
+    rows = {
+        "userId": np.repeat(np.arange(300), 12),
+        "movieId": np.concatenate(liked),
+        "rating": 5,
+        "timestamp": 964_982_703 + 60 * np.arange(3600),
+    }
+    pd.DataFrame(rows).to_csv(tmp_path / "ratings.csv", index=False)
+    notebook = template(tmp_path)
+    (last,) = [i for i, cell in enumerate(notebook.cells) if "best_name = " in cell.source]
+    notebook.cells = notebook.cells[: last + 1]
+    text, errors = run(notebook, tmp_path)
+    assert errors == []
+    assert re.search(r"best baseline on validation users: popularity", text)
 
 
 def test_the_template_is_empty_and_asks_for_words():
