@@ -1,4 +1,4 @@
-"""Make the four tables of this folder: every repetition of every setting of the simulated shop.
+"""Make the five tables of this folder: every repetition of every setting of the simulated shop.
 
     python data/simulation/make.py                 # all of them, on two processes
     python data/simulation/make.py arrivals        # one of them
@@ -20,10 +20,22 @@ import pandas as pd
 
 from recsys_tutorial._files import whole
 from recsys_tutorial.feedback.logs import first_days
-from recsys_tutorial.feedback.runs import KEYS, SETTINGS, learn_seed, run_seed, to_wide
+from recsys_tutorial.feedback.runs import (
+    KEYS,
+    SETTINGS,
+    learn_seed,
+    make_policies,
+    run,
+    run_seed,
+    to_wide,
+)
+from recsys_tutorial.feedback.shop import Shop, load_pictures
 
 SEEDS = range(20)
-FRESH_SEEDS = range(20, 100)  # all below those that settings were tuned on
+TUNING_SEEDS = range(100, 104)
+FRESH_SEEDS = range(200, 212)  # which nothing else has used
+REGS = [0.03, 0.1, 0.3, 1.0, 3.0]  # the same for every policy
+BEST = {"greedy": 0.1, "Thompson": 0.3}  # of them, on the tuning seeds
 
 
 def arrivals_seed(seed: int) -> pd.DataFrame:
@@ -31,10 +43,28 @@ def arrivals_seed(seed: int) -> pd.DataFrame:
     return first_days(seed).assign(setting="arriving", seed=seed)
 
 
-def confirm_seed(seed: int) -> pd.DataFrame:
-    """The explorer that was chosen on the tuning seeds, against greedy."""
-    table = run_seed("drifting", seed, ["greedy", "Thompson"])
+def by_reg(names: list[str], regs: list[float], seed: int) -> pd.DataFrame:
+    """Some policies under drift, each with every regularisation, in one shop."""
+    shop = Shop(load_pictures(), 1000, seed, **SETTINGS["drifting"])
+    policies = {
+        f"{name}, reg {reg}": policy
+        for reg in regs
+        for name, policy in make_policies(shop, seed, names, reg=reg).items()
+    }
+    table = run(policies, shop).assign(setting="drifting", seed=seed)
     return table[[*KEYS, "day", "regret"]]
+
+
+def tune_seed(seed: int) -> pd.DataFrame:
+    """Greedy and the explorers with the same five regularisations; 30 days' regret as day 29's."""
+    names = ["greedy", "explore first", "epsilon 0.05", "Thompson", "LinUCB"]
+    table = by_reg(names, REGS, seed)
+    return table.groupby(KEYS, as_index=False)["regret"].sum().assign(day=29)
+
+
+def confirm_seed(seed: int) -> pd.DataFrame:
+    """The best explorer of the tuning seeds and greedy, each with both's regularisation."""
+    return by_reg(list(BEST), sorted(BEST.values()), seed)
 
 
 # {table: (function, its arguments, one task each)}
@@ -42,6 +72,7 @@ TASKS: dict[str, tuple[Callable, list[tuple]]] = {
     "runs": (run_seed, [(setting, seed) for setting in SETTINGS for seed in SEEDS]),
     "learning": (learn_seed, [(seed,) for seed in SEEDS]),
     "arrivals": (arrivals_seed, [(seed,) for seed in SEEDS]),
+    "tuning": (tune_seed, [(seed,) for seed in TUNING_SEEDS]),
     "confirmation": (confirm_seed, [(seed,) for seed in FRESH_SEEDS]),
 }
 

@@ -8,6 +8,7 @@ from recsys_tutorial.datasets.clipart import ClipArt, load_clipart
 from recsys_tutorial.datasets.film_texts import film_texts
 from recsys_tutorial.datasets.genre_queries import GenreQueries, genre_queries, learned_films
 from recsys_tutorial.datasets.movielens import MovieLens, load_movielens
+from recsys_tutorial.datasets.open_bandit import load_open_bandit
 from recsys_tutorial.datasets.packages import Packages, load_packages
 from recsys_tutorial.datasets.pictures import open_picture
 
@@ -28,6 +29,7 @@ __all__ = [
     "learned_films",
     "load_clipart",
     "load_movielens",
+    "load_open_bandit",
     "load_packages",
     "open_picture",
 ]
