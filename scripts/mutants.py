@@ -50,6 +50,7 @@ OWN_TESTS = {
     "datasets/_exports": ["datasets/test_cleaning"],
     "datasets/_mending": ["datasets/test_cleaning"],
     "datasets/_movielens_formats": ["datasets/test_movielens", "datasets/test_movielens_formats"],
+    "datasets/_snapshots": ["datasets/test_packages", "datasets/test_open_bandit"],
     "datasets/_times": ["datasets/test_cleaning"],
     "datasets/pictures": ["datasets/test_pictures", "encoders/test_image", "datasets/test_clipart"],
     "encoders/_loading": ["encoders/test_text", "encoders/test_image"],

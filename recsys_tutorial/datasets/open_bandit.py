@@ -1,17 +1,13 @@
 """Clicks in a real shop under two policies with known probabilities: the Open Bandit Dataset."""
 
 import gzip
-import hashlib
 import io
-import json
 import os
-from pathlib import Path
 
 import pandas as pd
 
 from recsys_tutorial._checks import check_one_of
-from recsys_tutorial._paths import data_dir
-from recsys_tutorial.datasets._tables import DataFileError
+from recsys_tutorial.datasets._snapshots import read_snapshot
 
 CAMPAIGNS, POLICIES = ("all", "men", "women"), ("random", "bts")
 
@@ -54,25 +50,7 @@ def load_open_bandit(
     """
     check_one_of(CAMPAIGNS, campaign=campaign)
     check_one_of(POLICIES, policy=policy)
-    folder = data_dir() / "open_bandit" if folder is None else Path(folder).expanduser()
-    try:
-        checksum = json.loads(_read(folder / "manifest.json"))["files"]["logs.csv.gz"]
-    except (ValueError, KeyError):
-        raise DataFileError("the file is damaged", folder / "manifest.json") from None
-    data = _read(folder / "logs.csv.gz")
-    if hashlib.sha256(data).hexdigest() != checksum:
-        raise DataFileError(
-            "the file is damaged: it differs from its checksum", folder / "logs.csv.gz"
-        )
-    logs = pd.read_csv(io.BytesIO(gzip.decompress(data)))
+    (packed,) = read_snapshot("open_bandit", ["logs.csv.gz"], folder)
+    logs = pd.read_csv(io.BytesIO(gzip.decompress(packed)))
     chosen = logs[(logs["campaign"] == campaign) & (logs["policy"] == policy)]
     return chosen.drop(columns=["campaign", "policy"]).reset_index(drop=True)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise DataFileError(
-            "the file is missing; data/open_bandit/make.py writes it", path
-        ) from None

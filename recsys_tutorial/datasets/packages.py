@@ -1,19 +1,17 @@
 """Which packages a software project needs: Debian's index as likes, with words on both sides."""
 
 import gzip
-import hashlib
 import io
-import json
 import os
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from recsys_tutorial._paths import data_dir
-from recsys_tutorial.datasets._tables import DataFileError
+from recsys_tutorial.datasets._snapshots import read_snapshot
+
+FILES = ["sources.csv.gz", "packages.csv.gz", "needs.npz"]
 
 
 class Packages(NamedTuple):
@@ -71,18 +69,11 @@ def load_packages(
     >>> needs.shape, needs.nnz
     ((12458, 24237), 134795)
     """
-    folder = data_dir() / "packages" if folder is None else Path(folder).expanduser()
-    manifest = _read(folder / "manifest.json")
-    try:
-        checksums = json.loads(manifest)["files"]
-    except (ValueError, KeyError):
-        raise DataFileError("the file is damaged", folder / "manifest.json") from None
-    files = {name: _read(folder / name, digest) for name, digest in checksums.items()}
+    *tables, matrix = read_snapshot("packages", FILES, folder)
     sources, packages = (
-        pd.read_csv(io.BytesIO(gzip.decompress(files[name])), keep_default_na=False)
-        for name in ("sources.csv.gz", "packages.csv.gz")
+        pd.read_csv(io.BytesIO(gzip.decompress(table)), keep_default_na=False) for table in tables
     )
-    with np.load(io.BytesIO(files["needs.npz"])) as arrays:
+    with np.load(io.BytesIO(matrix)) as arrays:
         indptr, indices = arrays["indptr"], arrays["indices"].astype(np.int32)
     needs = sparse.csr_matrix(
         (np.ones(len(indices)), indices, indptr), shape=(len(sources), len(packages))
@@ -100,14 +91,3 @@ def load_packages(
         packages[needed].reset_index(drop=True),
         sparse.csr_matrix(needs[:, needed]),
     )
-
-
-def _read(path: Path, sha256: str | None = None) -> bytes:
-    """Return a file's bytes, compared with their checksum."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataFileError("the file is missing; data/packages/make.py writes it", path) from None
-    if sha256 and hashlib.sha256(data).hexdigest() != sha256:
-        raise DataFileError("the file is damaged: it differs from its checksum", path)
-    return data
