@@ -20,16 +20,8 @@ import pandas as pd
 
 from recsys_tutorial._files import whole
 from recsys_tutorial.feedback.logs import first_days
-from recsys_tutorial.feedback.runs import (
-    KEYS,
-    SETTINGS,
-    learn_seed,
-    make_policies,
-    run,
-    run_seed,
-    to_wide,
-)
-from recsys_tutorial.feedback.shop import Shop, load_pictures
+from recsys_tutorial.feedback.runs import KEYS, SETTINGS, learn_seed, run_seed, to_wide
+from recsys_tutorial.feedback.shop import load_pictures
 
 SEEDS = range(20)
 TUNING_SEEDS = range(100, 104)
@@ -42,22 +34,14 @@ def arrivals_seed(seed: int) -> pd.DataFrame:
     return first_days(seed).assign(setting="arriving", seed=seed)
 
 
-def by_reg(names: list[str], regs: list[float], seed: int) -> pd.DataFrame:
-    """Some policies under drift, each with every regularisation, in one shop."""
-    shop = Shop(load_pictures(), 1000, seed, **SETTINGS["drifting"])
-    policies = {
-        f"{name}, reg {reg}": policy
-        for reg in regs
-        for name, policy in make_policies(shop, seed, names, reg=reg).items()
-    }
-    table = run(policies, shop).assign(setting="drifting", seed=seed)
-    return table[[*KEYS, "day", "regret"]]
-
-
 def tune_seed(seed: int) -> pd.DataFrame:
     """Greedy and the explorers with the same five regularisations; 30 days' regret as day 29's."""
     names = ["greedy", "explore first", "epsilon 0.05", "Thompson", "LinUCB"]
-    table = by_reg(names, REGS, seed)
+    pictures, tables = load_pictures(), []
+    for reg in REGS:
+        table = run_seed("drifting", seed, names, pictures=pictures, reg=reg)
+        tables.append(table.assign(policy=table["policy"] + f", reg {reg}"))
+    table = pd.concat(tables)
     return table.groupby(KEYS, as_index=False)["regret"].sum().assign(day=29)
 
 
