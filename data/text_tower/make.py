@@ -46,6 +46,7 @@ class Texts(torch.nn.Module):
         self.blocks, self.n_rows, self.dim = blocks, blocks.n_rows, blocks.dim
 
     def forward(self, rows=None):
+        """Vectors of these rows: (n, dim)."""
         vectors = functional.normalize(self.blocks.vectors(rows), dim=1)
         return self.blocks.head(vectors)
 
@@ -88,6 +89,7 @@ class Study:
         self.blocks = None
 
     def features(self, how: str) -> np.ndarray:
+        """Fixed features of every text: (n_texts, width)."""
         if how == "read":
             return self.world["encoder"].encode(self.texts).astype(np.float64)
         # The same ten titles, but each film's own vector, added up as in the pooled tower.
@@ -100,6 +102,7 @@ class Study:
         return np.vstack([pooled, x])
 
     def model(self, how: str, seed: int) -> TwoTower:
+        """Build one of the three, untrained."""
         torch.manual_seed(seed)
         items = FeatureTower(self.world["x"], DIM)
         if how == "last block":
@@ -119,6 +122,7 @@ class Study:
         return model
 
     def fit(self, how, rate, bert_rate, seed, epochs=EPOCHS):
+        """Train one; return it and its history."""
         model = self.model(how, seed)
         prefix = "user_tower.blocks.encoder"
         rates = {"": rate, prefix: bert_rate} if how == "last block" else rate
@@ -140,11 +144,13 @@ class Study:
         return model, history
 
     def judge(self, model) -> evaluation.Evaluation:
+        """NDCG and the rest, for this study's users."""
         scores = model.encode_users(self.user_rows) @ model.encode_items().T
         parts = iter(np.split(scores, np.cumsum([len(w.test) for w in self.windows])[:-1]))
         return evaluation.evaluate_rolling(lambda _: next(parts), self.windows)
 
     def wishes(self, model, relevant) -> pd.Series:
+        """NDCG@10 of each wish, without the prior."""
         users, vectors = model.encode_users(self.wish_rows)[:, :-1], model.encode_items()[:, :-1]
         return judged(users @ vectors.T, relevant)
 
