@@ -72,7 +72,9 @@ class EncoderTower(WithEncoder):
 class TextHistoryTower(WithEncoder):
     """A user is one text: the titles they liked, read together by BERT, then a head.
 
-    Of a long history `max_titles` are taken, evenly spaced over the catalogue's order.
+    Of a long history `max_titles` are taken, evenly spaced over the catalogue's order. As long as
+    the encoder is frozen, each text is encoded once; after `encoder.unfreeze(...)` or
+    `encoder.add_lora(...)` every training step runs the encoder.
 
     Parameters
     ----------
@@ -92,6 +94,7 @@ class TextHistoryTower(WithEncoder):
         self.encoder, self.titles, self.max_titles = encoder, list(titles), max_titles
         self.n_items, self.dim = len(self.titles), dim
         self.head = ProjectionHead(encoder.dim, dim, **head)
+        self._frozen: tuple[int, dict[str, Tensor]] | None = None
 
     def texts(self, history: sparse.csr_matrix) -> list[str]:
         """What BERT reads of each user: list of str (n_users,).
@@ -111,10 +114,23 @@ class TextHistoryTower(WithEncoder):
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Users as texts, for example a query."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.encoder.n_trainable > 0):
-            blocks = [texts[start : start + _BLOCK] for start in range(0, len(texts), _BLOCK)]
-            vectors = [self.encoder(self.encoder.prepare(block)) for block in blocks]
-        return self.head(torch.cat(vectors))
+        if not len(texts):
+            return self.head(self.head[-1].weight.new_zeros(0, self.encoder.dim))
+        if not self.encoder.n_trainable:
+            return self.head(self._remembered(texts))
+        blocks = [texts[start : start + _BLOCK] for start in range(0, len(texts), _BLOCK)]
+        return self.head(torch.cat([self.encoder(self.encoder.prepare(b)) for b in blocks]))
+
+    def _remembered(self, texts: Sequence[str]) -> Tensor:
+        """The frozen encoder's vectors, each computed once: (n, width)."""
+        now = version(self.encoder, buffers=False)  # was it trained since?
+        if self._frozen is None or self._frozen[0] != now:
+            self._frozen = (now, {})
+        known = self._frozen[1]
+        new = list(dict.fromkeys(text for text in texts if text not in known))
+        if new:
+            known.update(zip(new, torch.from_numpy(self.encoder.encode(new)), strict=True))
+        return torch.stack([known[text] for text in texts]).to(self.head[-1].weight.device)
 
     def describe(self) -> dict:
         """What a saved file must agree with."""

@@ -133,3 +133,15 @@ def test_the_user_as_one_text(bert):
     with torch.no_grad():
         nobody, everything = tower(history)[1:]
     assert (nobody == 0).all() and (everything != 0).any()
+
+
+def test_a_frozen_reader_of_histories_reads_each_text_once(monkeypatch):
+    encoder = fresh_bert()
+    read, encode = [], encoder.encode
+    monkeypatch.setattr(encoder, "encode", lambda texts: read.extend(texts) or encode(texts))
+    tower = TextHistoryTower(encoder, TITLES, 4)
+    vectors = tower.embed([TITLES[0], TITLES[1], TITLES[0]])
+    assert torch.equal(vectors[0], vectors[2]) and not torch.allclose(vectors[0], vectors[1])
+    tower.embed([TITLES[1], TITLES[2]])
+    assert read == [TITLES[0], TITLES[1], TITLES[2]]
+    assert tower.embed([]).shape == (0, 4)

@@ -1,0 +1,81 @@
+"""The course's models with the settings that its chapters chose: for data of your own.
+
+Chapters choose settings in view, on the windows of `Rolling.tuning`. What they chose stands here,
+so that `make leaderboard DATA=folder` can ask whether it holds elsewhere. Left out are models that
+a chapter shows as a warning or a control: chapter 2's BPR and its factors chosen by stars, chapter
+3's content alone, chapter 4's tower that reads genres.
+
+Examples
+--------
+>>> from recsys_tutorial.datasets import load_movielens
+>>> from recsys_tutorial.evaluation import evaluate_rolling
+>>> from recsys_tutorial.splits import rolling_split
+>>> windows = rolling_split(*load_movielens()).test
+>>> round(evaluate_rolling(MODELS["fading EASE"].fit(), windows)["ndcg@10"], 2)
+0.21
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from recsys_tutorial.course import _features as features
+from recsys_tutorial.course import _fits as fits
+from recsys_tutorial.course._fits import Fit, fading_ease
+from recsys_tutorial.models import EASE, ItemKNN, Popularity
+
+__all__ = ["MODELS", "CourseModel", "fading_ease"]
+
+
+@dataclass(frozen=True)
+class CourseModel:
+    """One row of the leaderboard, to be made anew on other data.
+
+    Attributes
+    ----------
+    chapter : int, the chapter that introduces it
+    begin : callable seed -> callable (Split) -> fitted model or scores (n_users, n_items). The
+        latter is for windows in their order: some models go on from what they have
+    n_seeds : int, over how many seeds its row is the mean
+    """
+
+    chapter: int
+    begin: Callable[[int], Fit]
+    n_seeds: int = 1
+
+    def fit(self, seed: int = 0) -> Fit:
+        """What `evaluate_rolling` asks for.
+
+        Parameters
+        ----------
+        seed : int, of models that have one
+
+        Returns
+        -------
+        callable Split -> fitted model or scores; begin another for other windows
+        """
+        return self.begin(seed)
+
+
+MODELS = {
+    "popularity": CourseModel(1, fits.anew(lambda split: Popularity().fit(split.train))),
+    "fading popularity": CourseModel(
+        1, fits.anew(lambda split: Popularity().fit(split.faded(fits.FADING_LIST, "likes")))
+    ),
+    "item-kNN": CourseModel(1, fits.anew(lambda split: ItemKNN(100, shrink=20).fit(split.train))),
+    "fading item-kNN": CourseModel(
+        1, fits.anew(lambda split: ItemKNN(100, shrink=20).fit(split.faded(64000, "likes")))
+    ),
+    "EASE": CourseModel(1, fits.anew(lambda split: EASE(200).fit(split.train))),
+    "fading EASE": CourseModel(1, fits.anew(fading_ease)),
+    "BiasedMF for lists": CourseModel(2, fits.biased_mf, n_seeds=3),
+    "ImplicitALS": CourseModel(2, fits.als(None), n_seeds=3),
+    "fading ImplicitALS": CourseModel(2, fits.als(64000), n_seeds=3),
+    "fading EASE + genres": CourseModel(3, fits.hybrid(features.centred_genres, 1.0, 0.4)),
+    "fading EASE + TF-IDF": CourseModel(3, fits.hybrid(features.counted_titles, 2.0, 0.4)),
+    "fading EASE + BERT": CourseModel(3, fits.hybrid(features.bert_titles, 1.0, 0.5)),
+    "TF-IDF two-tower": CourseModel(4, fits.two_tower(features.counted_texts, 6.0), n_seeds=3),
+    "text two-tower": CourseModel(4, fits.two_tower(features.bert_texts, 20.0), n_seeds=3),
+    "fading EASE + BERT kernel + text two-tower": CourseModel(4, fits.blend, n_seeds=3),
+}

@@ -1,0 +1,50 @@
+"""What the course's chapters read of a film, as numbers: genres, counted words, BERT's vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from recsys_tutorial.datasets import film_texts
+from recsys_tutorial.encoders import TextEncoder
+from recsys_tutorial.models import unit_rows
+
+BERT = "all-MiniLM-L6-v2"
+
+
+def rare_genres(items: pd.DataFrame) -> sparse.csr_matrix:
+    """A 1 for each genre, times log(films / films of that genre)."""
+    genres = items["genres"].str.get_dummies("|")
+    ones = genres.drop(columns="(no genres listed)", errors="ignore").to_numpy(float)
+    return unit_rows(sparse.csr_matrix(ones * np.log(len(ones) / ones.sum(axis=0))))
+
+
+def centred_genres(items: pd.DataFrame) -> np.ndarray:
+    return unit_rows(rare_genres(items).toarray(), center=True)
+
+
+def counted_titles(items: pd.DataFrame) -> sparse.csr_matrix:
+    """The words of a title, counted (TF-IDF), and its genres: the cosine is the mean of the two."""
+    words = unit_rows(TfidfVectorizer(sublinear_tf=True).fit_transform(items["title"]))
+    return unit_rows(sparse.hstack([words, rare_genres(items)]).tocsr())
+
+
+def bert_titles(items: pd.DataFrame) -> np.ndarray:
+    """BERT's vector of a title, and the genres, cosines divided by their spread over films."""
+    titles = TextEncoder(BERT).encode(list(items["title"]))
+    blocks = [unit_rows(titles, center=True), rare_genres(items).toarray()]
+    pairs = np.random.default_rng(0).integers(len(items), size=(2, 20_000))
+    spread = [np.std((x[pairs[0]] * x[pairs[1]]).sum(axis=1)) for x in blocks]
+    return unit_rows(np.hstack([x / np.sqrt(s) for x, s in zip(blocks, spread, strict=True)]))
+
+
+def counted_texts(items: pd.DataFrame) -> np.ndarray:
+    counted = TfidfVectorizer(min_df=2).fit_transform(film_texts(items))
+    return TruncatedSVD(min(384, counted.shape[1] - 1), random_state=0).fit_transform(counted)
+
+
+def bert_texts(items: pd.DataFrame) -> np.ndarray:
+    return TextEncoder(BERT).encode(film_texts(items))
