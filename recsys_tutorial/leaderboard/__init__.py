@@ -7,15 +7,17 @@ and megabytes belong to a machine, so they go to the file with its name and are 
 
 All models meet the same test users, in the same windows in time (`splits.rolling_split`). Two
 simple baselines are references: each row has its difference to them, user by user, with an
-interval.
+interval. Another world has a board of its own: `PACKAGES`.
 """
 
+from recsys_tutorial.leaderboard.boards import FILMS, PACKAGES, Board
 from recsys_tutorial.leaderboard.costs import Cost, cost, measure, recording
 from recsys_tutorial.leaderboard.rows import (
     COLUMNS,
     METRICS,
     REFERENCES,
     average,
+    columns_of,
     difference_columns,
     load,
     load_users,
@@ -26,10 +28,14 @@ from recsys_tutorial.leaderboard.rows import (
 
 __all__ = [
     "COLUMNS",
+    "FILMS",
     "METRICS",
+    "PACKAGES",
     "REFERENCES",
+    "Board",
     "Cost",
     "average",
+    "columns_of",
     "cost",
     "difference_columns",
     "load",

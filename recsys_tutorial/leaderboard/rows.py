@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from recsys_tutorial._files import whole
-from recsys_tutorial._paths import data_dir
-from recsys_tutorial.evaluation import Evaluation, bootstrap_means
+from recsys_tutorial.evaluation import Evaluation
+from recsys_tutorial.leaderboard.boards import FILMS, Board
 from recsys_tutorial.leaderboard.costs import Cost, recording
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "METRICS",
     "REFERENCES",
     "average",
+    "columns_of",
     "difference_columns",
     "load",
     "load_users",
@@ -28,12 +29,12 @@ __all__ = [
 ]
 
 METRICS = ("ndcg@10", "recall@20")
-REFERENCES = ("fading popularity", "fading EASE")  # what every row is compared with, in pairs
+REFERENCES = FILMS.references  # what every row about films is compared with, in pairs
 _PARTS = ("", "_low", "_high")
 
 
 def difference_columns(reference: str) -> list[str]:
-    """The columns of a row's difference to one of `REFERENCES`: itself, and its interval.
+    """The columns of a row's difference to one of a board's references: itself, and its interval.
 
     Parameters
     ----------
@@ -46,13 +47,30 @@ def difference_columns(reference: str) -> list[str]:
     return [f"minus_{reference.replace(' ', '_')}{part}" for part in _PARTS]
 
 
-_DIFFERENCES = [column for name in REFERENCES for column in difference_columns(name)]
-COLUMNS = (
-    ["chapter", "model", "n_users", "n_seeds"]
-    + [f"{metric}{part}" for metric in METRICS for part in _PARTS]
-    + _DIFFERENCES
-    + ["parameters", "train_seconds", "ms_per_user", "peak_mb", "machine"]
-)
+def columns_of(board: Board) -> list[str]:
+    """The columns of a board's table.
+
+    Parameters
+    ----------
+    board : Board
+
+    Returns
+    -------
+    list of str
+    """
+    return (
+        ["chapter", "model", "n_users", "n_seeds"]
+        + [f"{metric}{part}" for metric in METRICS for part in _PARTS]
+        + _differences_of(board)
+        + ["parameters", "train_seconds", "ms_per_user", "peak_mb", "machine"]
+    )
+
+
+def _differences_of(board: Board) -> list[str]:
+    return [column for name in board.references for column in difference_columns(name)]
+
+
+COLUMNS = columns_of(FILMS)
 # Enough for the last digits of another BLAS; a changed split, seed or model moves far more.
 TOLERANCE = 5e-4
 
@@ -66,11 +84,12 @@ def record(
     fitting: Cost | None = None,
     path: Path | None = None,
     write: bool | None = None,
+    board: Board = FILMS,
 ) -> str:
     """Compare a model with its committed row; under `make notebooks`, write the row.
 
     Beside the table stands a file of each user's NDCG@10, a column per model, from which every
-    row's paired difference to `REFERENCES` is computed.
+    row's paired difference to the board's references is computed.
 
     Parameters
     ----------
@@ -82,6 +101,7 @@ def record(
     fitting : Cost of one training run
     path : Path, the table's file; by default the one that the package carries
     write : bool, whether to write the row; by default, `recording` says
+    board : Board, whose table and references; by default that of the films
 
     Returns
     -------
@@ -92,24 +112,25 @@ def record(
     ValueError
         For evaluations of different users, or other users than the table's other models met.
     """
-    path = _default_path() if path is None else Path(path)
+    path = board.path if path is None else Path(path)
     evaluations = [evaluation] if isinstance(evaluation, Evaluation) else list(evaluation)
     mean = average(evaluations)
     row = {"chapter": chapter, "model": model, "n_users": len(mean.per_user.dropna())}
     row["n_seeds"] = len(evaluations)
-    summary = mean.summary
     for metric in METRICS:
-        row[metric], row[f"{metric}_low"], row[f"{metric}_high"] = summary.loc[metric]
+        values = mean.values(metric).dropna()
+        row[metric] = values.mean()
+        row[f"{metric}_low"], row[f"{metric}_high"] = board.interval(values)
     row["parameters"], row["ms_per_user"] = parameters, mean.ms_per_user
     if fitting:
         row["train_seconds"], row["peak_mb"] = fitting.seconds, fitting.peak_mb
     row["machine"] = f"{platform.machine()}, {os.cpu_count()} cores"
-    values = ", ".join(
+    shown = ", ".join(
         f"{m} {row[m]:.4f} [{row[m + '_low']:.4f}, {row[m + '_high']:.4f}]" for m in METRICS
     )
     if recording() if write is None else write:
-        _write(row, mean.values(METRICS[0]), path)
-    return f"{model}: {values}; {_verdict(row, load(path))}"
+        _write(row, mean.values(METRICS[0]), path, board)
+    return f"{model}: {shown}; {_verdict(row, load(path, board))}"
 
 
 def average(evaluations: Sequence[Evaluation]) -> Evaluation:
@@ -138,49 +159,53 @@ def average(evaluations: Sequence[Evaluation]) -> Evaluation:
     return Evaluation(per_user, first.ranked, ms_per_user)
 
 
-def load(path: Path | None = None) -> pd.DataFrame:
+def load(path: Path | None = None, board: Board = FILMS) -> pd.DataFrame:
     """The whole table, ordered by chapter, then by NDCG@10.
 
     Parameters
     ----------
     path : Path, the table's file; by default the one that the package carries
+    board : Board, whose table
 
     Returns
     -------
-    DataFrame with `COLUMNS`, without rows where there is no file
+    DataFrame with `COLUMNS`, or another board's, without rows where there is no file
 
     Raises
     ------
     ValueError
         When the file lacks a column.
     """
-    path = _default_path() if path is None else Path(path)
+    path, columns = board.path if path is None else Path(path), columns_of(board)
     if not path.exists():
-        return pd.DataFrame(columns=COLUMNS)
+        return pd.DataFrame(columns=columns)
     table = pd.read_csv(path)
-    missing = [column for column in COLUMNS if column not in table]
+    missing = [column for column in columns if column not in table]
     if missing:
         raise ValueError(f"{path} lacks the columns {missing}: restore it from the repository")
     return table.sort_values(["chapter", "ndcg@10", "model"]).reset_index(drop=True)
 
 
-def load_users(path: Path | None = None) -> pd.DataFrame:
+def load_users(path: Path | None = None, board: Board = FILMS) -> pd.DataFrame:
     """Each test user's NDCG@10 under each model: what paired differences are made from.
 
     Parameters
     ----------
     path : Path, the table's file; by default the one that the package carries
+    board : Board, whose table
 
     Returns
     -------
     DataFrame (n_users, n_models), index user_id, columns the models' names; without columns where
     there is no such file beside the table
     """
-    path = _users_path(_default_path() if path is None else Path(path))
+    path = _users_path(board.path if path is None else Path(path))
     return pd.read_csv(path, index_col="user_id") if path.exists() else pd.DataFrame()
 
 
-def table(chapter: int | None = None, path: Path | None = None) -> pd.DataFrame:
+def table(
+    chapter: int | None = None, path: Path | None = None, board: Board = FILMS
+) -> pd.DataFrame:
     """The leaderboard up to a chapter, best first: quality and differences, no costs.
 
     Later chapters are left out, so that a chapter's stored output does not change with them. A
@@ -192,12 +217,13 @@ def table(chapter: int | None = None, path: Path | None = None) -> pd.DataFrame:
     ----------
     chapter : int, the last chapter to show; all by default
     path : Path, the table's file; by default the one that the package carries
+    board : Board, whose table
 
     Returns
     -------
     DataFrame, index place; metrics with three decimals
     """
-    rows = load(path)
+    rows = load(path, board)
     if chapter is not None:
         rows = rows[rows["chapter"] <= chapter]
     rows = rows.sort_values(["ndcg@10", "model"], ascending=[False, True])
@@ -208,17 +234,17 @@ def table(chapter: int | None = None, path: Path | None = None) -> pd.DataFrame:
         f"{low:.3f} to {high:.3f}"
         for low, high in zip(rows["ndcg@10_low"], rows["ndcg@10_high"], strict=True)
     ]
-    for name in REFERENCES:
+    for name in board.references:
         differences = rows[difference_columns(name)].to_numpy()  # (n_rows, 3)
         shown[f"- {name}"] = [
             "" if model == name or np.isnan(d) else f"{d:+.3f} [{low:+.3f}, {high:+.3f}]"
             for model, (d, low, high) in zip(rows["model"], differences, strict=True)
         ]
-    shown.index = pd.Index(places(rows["model"], load_users(path)), name="place")
+    shown.index = pd.Index(places(rows["model"], load_users(path, board), board), name="place")
     return shown
 
 
-def places(models: Sequence[str], users: pd.DataFrame) -> list[int]:
+def places(models: Sequence[str], users: pd.DataFrame, board: Board = FILMS) -> list[int]:
     """1 + how many of these models are better than each one, beyond what luck would do.
 
     Nobody stands behind a model with a lower mean: where pairs say so (a is better than b, though
@@ -228,6 +254,7 @@ def places(models: Sequence[str], users: pd.DataFrame) -> list[int]:
     ----------
     models : names, columns of `users`
     users : DataFrame (n_users, n_models), a metric of each user under each model
+    board : Board, which says what is redrawn
 
     Returns
     -------
@@ -235,10 +262,10 @@ def places(models: Sequence[str], users: pd.DataFrame) -> list[int]:
     """
     if not len(models):
         return []
-    values = users[list(models)].to_numpy()  # (n_users, n_models)
-    means = bootstrap_means(values)  # (n_resamples, n_models)
+    values = users[list(models)]  # (n_users, n_models)
+    means = board.means(values)  # (n_resamples, n_models)
     better = np.percentile(means[:, :, None] - means[:, None, :], 2.5, axis=0) > 0  # row > column
-    found, order = 1 + better.sum(axis=0), np.argsort(values.mean(axis=0), kind="stable")
+    found, order = 1 + better.sum(axis=0), np.argsort(values.to_numpy().mean(axis=0), kind="stable")
     found[order] = np.minimum.accumulate(found[order])  # from the lowest mean upwards
     return found.tolist()
 
@@ -259,20 +286,21 @@ def _verdict(row: dict, table: pd.DataFrame) -> str:
     return "differs from the leaderboard: " + ", ".join(different) if different else "as listed"
 
 
-def _write(row: dict, values: pd.Series, path: Path) -> None:
-    users = load_users(path)
+def _write(row: dict, values: pd.Series, path: Path, board: Board) -> None:
+    users = load_users(path, board)
     if len(users.columns.drop(row["model"], errors="ignore")) and not users.index.equals(
         values.index
     ):
         raise ValueError(f"{row['model']} was judged on other users than {path.name} holds")
     users = users.reindex(values.index).assign(**{row["model"]: values.round(6)})
-    table = load(path)
+    table, columns = load(path, board), columns_of(board)
     table = table[table["model"] != row["model"]]
-    table = pd.DataFrame([*table.to_dict("records"), row], columns=COLUMNS)
+    table = pd.DataFrame([*table.to_dict("records"), row], columns=columns)
     table = table.sort_values(["chapter", "model"])
-    table[_DIFFERENCES] = [_differences(users, model) for model in table["model"]]
-    for column in COLUMNS:
-        if column.partition("_")[0] in METRICS or column in _DIFFERENCES:
+    differences = _differences_of(board)
+    table[differences] = [_differences(users, model, board) for model in table["model"]]
+    for column in columns:
+        if column.partition("_")[0] in METRICS or column in differences:
             table[column] = table[column].astype(float).round(6)
     for column, digits in (("train_seconds", 3), ("ms_per_user", 4), ("peak_mb", 1)):
         table[column] = table[column].astype(float).round(digits)
@@ -283,21 +311,16 @@ def _write(row: dict, values: pd.Series, path: Path) -> None:
         table.to_csv(temporary, index=False)
 
 
-def _differences(users: pd.DataFrame, model: str) -> list[float]:
-    """The values of `_DIFFERENCES` for a model: nan where a reference has no row yet."""
+def _differences(users: pd.DataFrame, model: str, board: Board) -> list[float]:
+    """The values of `_differences_of` for a model: nan where a reference has no row yet."""
     found = []
-    for name in REFERENCES:
+    for name in board.references:
         if name not in users or name == model:
             found += [np.nan] * 3
             continue
-        difference = (users[model] - users[name]).to_numpy()
-        low, high = np.percentile(bootstrap_means(difference[:, None]), [2.5, 97.5])
-        found += [difference.mean(), low, high]
+        difference = users[model] - users[name]
+        found += [difference.mean(), *board.interval(difference)]
     return found
-
-
-def _default_path() -> Path:
-    return data_dir() / "leaderboard.csv"
 
 
 def _users_path(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """Recommenders: each has `fit(train)` and `score(history)`, as `protocols.Recommender` says.
 
-The exception is `CrossEncoder`, which scores pairs of texts: a recommender's second stage.
+The exceptions are `CrossEncoder`, which scores pairs of texts (a recommender's second stage), and
+`NeighbourVotes`, which scores users by what is known of them without likes.
 """
 
 from recsys_tutorial._lazy import lazy_names
@@ -26,6 +27,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "attention": ["PairAttention", "TargetAttention", "late_interaction"],
         "interaction_ranker": ["InteractionRanker"],
         "pair_layout": ["PairLayout", "item_texts", "liked_together", "short_titles", "user_texts"],
+        "neighbours": ["NeighbourVotes"],
         "two_tower": ["TwoTower"],
     },
 )
