@@ -204,7 +204,10 @@ def main() -> None:
     parts = iter(np.split(prior, np.cumsum([len(w.test) for w in rolling.test])[:-1]))
     prior = evaluation.evaluate_rolling(lambda _: next(parts), rolling.test)
     users["prior alone"] = prior.values("ndcg@10")
-    answers["BERT as it came"] = judged(encoder.encode(wishes) @ films.T, relevant)
+    asked = encoder.encode(wishes).astype(np.float64)
+    answers["BERT as it came"] = judged(asked @ films.T, relevant)
+    # What the pooled tower's heads are given, without the heads.
+    answers["standardised"] = judged(world["scale"](asked) @ world["x"].T, relevant)
     say("prior", round(prior["ndcg@10"], 4), "pairs", len(test.train_rows))
     for how in ("pooled", "frozen", "last block"):
         runs, asked = [], []

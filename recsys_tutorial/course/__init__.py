@@ -22,10 +22,11 @@ from dataclasses import dataclass
 
 from recsys_tutorial.course import _features as features
 from recsys_tutorial.course import _fits as fits
+from recsys_tutorial.course._features import bert_titles, counted_titles
 from recsys_tutorial.course._fits import Fit, fading_ease
 from recsys_tutorial.models import EASE, ItemKNN, Popularity
 
-__all__ = ["MODELS", "CourseModel", "fading_ease"]
+__all__ = ["MODELS", "CourseModel", "bert_titles", "counted_titles", "fading_ease"]
 
 
 @dataclass(frozen=True)

@@ -27,14 +27,36 @@ def centred_genres(items: pd.DataFrame) -> np.ndarray:
 
 
 def counted_titles(items: pd.DataFrame) -> sparse.csr_matrix:
-    """The words of a title, counted (TF-IDF), and its genres: the cosine is the mean of the two."""
+    """Chapter 3's choice among counted words: a title's (TF-IDF), with the genres beside them.
+
+    Parameters
+    ----------
+    items : DataFrame with `title` and `genres`, a row per film
+
+    Returns
+    -------
+    csr_matrix (n_items, n_words + n_genres), rows of length 1; a cosine is the mean of the two
+    """
     words = unit_rows(TfidfVectorizer(sublinear_tf=True).fit_transform(items["title"]))
     return unit_rows(sparse.hstack([words, rare_genres(items)]).tocsr())
 
 
-def bert_titles(items: pd.DataFrame) -> np.ndarray:
-    """BERT's vector of a title, and the genres, cosines divided by their spread over films."""
-    titles = TextEncoder(BERT).encode(list(items["title"]))
+def bert_titles(items: pd.DataFrame, encoder: str = BERT) -> np.ndarray:
+    """Chapter 3's choice among BERT's readings: a title's vector, with the genres beside it.
+
+    Both are divided by the root of the spread of their cosines over films paired at random, so that
+    neither has the larger say.
+
+    Parameters
+    ----------
+    items : DataFrame with `title` and `genres`, a row per film
+    encoder : name of a `TextEncoder`
+
+    Returns
+    -------
+    ndarray (n_items, encoder's width + n_genres), rows of length 1
+    """
+    titles = TextEncoder(encoder).encode(list(items["title"]))
     blocks = [unit_rows(titles, center=True), rare_genres(items).toarray()]
     pairs = np.random.default_rng(0).integers(len(items), size=(2, 20_000))
     spread = [np.std((x[pairs[0]] * x[pairs[1]]).sum(axis=1)) for x in blocks]
