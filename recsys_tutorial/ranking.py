@@ -125,4 +125,6 @@ def standardize(scores: np.ndarray) -> np.ndarray:
     spread = centred.std(axis=1, keepdims=True)
     # Subtracting the mean of equal numbers leaves rounding, which must not be blown up to 1.
     constant = np.ptp(scores, axis=1, keepdims=True) == 0
-    return np.where(constant, 0.0, centred / np.where(constant, 1.0, spread))
+    centred /= np.where(constant, 1.0, spread)  # in place: scores may take most of the memory
+    centred[constant[:, 0]] = 0.0
+    return centred

@@ -5,6 +5,8 @@
     {chapter}`6`                        a link once there is one; or {chapter}`Chapter 6`
     ```{leaderboard}
     ```                                 the whole table, and how often the test users were looked at
+    ```{packages-leaderboard}
+    ```                                 the table of the second world
     ```{frozen-leaderboard}
     ```                                 the table of the chapters whose models are trained once
     ```{course-figure} funnel
@@ -146,18 +148,24 @@ def frozen_markdown(rows):
     ])  # fmt: skip
 
 
-def leaderboard_markdown():
-    """The leaderboard, best first: shared places, paired differences to the references, costs."""
-    rows = leaderboard.load().set_index("model")
-    table = leaderboard.table()
-    differences = [f"- {name}" for name in leaderboard.REFERENCES]
+def leaderboard_markdown(board=leaderboard.FILMS):
+    """A leaderboard, best first: shared places, paired differences to the references, costs.
+
+    A cost that nobody measured on a board has no column there.
+    """
+    rows = leaderboard.load(board=board).set_index("model")
+    table = leaderboard.table(board=board)
+    differences = [f"- {name}" for name in board.references]
+    measured = [column for column in COST_COLUMNS if rows[column].notna().any()]
     header = ["place", "model", "chapter", "NDCG@10", "95 % interval"]
-    header += [f"minus {name}" for name in leaderboard.REFERENCES] + list(COST_COLUMNS.values())
+    header += [f"minus {name}" for name in board.references]
+    header += [COST_COLUMNS[column] for column in measured]
     lines = []
     for place, row in table.iterrows():
         cells = [str(place), row["model"], str(row["chapter"]), write(row["NDCG@10"], "ndcg@10")]
         cells += [row["95 %"], *(row[column] or "–" for column in differences)]
-        lines.append(cells + costs(rows.loc[row["model"]]))
+        own = rows.loc[row["model"]]
+        lines.append(cells + [write(own[column], column) for column in measured])
     return markdown(header, lines)
 
 
@@ -215,6 +223,13 @@ class Leaderboard(Markdown):
         line = f"Looked at on these users so far: {models} models, and {others} other settings in "
         line += "the chapters' figures and experiments. Each look is a chance to be lucky."
         return self.parsed([*leaderboard_markdown(), "", line])
+
+
+class PackagesLeaderboard(Markdown):
+    """The table of models that say what packages need."""
+
+    def run(self):
+        return self.parsed(leaderboard_markdown(leaderboard.PACKAGES))
 
 
 class FrozenLeaderboard(Markdown):
@@ -376,6 +391,7 @@ def setup(app):
     app.add_role("measured", Measured())
     app.add_role("chapter", Chapter())
     app.add_directive("leaderboard", Leaderboard)
+    app.add_directive("packages-leaderboard", PackagesLeaderboard)
     app.add_directive("frozen-leaderboard", FrozenLeaderboard)
     app.add_directive("course-figure", CourseFigure)
     app.add_directive("chapter-cards", ChapterCards)

@@ -69,3 +69,19 @@ def test_the_films_board_is_what_it_was():
     assert leaderboard.columns_of(leaderboard.FILMS) == leaderboard.COLUMNS
     assert leaderboard.FILMS.path.name == "leaderboard.csv"
     assert leaderboard.FILMS.references == leaderboard.REFERENCES
+
+
+def test_the_committed_packages_table_is_whole():
+    table = leaderboard.load(board=leaderboard.PACKAGES)
+    users = leaderboard.load_users(board=leaderboard.PACKAGES)
+    assert set(leaderboard.PACKAGES.references) <= set(table["model"])
+    assert list(users.columns) == list(table.sort_values(["chapter", "model"])["model"])
+    assert (table["n_users"] == len(users)).all() and users.notna().all(axis=None)
+    means = users.mean()[table["model"]]
+    np.testing.assert_allclose(means, table["ndcg@10"], atol=2e-6)  # both have six digits
+    for reference in leaderboard.PACKAGES.references:
+        columns = leaderboard.difference_columns(reference)
+        difference, low, high = (table.set_index("model")[c].dropna() for c in columns)
+        np.testing.assert_allclose(difference, (users.mean() - users[reference].mean())
+                                   [difference.index], atol=2e-6)  # fmt: skip
+        assert (low <= difference).all() and (difference <= high).all()
