@@ -133,9 +133,9 @@ def markdown(header, rows):
     return ["| " + " | ".join(cells) + " |" for cells in (header, rule, *rows)]
 
 
-def costs(row):
+def costs(row, columns=tuple(COST_COLUMNS)):
     """What a model needs, as the tables write it."""
-    return [write(row[column], column) for column in COST_COLUMNS]
+    return [write(row[column], column) for column in columns]
 
 
 def frozen_markdown(rows):
@@ -164,8 +164,7 @@ def leaderboard_markdown(board=leaderboard.FILMS):
     for place, row in table.iterrows():
         cells = [str(place), row["model"], str(row["chapter"]), write(row["NDCG@10"], "ndcg@10")]
         cells += [row["95 %"], *(row[column] or "–" for column in differences)]
-        own = rows.loc[row["model"]]
-        lines.append(cells + [write(own[column], column) for column in measured])
+        lines.append(cells + costs(rows.loc[row["model"]], measured))
     return markdown(header, lines)
 
 

@@ -80,11 +80,31 @@ def group_interval(
         raise ValueError(
             f"give each value its group: values have shape {values.shape}, groups {groups.shape}"
         )
-    _, group = np.unique(groups, return_inverse=True)
-    per_group = np.column_stack([np.bincount(group, values), np.bincount(group)])
-    total, size = _bootstrap_sums(per_group, n_resamples, seed).T  # (n_resamples,) each
-    low, high = np.percentile(total / size, [50 - 50 * confidence, 50 + 50 * confidence])
+    means = group_means(values[:, None], groups, n_resamples, seed)
+    low, high = np.percentile(means, [50 - 50 * confidence, 50 + 50 * confidence])
     return float(low), float(high)
+
+
+def group_means(
+    values: np.ndarray, groups: np.ndarray, n_resamples: int = RESAMPLES, seed: int = 0
+) -> np.ndarray:
+    """Means of the columns with whole groups drawn with replacement; all columns share the draws.
+
+    Parameters
+    ----------
+    values : ndarray (n_values, n_columns), finite
+    groups : ndarray (n_values,), whom each row belongs to
+    n_resamples : int, how often as many groups as there are get drawn
+    seed : int, of the draws
+
+    Returns
+    -------
+    ndarray (n_resamples, n_columns); a mean weighs a group by its size
+    """
+    _, group = np.unique(groups, return_inverse=True)
+    sums = [np.bincount(group, column) for column in values.T]
+    drawn = _bootstrap_sums(np.column_stack([*sums, np.bincount(group)]), n_resamples, seed)
+    return drawn[:, :-1] / drawn[:, -1:]  # (n_resamples, n_columns)
 
 
 def _bootstrap_sums(values: np.ndarray, n_resamples: int, seed: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pandas as pd
 from recsys_tutorial._paths import data_dir
 from recsys_tutorial.datasets import load_packages
 from recsys_tutorial.evaluation import bootstrap_means
+from recsys_tutorial.evaluation.intervals import group_means
 
 __all__ = ["FILMS", "PACKAGES", "Board"]
 
@@ -62,10 +64,7 @@ class Board:
         groups, ids = self.groups(), values.index.to_numpy()
         if not ((ids >= 0) & (ids < len(groups))).all():
             raise ValueError(f"users of {self.file} are numbered from 0 to {len(groups) - 1}")
-        sums = values.groupby(groups[ids]).sum().to_numpy()  # (n_groups, n_columns)
-        sizes = values.groupby(groups[ids]).size().to_numpy()
-        drawn = bootstrap_means(np.column_stack([sums, sizes]))  # (n_resamples, n_columns + 1)
-        return drawn[:, :-1] / drawn[:, -1:]  # a mean weighs a group by its size
+        return group_means(values.to_numpy(), groups[ids])
 
     def interval(self, values: pd.Series) -> tuple[float, float]:
         """95 % bootstrap interval of a mean.
@@ -82,6 +81,7 @@ class Board:
         return float(low), float(high)
 
 
+@cache  # each interval of each row asks
 def _maintainers() -> np.ndarray:
     return load_packages().sources["group"].to_numpy()
 
