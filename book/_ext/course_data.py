@@ -58,8 +58,8 @@ STORED = {
     "one day users": ("01_", r"(\d+)% of the users gave all their ratings within one day"),
     "RMSE mean": ("02_", r"test RMSE of the mean: ([\d.]+)"),
     "RMSE biases": ("02_", r"test RMSE of the biases: ([\d.]+)"),
-    "pictures random split": ("05_", r"random split\s+([\d.]+)"),
-    "pictures unseen creators": ("05_", r"unseen creators\s+([\d.]+)"),
+    "pictures siblings in": ("05_", r"siblings in training\s+([\d.]+)"),
+    "pictures siblings out": ("05_", r"siblings left out\s+([\d.]+)"),
 }
 LOOKS = r"on the test users: (\d+) models and (\d+) other settings looked at"
 MINUTES = r"((?:[Hh]alf a|[\w-]+)(?: to [\w-]+)?) (minutes?|hours?) and [\d.]+ GB"
