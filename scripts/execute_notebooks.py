@@ -6,13 +6,16 @@
 A notebook is written only when all its cells ran, and whole: a failing or interrupted run leaves
 the file as it was. The leaderboard's rows are written too (``RECSYS_TUTORIAL_RECORD=1``). What
 differs from run to run without meaning anything is not stored: times of cells, stderr (printed here
-instead), versions in the metadata. Seconds and peak memory of each notebook are printed; memory is
+instead), versions in the metadata. Figures are stored with a palette of 256 colours, a third of
+their size. Seconds and peak memory of each notebook are printed; memory is
 that of the kernel and its children, sampled ten times a second.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import io
 import os
 import sys
 import threading
@@ -24,6 +27,7 @@ import nbformat
 import psutil
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -101,6 +105,27 @@ def strip(notebook) -> list[str]:
     return messages
 
 
+def with_palette(png: str) -> str:
+    """Return a PNG (in base64, as notebooks hold it) with at most 256 colours, if that is smaller.
+
+    No dithering: areas of one colour, of which plots are made, stay so.
+    """
+    picture = Image.open(io.BytesIO(base64.b64decode(png)))
+    few = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    stored = io.BytesIO()
+    few.save(stored, "PNG", optimize=True, dpi=picture.info.get("dpi", (100, 100)))
+    smaller = base64.b64encode(stored.getvalue()).decode() + "\n"
+    return min(png, smaller, key=len)
+
+
+def shrink(notebook) -> None:
+    """Give all figures of a notebook a palette."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                output.data["image/png"] = with_palette(output.data["image/png"])
+
+
 def execute(path: Path, timeout: int | None = None) -> tuple[float, float, list[str]]:
     """Run one notebook in place.
 
@@ -151,6 +176,7 @@ def execute(path: Path, timeout: int | None = None) -> tuple[float, float, list[
             peak = memory.stop()
     seconds = time.monotonic() - start
     messages = strip(notebook)
+    shrink(notebook)
     nbformat.validate(notebook)
     with whole(path) as temporary:
         temporary.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")

@@ -1,12 +1,17 @@
 """Notebooks run in place: stored whole or left alone, without what differs from run to run."""
 
+import base64
+import io
 import os
 
 import nbformat
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
 from scripts import execute_notebooks
-from scripts.execute_notebooks import find_notebooks, main
+from scripts.execute_notebooks import find_notebooks, main, with_palette
 
 OLD_KERNEL = {"name": "old", "display_name": "Old", "language": "python"}
 
@@ -102,3 +107,24 @@ def test_a_cell_that_hangs_is_stopped(tmp_path, monkeypatch):
     path = make(tmp_path / "notebooks" / "01_a.ipynb", "import time\ntime.sleep(60)")
     with pytest.raises(execute_notebooks.CellTimeoutError):
         execute_notebooks.execute(path, timeout=2)
+
+
+def pixels_of(png):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")).astype(int)
+
+
+def test_figures_are_stored_with_few_colours_and_look_the_same():
+    figure = Figure(figsize=(6, 3), dpi=80, facecolor="white")
+    axes, x = figure.subplots(), np.linspace(0, 20, 200)
+    for k in range(5):
+        axes.plot(x, np.sin(x + k), label=f"line {k}")
+        axes.fill_between(x, np.sin(x + k) - 0.3, np.sin(x + k) + 0.3, alpha=0.2)
+    axes.legend()
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    png = base64.b64encode(drawn.getvalue()).decode() + "\n"
+    stored = with_palette(png)
+    assert len(stored) < 0.5 * len(png) and with_palette(stored) == stored
+    off = np.abs(pixels_of(stored) - pixels_of(png))
+    assert off.mean() < 1 and np.quantile(off, 0.999) < 32
+    assert (pixels_of(stored)[0] == 255).all()  # white stays white

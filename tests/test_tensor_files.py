@@ -1,6 +1,7 @@
 """Tensor files: what comes back, and what is refused."""
 
 import pytest
+import safetensors.torch
 import torch
 
 from recsys_tutorial._tensor_files import load_tensors, refuse_other_settings, save_tensors
@@ -17,6 +18,16 @@ def test_what_is_saved_comes_back(tmp_path):
     assert all(tensors[name].dtype == value.dtype for name, value in TENSORS.items())
     with pytest.raises(ValueError, match="holds a test, not another"):
         load_tensors(path, "another")
+
+
+def test_files_of_others_are_refused_by_what_they_lack(tmp_path):
+    safetensors.torch.save_file({"a": torch.zeros(2)}, tmp_path / "bare")
+    safetensors.torch.save_file({"a": torch.zeros(2)}, tmp_path / "noted", {"format": "pt"})
+    for name in ("bare", "noted"):
+        with pytest.raises(ValueError, match="holds something else, not a test"):
+            load_tensors(tmp_path / name, "a test")
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        load_tensors(tmp_path / "missing", "a test")
 
 
 @pytest.mark.parametrize(

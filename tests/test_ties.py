@@ -19,11 +19,13 @@ def by_hand(*numbers, seed=0):
 
 def test_the_key_is_what_it_says_on_every_machine():
     users, items = [0, 1, 671, -5, 2**62], [1, 9066, 3, 4, 7]
-    for seed in (0, 1, 12345):
+    for seed in (0, 1, 12345, 2**64 - 1):
         keys = tie_key(np.array(users), np.array(items), seed=seed)
         assert keys.dtype == np.uint64
         expected = [by_hand(u, i, seed=seed) for u, i in zip(users, items, strict=True)]
         assert keys.tolist() == expected
+        assert tie_key(np.array(users), np.array(items), seed=seed - 2**64).tolist() == expected
+        assert tie_key(np.array(users), np.array(items), seed=seed + 2**64).tolist() == expected
     # The first output of the reference generator for the seed 0 (Vigna's splitmix64.c).
     assert int(tie_key(np.array([0]))[0]) == 0xE220A8397B1DCDAF
 

@@ -9,7 +9,6 @@ in the order of the rows. About a quarter of an hour on one CPU core.
 """
 
 import copy
-import time
 from functools import partial
 from pathlib import Path
 
@@ -111,7 +110,7 @@ def look(lines: list, about: dict, parts: dict, model: tuple, step: int, loss: f
     """Add a line of recalls and hits to the table, and print it."""
     found = {part: hits(*model, rows) for part, rows in parts.items()}
     line = about | {"step": step, "loss": loss} | {p: hit.mean() for p, hit in found.items()}
-    print(time.strftime("%H:%M"), *line.values(), flush=True)
+    print(*about.values(), step, *(f"{line[part]:.3f}" for part in parts), flush=True)
     for part in ("validation", "test"):
         line[f"{part} hits"] = np.packbits(found[part]).tobytes().hex()
     lines.append(line)

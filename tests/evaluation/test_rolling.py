@@ -1,10 +1,12 @@
 """A model made anew for each window, judged as one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from recsys_tutorial.evaluation import compare, evaluate, evaluate_rolling
+from recsys_tutorial.evaluation import compare, evaluate, evaluate_rolling, rolling
 from recsys_tutorial.models import Popularity
 from recsys_tutorial.splits import rolling_split
 from tests.splits.test_splits import ITEMS, frame
@@ -28,8 +30,19 @@ def test_each_user_is_judged_by_the_model_of_their_window():
     pd.testing.assert_frame_equal(together.per_user, pd.concat([e.per_user for e in one_by_one]))
     np.testing.assert_array_equal(together.ranked, np.vstack([e.ranked for e in one_by_one]))
     assert together.per_user.index.tolist() == [u for s in WINDOWS for u in s.test.user_ids]
-    assert together.ms_per_user >= 0
     assert compare(together, together, "ndcg@3").difference == 0
+
+
+def test_the_time_is_the_mean_over_all_users(monkeypatch):
+    uneven = rolling_split(frame(ROWS), ITEMS, 0.2, 0.55, n_tuning=2, n_test=4).test
+    real, times = rolling.evaluate, iter([100.0, 0.0, 0.0, 0.0, 0.0])
+    monkeypatch.setattr(
+        rolling, "evaluate", lambda *args: replace(real(*args), ms_per_user=next(times))
+    )
+    n_users = [len(split.test.user_ids) for split in uneven]
+    assert len(set(n_users)) > 1
+    expected = 100 * n_users[0] / sum(n_users)
+    assert evaluate_rolling(popularity, uneven).ms_per_user == pytest.approx(expected)
 
 
 def test_windows_come_in_their_order_so_that_weights_may_go_on():

@@ -64,9 +64,16 @@ def test_the_stored_tables_are_what_their_command_makes(tmp_path):
 
 def test_the_confirmation_has_seeds_of_its_own():
     fresh = shop_runs.load_runs("confirmation")
-    assert set(fresh["policy"]) == {"greedy", "Thompson"}
-    assert set(fresh["seed"]) == set(range(20, 100))
-    assert set(shop_runs.load_runs()["seed"]) == set(range(20))
+    others = ["runs", "tuning", "learning", "arrivals"]
+    used = set().union(*(shop_runs.load_runs(name)["seed"] for name in others))
+    assert len(set(fresh["seed"])) == 20 and not used & set(fresh["seed"])
+
+
+def test_the_confirmed_regularisations_are_the_best_on_the_tuning_seeds():
+    tuned = shop_runs.load_runs("tuning").groupby("policy")["regret"].mean()
+    names = tuned.index.str.partition(", reg ")
+    best = tuned.groupby(names.get_level_values(0)).idxmin()
+    assert set(best) <= set(shop_runs.load_runs("confirmation")["policy"])
 
 
 def test_tables_survive_the_file(tmp_path, monkeypatch):

@@ -176,6 +176,7 @@ BAD = {
     "nobody": (lambda p: Shop(p, 0), "0 shoppers"),
     "slots": (lambda p: Shop(p, 2, n_slots=41), "41 of 40 slots"),
     "arrivals": (lambda p: Shop(p, 2, new_per_day=2, n_days=30), "leave fewer than 5"),
+    "departures": (lambda p: Shop(p, 2, new_per_day=-1), "-1 new pictures a day"),
     "shape": (lambda p: Shop(p, 2).clicks(SHOWN[:1]), r"must be \(2, 5\)"),
     "column": (lambda p: Shop(p, 2).clicks(SHOWN + 36), "not in stock"),
     "negative": (lambda p: Shop(p, 2).clicks(SHOWN - 1), "not in stock"),

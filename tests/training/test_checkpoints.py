@@ -120,6 +120,13 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         train(nn.Linear(5, 1).double(), squared_error, 30, epochs=2, checkpoint=path)
 
 
+def test_settings_may_be_numpy_numbers(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    options = {"epochs": 1, "learning_rate": np.float32(0.5), "checkpoint": path}
+    first = train(linear(), squared_error, 30, **options)
+    pd.testing.assert_frame_equal(train(linear(), squared_error, 30, **options), first)
+
+
 def test_a_damaged_checkpoint_is_refused(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     train(linear(), squared_error, 30, epochs=1, checkpoint=path)

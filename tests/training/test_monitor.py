@@ -25,6 +25,7 @@ def test_the_monitor_serves_models_of_arrays():
         monitor.record(objective=1.0 / iteration)
     history = monitor.finish()
     assert history["validation"].tolist() == [1.0, 3.0, 2.0, 2.0]
+    assert history.index.tolist() == [1, 2, 3, 4] and history.index.name == "iteration"
     assert model.value_.tolist() == [2, 2] and model.not_fitted.tolist() == [4, 4]
 
 
