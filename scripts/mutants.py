@@ -96,6 +96,7 @@ EQUIVALENT = {
     "with torch.no_grad()": "memory, not values",
     "sample = [line for line": "how many lines are looked at, not what they say",
 }
+NO_CODE = ("protocols",)  # what others must do, never run
 # Seconds added to three times the usual: another job may take the cores meanwhile.
 SLOWEST = 60
 # Imported once, before the tests of a fault are forked off: this takes longer than most of them.
@@ -110,7 +111,7 @@ def modules(root: Path = ROOT) -> list[str]:
     """Return the names of the package's modules, "losses" or "models/bpr"."""
     folder = root / PACKAGE
     names = [p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.py")]
-    return sorted(name for name in names if not name.endswith("__init__"))
+    return sorted(name for name in names if not name.endswith(("__init__", *NO_CODE)))
 
 
 def tests_of(module: str, root: Path) -> list[str]:

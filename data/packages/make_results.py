@@ -169,10 +169,12 @@ def neighbours(name: str) -> tuple[list, list]:
     return [(name, *row) for row in tuning], test
 
 
-def tower(split: Split, users: np.ndarray, items: np.ndarray, rate: float, seed: int):
-    """Return a function Holdout -> scores of a tower that was trained on `users` and `items`."""
+def fit_tower(
+    split: Split, users: np.ndarray, items: np.ndarray, rate: float, seed: int
+) -> TwoTower:
+    """Return a tower that was trained on rows of `users` and `items`."""
     torch.manual_seed(seed)
-    columns, n_items = frequent(split), split.train.shape[1]
+    columns = frequent(split)
     reads = towers.FeatureTower(items, DIM), towers.IdTower(len(items), DIM)
     model = TwoTower(
         towers.FeatureTower(users[split.train_user_ids], DIM, hidden=HIDDEN, dropout=DROPOUT),
@@ -186,8 +188,19 @@ def tower(split: Split, users: np.ndarray, items: np.ndarray, rate: float, seed:
         weight_decay=DECAY, seed=seed, precision="full",
     )  # fmt: skip
     print(f"rate {rate}, seed {seed}:", *model.history_["loss"].round(3).tolist(), flush=True)
+    return model
+
+
+def scorer(model: TwoTower, split: Split, users: np.ndarray):
+    """Return a function Holdout -> scores of all items by a tower."""
+    columns, n_items = frequent(split), split.train.shape[1]
     vectors = model.encode_items()  # (n_columns, DIM + 1)
     return lambda part: wide(model.encode_users(users[part.user_ids]) @ vectors.T, columns, n_items)
+
+
+def tower(split: Split, users: np.ndarray, items: np.ndarray, rate: float, seed: int):
+    """Return the scores of a tower that was trained: `fit_tower`, then `scorer`."""
+    return scorer(fit_tower(split, users, items, rate, seed), split, users)
 
 
 def run_towers() -> None:

@@ -282,6 +282,12 @@ def test_release_is_downloaded_once_and_read_from_its_archive(server, grouplens,
     assert (datasets.cache_dir() / "movielens" / "ml-1m.zip").is_file()
 
 
+def test_a_release_shows_its_progress_when_asked(grouplens, capsys):
+    grouplens(LAYOUTS["dat"])
+    load_movielens("1m", progress=True)
+    assert "100%" in capsys.readouterr().err
+
+
 def test_mirror_serves_when_grouplens_does_not(server, grouplens):
     grouplens(LAYOUTS["dat"], grouplens=("503",))
     assert_same(load_movielens("1m", progress=False), expected())

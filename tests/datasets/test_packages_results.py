@@ -26,7 +26,7 @@ def chosen(table):
 
 @pytest.mark.parametrize(
     ("name", "which"), [("tuning.csv", "maintainers"), ("tuning.csv", "random"),
-                        ("tower_tuning.csv", None)],
+                        ("tower_tuning.csv", None), ("similarity_tuning.csv", None)],
 )  # fmt: skip
 def test_no_choice_is_at_the_edge_of_its_grid(name, which):
     table = pd.read_csv(FOLDER / name, dtype={"setting": str})
@@ -48,8 +48,9 @@ def test_popularity_is_what_the_probe_says(split):
     np.testing.assert_allclose(probe["mean minus EASE"], difference, atol=2e-5)
 
 
-def test_towers_are_of_the_test_users_and_three_seeds_each(split):
-    table = pd.read_csv(FOLDER / "towers.csv.gz", index_col="user_id")
+@pytest.mark.parametrize("name", ["towers.csv.gz", "similarity.csv.gz"])
+def test_towers_are_of_the_test_users_and_three_seeds_each(split, name):
+    table = pd.read_csv(FOLDER / name, index_col="user_id")
     assert table.index.tolist() == split.test.user_ids.tolist()
     assert table.notna().all(axis=None) and (table >= 0).all(axis=None)
     assert (table <= 1).all(axis=None)

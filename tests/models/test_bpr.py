@@ -68,6 +68,15 @@ def test_bpr_fold_in_minimises_the_loss_it_says():
     assert torch.autograd.grad(loss, zero)[0].abs().max() > 1e-3
 
 
+def test_bpr_folds_in_step_by_step():
+    """Each step lowers a bound of the loss, so more of them come nearer to the end."""
+    train = groups_of_taste()[0]
+    model, history = BPR(4, iterations=20, batch_size=64).fit(train), as_likes(train[:3], "history")
+    end = fold_in(model, history, steps=200)
+    off = [np.abs(fold_in(model, history, steps=n) - end).max() for n in (0, 1, 3)]
+    assert off[0] > off[1] > off[2] > 0
+
+
 def test_bpr_folds_in_groups_of_users_with_the_same_result_in_less_memory():
     train = sparse.vstack([likes()[:5], sparse.csr_matrix((2, 30)), likes(1, n_users=1000)])
     history, model = as_likes(train, "history"), BPR(16, iterations=2).fit(likes())
