@@ -144,14 +144,14 @@ def _numbers_in_c(table: Table, stars: Callable[[str], float]) -> pd.DataFrame |
     stream.seek(start)
     # Whole numbers are left to inference: asked for int64, pandas goes through float64 where a
     # field does not fit, and rounds or wraps it. Ratings take few values, each read once by Python.
-    kinds = {name: object for name in names if name not in RATING_COLUMNS} | {"rating": "category"}
+    kinds = {name: object for name in names if name not in RATING_COLUMNS} | {"rating": object}
     try:
         frame = pd.read_csv(
             stream, sep=separator, header=None, names=names, dtype=kinds, encoding="utf-8-sig",
             na_filter=False, low_memory=False,
         )  # fmt: skip
-        ratings = frame["rating"].array
-        values = np.array([stars(text) for text in ratings.categories], dtype=float)
+        codes, texts = pd.factorize(frame["rating"])
+        values = np.array([stars(text) for text in texts], dtype=float)
     except (ValueError, OverflowError):  # pandas' and the decoder's errors are ValueErrors
         return None
     # A field too many becomes an index. A line that ends early is filled up, which can hide in the
@@ -163,7 +163,7 @@ def _numbers_in_c(table: Table, stars: Callable[[str], float]) -> pd.DataFrame |
     whole = frame[[name for name in RATING_COLUMNS if name != "rating"]]
     if frame.empty or (whole.dtypes != np.int64).any() or (whole.to_numpy() < 0).any():
         return None
-    return frame.assign(rating=values[ratings.codes])[list(RATING_COLUMNS)]
+    return frame.assign(rating=values[codes])[list(RATING_COLUMNS)]
 
 
 def _stars(scale: tuple[float, float]) -> Callable[[str], float]:
