@@ -55,6 +55,7 @@ OWN_TESTS = {
     "datasets/pictures": ["datasets/test_pictures", "encoders/test_image", "datasets/test_clipart"],
     "encoders/_loading": ["encoders/test_text", "encoders/test_image"],
     "feedback/bandits": ["feedback/test_bandits", "feedback/test_runs"],
+    "feedback/online": ["feedback/test_online", "feedback/test_runs"],
     "feedback/pictures": ["feedback/test_shop"],
     "feedback/policies": ["feedback/test_policies", "feedback/test_bandits", "feedback/test_runs"],
     "feedback/shop": ["feedback/test_shop", "feedback/test_runs"],

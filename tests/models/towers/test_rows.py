@@ -6,7 +6,7 @@ import torch
 from scipy import sparse
 
 from recsys_tutorial.models import TwoTower
-from recsys_tutorial.models.towers import FeatureTower, HistoryTower, IdTower, SumTower
+from recsys_tutorial.models.towers import FeatureTower, HistoryTower, IdTower, RawTower, SumTower
 
 RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(size=(12, 6))
@@ -34,6 +34,12 @@ def test_unknown_ids_are_zero_whatever_is_trained():
     TwoTower(HistoryTower(tower), tower).fit(LIKES, epochs=2)
     assert (tower(torch.tensor([3])) == 0).all() and (tower(torch.tensor([4])) != 0).all()
     assert (tower.embed(["something new"] * 2) == 0).all()
+
+
+def test_raw_features_are_the_vectors():
+    tower = RawTower(FEATURES)
+    assert (tower.n_rows, tower.dim) == FEATURES.shape
+    np.testing.assert_allclose(tower(None).numpy(), FEATURES, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
