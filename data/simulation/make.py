@@ -54,8 +54,7 @@ def by_reg(arms: list[tuple[str, float]], seed: int) -> pd.DataFrame:
     """Policies under drift, each with a regularisation, in one shop."""
     shop = Shop(load_pictures(), 1000, seed, **SETTINGS["drifting"])
     policies = {
-        f"{name}, reg {reg}": make_policies(shop, seed, [name], reg=reg)[name]
-        for name, reg in arms
+        f"{name}, reg {reg}": make_policies(shop, seed, [name], reg=reg)[name] for name, reg in arms
     }
     table = run(policies, shop).assign(setting="drifting", seed=seed)
     return table[[*KEYS, "day", "regret"]]
