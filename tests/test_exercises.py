@@ -85,7 +85,7 @@ def test_a_solution_belongs_to_a_chapter_and_is_graded(path):
     notebook = nbformat.read(path, as_version=4)
     text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
     tasks = [line for line in text.split("\n") if line.startswith("## ")]
-    assert 3 <= len(tasks) <= 6
+    assert 3 <= len(tasks) <= 5
     assert all(line.endswith(("*(easy)*", "*(medium)*", "*(hard)*", "*(open)*")) for line in tasks)
     checks = [c for c in notebook.cells if "check" in c.metadata.get("tags", [])]
     assert len(checks) == sum("*(open)*" not in line for line in tasks)

@@ -144,7 +144,8 @@ def _numbers_in_c(table: Table, stars: Callable[[str], float]) -> pd.DataFrame |
     stream.seek(start)
     # Whole numbers are left to inference: asked for int64, pandas goes through float64 where a
     # field does not fit, and rounds or wraps it. Ratings take few values, each read once by Python.
-    kinds = {name: object for name in names if name not in RATING_COLUMNS} | {"rating": object}
+    whole = [name for name in RATING_COLUMNS if name != "rating"]
+    kinds = {name: object for name in names if name not in whole}
     try:
         frame = pd.read_csv(
             stream, sep=separator, header=None, names=names, dtype=kinds, encoding="utf-8-sig",
@@ -160,8 +161,8 @@ def _numbers_in_c(table: Table, stars: Callable[[str], float]) -> pd.DataFrame |
         return None
     if data.count(separator.encode(), start) != len(frame) * (len(names) - 1):
         return None
-    whole = frame[[name for name in RATING_COLUMNS if name != "rating"]]
-    if frame.empty or (whole.dtypes != np.int64).any() or (whole.to_numpy() < 0).any():
+    numbers = frame[whole]
+    if frame.empty or (numbers.dtypes != np.int64).any() or (numbers.to_numpy() < 0).any():
         return None
     return frame.assign(rating=values[codes])[list(RATING_COLUMNS)]
 
