@@ -28,7 +28,7 @@ LINT = $(PYTHON) scripts/setup.py --venv "$(LINT_VENV)" --only ruff,codespell,im
 	"$(LINT_VENV)/$(BIN)" scripts/lint.py
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lab notebooks slides colab-check lint fix bench newest portability mutants leaderboard clean distclean set-repository setup python
+.PHONY: help book test lab notebooks slides quizzes colab-check lint fix bench newest portability mutants leaderboard clean distclean set-repository setup python
 
 help:
 	@echo "make book                  the course as a site: _build/html/index.html"
@@ -37,6 +37,7 @@ help:
 	@echo "make notebooks             run all notebooks and store their outputs in place"
 	@echo "make notebooks NOTEBOOK=02 the same for those whose name contains this"
 	@echo "make slides                slides from each chapter's figures: _build/slides/"
+	@echo "make quizzes               for Moodle, as QTI, and to print: _build/quizzes/; QUIZZES=\"03 --seed 2\""
 	@echo "make colab-check           run each notebook as Colab would, NOTEBOOK= as above"
 	@echo "make lint                  ruff, codespell, import-linter, in seconds; make fix mends what ruff can"
 	@echo "make newest                the tests with the newest versions, and which are not the pinned"
@@ -74,6 +75,10 @@ notebooks: python
 slides: python
 	@$(SETUP) --weights optional
 	@"$(RUN)" scripts/make_slides.py $(NOTEBOOK)
+
+quizzes: python
+	@$(SETUP) --weights optional
+	@"$(RUN)" scripts/make_quizzes.py $(QUIZZES)
 
 colab-check: python
 	@$(SETUP) --weights required
