@@ -3,18 +3,20 @@
     .venv/bin/python scripts/autograde.py 01 --out graded              # make the autograder
     .venv/bin/python scripts/autograde.py 01 submissions --out graded  # grade submissions/*.ipynb
     .venv/bin/python scripts/autograde.py 01 submissions --minutes 5   # at most, for each of them
+    ... --variants handed_out/variants.csv   # each with its author's data: scripts/hand_out.py
+    ... --solutions ../private               # where the solutions were moved to
 
 From ``notebooks/solutions/NN_topic.ipynb`` it writes an otter master notebook, in which each cell
 tagged ``check`` is a question's test; `otter assign` proves that the solution passes and makes the
 autograder; `otter run` then grades each submission. ``graded/grades.csv`` has a row per submission
-and a column per question.
+and a column per question; ``graded/feedback/NAME.txt`` says what each failed check said.
 
 Otter stands in an environment of its own, ``.venv-otter``, that sees the course's packages: it
 brings ipywidgets, with which some libraries print progress bars as widgets into stored outputs.
 
 A submission that cannot be graded (a truncated file, an endless loop) gets 0 for every question and
-a word in the column ``error``; the others are graded all the same. The table is written anew after
-each submission.
+a word in the column ``error``; the others are graded all the same, and so are the other tasks of
+one in which a cell raises. The table is written anew after each submission.
 
 A submission's code is run as it is: grade what strangers hand in on a machine that may be lost.
 """
@@ -26,12 +28,14 @@ import contextlib
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 import venv
 from collections.abc import Callable
 from pathlib import Path
@@ -42,10 +46,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from recsys_tutorial._files import whole  # noqa: E402
+from scripts.hand_out import read_variants, with_variant  # noqa: E402
 from scripts.machine_speed import limit  # noqa: E402
-from scripts.set_repository import notebooks  # noqa: E402
 from scripts.setup import python_of  # noqa: E402
 
+SOLUTIONS = ROOT / "notebooks" / "solutions"
 OTTER = "otter-grader==7.0.0"
 CONFIG = """# ASSIGNMENT CONFIG
 export_cell: false
@@ -59,6 +64,7 @@ generate:
 tests:
   ok_format: false
 """
+ERROR_LINE = re.compile(r"\s*\w*(?:Error|Exception|Interrupt)\b")
 MINUTES = 10  # at most, for making the autograder and for each submission
 
 
@@ -150,9 +156,12 @@ def plain(cell):
     return nbformat.v4.new_markdown_cell(cell.source)
 
 
-def solution_of(words: str, root: Path = ROOT) -> Path:
-    """Return the one solution notebook whose name starts with these words."""
-    found = [path for path in notebooks(root, "solutions") if path.name.startswith(words)]
+def solution_of(words: str, folder: Path = SOLUTIONS) -> Path:
+    """Return the one solution notebook of a folder whose name starts with these words."""
+    there = sorted(folder.glob("*.ipynb"))
+    if not there:
+        raise SystemExit(f"autograde: no solutions in {folder}: name their folder by --solutions")
+    found = [path for path in there if path.name.startswith(words)]
     if len(found) != 1:
         names = ", ".join(p.stem for p in found) or "none"
         raise SystemExit(f"autograde: {words!r} should be the start of one solution, found {names}")
@@ -214,35 +223,82 @@ def assign(solution: Path, python: Path, out: Path) -> Path:
     return target
 
 
+def read_submission(path: Path, variant: int | None = None):
+    """Return a filled notebook, with the data of its author.
+
+    Raises
+    ------
+    GradingError
+        When it is no notebook, or has lost the line that says whose data it is to use.
+    """
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+    except Exception as error:  # whatever a broken file makes nbformat raise
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise GradingError(f"is not a notebook: {reason[0]}") from None
+    if variant is None:
+        return notebook
+    try:
+        return nbformat.from_dict(with_variant(notebook, variant))
+    except ValueError as error:
+        raise GradingError(str(error)) from None
+
+
 def grade(
-    autograder: Path, submission: Path, python: Path, minutes: float = MINUTES
+    autograder: Path,
+    submission: Path,
+    python: Path,
+    minutes: float = MINUTES,
+    *,
+    variant: int | None = None,
+    feedback: Path | None = None,
 ) -> dict[str, float]:
     """Return {question: points} of one filled notebook.
+
+    Parameters
+    ----------
+    autograder : path of the zip that `assign` made
+    submission : path
+    python : otter's
+    minutes : float, at most
+    variant : int, optional, what stands in its line ``VARIANT =`` when it is run
+    feedback : path, optional, of a text for the student: what each check said
 
     Raises
     ------
     GradingError
         When it is no notebook, does not end in time, or ends otter.
     """
-    try:
-        nbformat.read(submission, as_version=4)
-    except Exception as error:  # whatever a broken file makes nbformat raise
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise GradingError(f"is not a notebook: {reason[0]}") from None
+    notebook = read_submission(submission, variant)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "out").mkdir()
+        copy = folder / "submission.ipynb"  # a student's name may be one that otter trips over
+        nbformat.write(notebook, copy)
         arguments = ["--no-logo", "-a", str(autograder.resolve()), "-o", "out"]
-        otter(python, "run", *arguments, str(submission.resolve()), cwd=folder, minutes=minutes)
+        otter(python, "run", *arguments, str(copy), cwd=folder, minutes=minutes)
         try:
             results = json.loads((folder / "out" / "results.json").read_text("utf-8"))
         except (OSError, ValueError):
             raise GradingError("otter left no results") from None
-    return {
-        test["name"].split()[0]: float(test["score"])
-        for test in results["tests"]
-        if test["name"].startswith("q")
+    tests = {
+        test["name"].split()[0]: test for test in results["tests"] if test["name"].startswith("q")
     }
+    if feedback is not None:
+        with whole(feedback) as temporary:
+            temporary.write_text(feedback_of(tests), encoding="utf-8")
+    return {name: float(test["score"]) for name, test in tests.items()}
+
+
+def feedback_of(tests: dict[str, dict]) -> str:
+    """Return what the checks said, a paragraph for each question."""
+    parts = []
+    for name, test in tests.items():
+        verdict = "passed" if test["score"] == test["max_score"] else "not passed"
+        said = [line for line in test.get("output", "").splitlines() if ERROR_LINE.match(line)]
+        parts.append("\n".join([f"{name}: {verdict}", *said[-1:]]))
+    return "\n\n".join(parts) + "\n"
 
 
 def grade_all(
@@ -264,13 +320,16 @@ def grade_all(
     -------
     list of dict, the rows
     """
-    rows = []
+    rows, start = [], time.monotonic()
     for number, path in enumerate(submissions, start=1):
         row = {"submission": path.stem, **dict.fromkeys(questions, 0.0), "error": ""}
         try:
-            row |= grade_one(path)
+            found = grade_one(path)
+            row |= {name: found.get(name, 0.0) for name in questions}
         except GradingError as error:
             row["error"] = str(error)
+        except Exception as error:  # the next submission is graded all the same
+            row["error"] = f"{type(error).__name__}: {error}"
         rows.append(row)
         with (
             whole(out) as temporary,
@@ -279,12 +338,15 @@ def grade_all(
             writer = csv.DictWriter(file, ["submission", *questions, "error"])
             writer.writeheader()
             writer.writerows(rows)
-        print(f"autograde: {number} of {len(submissions)}:", row, flush=True)
+        left = (time.monotonic() - start) / number * (len(submissions) - number)
+        points = row["error"] or f"{sum(row[name] for name in questions):g} of {len(questions)}"
+        print(f"autograde: {number} of {len(submissions)}: {path.stem}: {points};",
+              f"about {left / 60:.0f} minutes left", flush=True)  # fmt: skip
     return rows
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Make the autograder, grade the submissions if there are any, return the exit code."""
+def options_of(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("chapter", help="the start of a solution's name, such as 01")
     parser.add_argument("submissions", nargs="?", type=Path, help="a folder of filled notebooks")
@@ -292,11 +354,25 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--minutes", type=float, default=MINUTES, help="at most, for each submission"
     )
-    options = parser.parse_args(argv)
-    solution = solution_of(options.chapter)
+    parser.add_argument("--variants", type=Path, help="variants.csv of scripts/hand_out.py")
+    parser.add_argument("--solutions", type=Path, default=SOLUTIONS, help="their folder")
+    options = parser.parse_intermixed_args(argv)
+    if options.minutes <= 0:
+        parser.error("--minutes must be above 0")
+    return options
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Make the autograder, grade the submissions if there are any, return the exit code."""
+    options = options_of(argv)
+    solution = solution_of(options.chapter, options.solutions)
     submissions = sorted(options.submissions.glob("*.ipynb")) if options.submissions else []
     if options.submissions and not submissions:
         raise SystemExit(f"autograde: no notebook in {options.submissions}")
+    try:
+        variants = read_variants(options.variants) if options.variants else None
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"autograde: {error}") from None
     python = environment()
     try:
         autograder = assign(solution, python, options.out)
@@ -310,7 +386,13 @@ def main(argv: list[str] | None = None) -> int:
     questions = [f"q{number}" for number in range(1, n_questions + 1)]
 
     def grade_one(path: Path) -> dict[str, float]:
-        return grade(autograder, path, python, options.minutes)
+        variant = None
+        if variants is not None:
+            variant = variants.get(path.stem)
+            if variant is None:
+                raise GradingError(f"{options.variants} has no student of this name")
+        feedback = options.out / "feedback" / f"{path.stem}.txt"
+        return grade(autograder, path, python, options.minutes, variant=variant, feedback=feedback)
 
     if submissions:
         rows = grade_all(submissions, questions, options.out / "grades.csv", grade_one)

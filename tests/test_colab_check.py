@@ -44,14 +44,17 @@ def write(path, *cells):
 def test_the_set_up_cell_of_every_notebook_installs_and_imports_the_wheel(stand_in):
     paths = find_notebooks([], left_out=())
     names = {path.parent.name for path in paths}
-    assert {"notebooks", "exercises", "solutions", "capstone"} <= names
+    assert {"notebooks", "exercises", "capstone"} <= names  # solutions may be hidden
     found = colab_check.replay_setups(stand_in, paths)
     assert {path.name: error for path, error in found.items() if error} == {}
     assert len(found) == len(paths)
 
 
 def test_a_short_notebook_runs_to_its_end_alone(stand_in):
-    (path,) = find_notebooks(["solutions/01"])
+    found = find_notebooks(["solutions/01"])
+    if not found:
+        pytest.skip("the solutions are hidden")
+    (path,) = found
     assert colab_check.replay(stand_in, path) == ""
 
 

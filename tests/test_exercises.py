@@ -74,8 +74,35 @@ def test_check_reports_what_is_out_of_step_and_changes_nothing(tmp_path, capsys)
     assert "no solution of this name" in capsys.readouterr().out
 
 
+def test_hidden_solutions_leave_the_exercises_as_they_are(tmp_path, capsys):
+    root, private = tmp_path / "fork", tmp_path / "private"
+    folder = root / "notebooks" / "solutions"
+    folder.mkdir(parents=True)
+    (root / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    (folder / "09_x.ipynb").write_text(json.dumps(a_solution()))
+    assert make_exercises.main([], root) == 0
+    exercise = (root / "notebooks" / "exercises" / "09_x.ipynb").read_bytes()
+    with pytest.raises(SystemExit, match="inside the repository"):
+        make_exercises.main(["--hide", str(root / "secret")], root)
+    assert make_exercises.main(["--hide", str(private)], root) == 0
+    assert list(folder.iterdir()) == [] and (private / "09_x.ipynb").is_file()
+    capsys.readouterr()
+    assert make_exercises.main(["--check"], root) == 0
+    assert make_exercises.main([], root) == 0
+    assert "are hidden" in capsys.readouterr().out
+    assert (root / "notebooks" / "exercises" / "09_x.ipynb").read_bytes() == exercise
+    assert make_exercises.main(["--check", "--solutions", str(private)], root) == 0
+    with pytest.raises(SystemExit, match="hidden already"):
+        make_exercises.main(["--hide", str(private)], root)
+    with pytest.raises(SystemExit, match="no solutions in"):
+        make_exercises.main(["--solutions", str(tmp_path / "nowhere")], root)
+    (folder / "09_x.ipynb").write_text(json.dumps(a_solution()))
+    with pytest.raises(SystemExit, match=r"already holds 09_x\.ipynb"):
+        make_exercises.main(["--hide", str(private)], root)
+    assert (folder / "09_x.ipynb").is_file()
+
+
 def test_the_exercises_are_in_step():
-    assert SOLUTIONS
     assert make_exercises.main(["--check"]) == 0, "run python3 scripts/make_exercises.py"
 
 
