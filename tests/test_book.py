@@ -120,6 +120,27 @@ def test_every_page_can_be_reached_from_the_first(pages):
 # --- Nothing from outside ------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("folder", ["exercises", "solutions"])
+def test_the_notebooks_to_practise_with_come_with_the_site(site, pages, folder):
+    """A class without a network downloads them from the page; it leads to the chapters, too."""
+    page = pages["book/practice.html"]
+    files = {}
+    for link in page.links:
+        target = book_site.target_of("book/practice.html", link)
+        if target and target[0].startswith("_downloads/"):
+            content = (site / target[0]).read_bytes()
+            files[content] = target[0]
+    expected = sorted((ROOT / "notebooks" / folder).glob("*.ipynb"))
+    missing = [path.name for path in expected if path.read_bytes() not in files]
+    assert missing == []
+    if folder == "exercises":
+        assert expected
+        chapters = {link for link in page.links if re.search(r"notebooks/\d\d_\w+\.html$", link)}
+        assert len(chapters) == len(expected)
+    capstone = ROOT / "notebooks" / "capstone" / "bring_your_own_ratings.ipynb"
+    assert capstone.read_bytes() in files
+
+
 def test_no_page_loads_anything_from_another_host(pages):
     loads = {
         name: [url for url in page.loads if book_site.is_foreign(url)]

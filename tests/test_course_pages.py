@@ -198,6 +198,15 @@ def test_a_quiz_explains_every_answer_right_and_wrong(path):
     assert len(places) > 1
 
 
+def test_exercises_whose_solutions_are_hidden_have_none(tmp_path):
+    (tmp_path / "notebooks" / "exercises").mkdir(parents=True)
+    (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    (tmp_path / "notebooks" / "exercises" / "01_x.ipynb").write_text("{}")
+    shown = course_data.practice_links(tmp_path, "exercises", "01_x.ipynb")
+    assert shown.startswith("{download}`notebook </notebooks/exercises/01_x.ipynb>`")
+    assert course_data.practice_links(tmp_path, "solutions", "01_x.ipynb") == "–"
+
+
 # --- The reference: docstrings as reStructuredText ------------------------------------------------
 
 

@@ -43,7 +43,7 @@ from recsys_tutorial import frozen_leaderboard, leaderboard
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # Sphinx adds this folder alone
 
-from scripts.set_repository import BRANCH, current, source_of, title_of
+from scripts.set_repository import current, source_of, title_of
 
 LOGGER = logging.getLogger(__name__)
 # name: (start of the notebook's file name, pattern whose group is the value in a stored output)
@@ -359,25 +359,38 @@ def raw(html):
     return nodes.raw("", html, format="html")
 
 
+def practice_links(root, folder, name):
+    """A notebook as a file that the site itself hands out, and in Colab."""
+    path = f"notebooks/{folder}/{name}"
+    if not (root / path).is_file():
+        return "–"
+    return f"{{download}}`notebook </{path}>` · [Colab]({current(root).colab(path)})"
+
+
 class Practice(Markdown):
-    """The exercise notebooks that exist: read, open in Colab, solutions."""
+    """The exercise notebooks: chapter, download, Colab; the solutions, where they are published."""
 
     def run(self):
         root = Path(self.env.srcdir)
-        repository = current(root)
-        lines = ["| chapter | exercises | solutions |", "|---|---|---|"]
-        for path in sorted((root / "notebooks" / "solutions").glob("[0-9][0-9]_*.ipynb")):
-            title = title_of(json.loads(path.read_text("utf-8")))
-            names = [f"notebooks/{folder}/{path.name}" for folder in ("exercises", "solutions")]
-            links = [
-                f"[open in Colab]({repository.colab(name)}) · "
-                f"[look at it]({repository.url}/blob/{BRANCH}/{name})"
-                for name in names
-            ]
-            lines.append(f"| {title} | {links[0]} | {links[1]} |")
-        if len(lines) == 2:
-            return []
-        return self.parsed(lines)
+        names = sorted(
+            p.name for p in (root / "notebooks" / "exercises").glob("[0-9][0-9]_*.ipynb")
+        )
+        folders = ["exercises"]
+        if any((root / "notebooks" / "solutions").glob("*.ipynb")):
+            folders.append("solutions")
+        lines = [f"| chapter | {' | '.join(folders)} | quiz |", "|---" * (len(folders) + 2) + "|"]
+        written = set(chapter_files(root))
+        for name in names:
+            notebook = json.loads((root / "notebooks" / "exercises" / name).read_text("utf-8"))
+            title = re.sub(r"^Exercises ", "", title_of(notebook))
+            stem = name.removesuffix(".ipynb")
+            if stem in written:
+                title = f"[{title}](/notebooks/{name})"
+            quiz = root / "book" / "_quizzes" / f"{name[:2]}.yml"
+            cells = [title, *(practice_links(root, folder, name) for folder in folders)]
+            cells.append("[quiz](/book/quizzes.md)" if quiz.is_file() else "–")
+            lines.append("| " + " | ".join(cells) + " |")
+        return self.parsed(lines) if names else []
 
 
 def needs_new_reading(app, env, added, changed, removed):

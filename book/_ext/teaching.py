@@ -4,7 +4,7 @@
 ```                     a table: a row per chapter that is in the table of contents
 ```{chapter-facts} 6
 ```                     goals, prerequisites and practice of one chapter, or that it is missing
-{capstone}`template`    a link to the capstone's template in Colab, and one to look at it
+{capstone}`template`    a link to the capstone's template in Colab, and one that downloads it
 """
 
 import math
@@ -13,10 +13,11 @@ from pathlib import Path
 
 from course_data import LEVELS, Markdown, chapter_files, chapters, goals_of, read_chapter
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
 
-from scripts.set_repository import BRANCH, current  # course_data has put the root on the path
+from scripts.set_repository import current  # course_data has put the root on the path
 
 LOGGER = logging.getLogger(__name__)
 WORDS_PER_MINUTE = 150  # read with care
@@ -66,7 +67,7 @@ def practice(root, name):
     'none yet'
     """
     links = []
-    if (root / "notebooks" / "solutions" / f"{name}.ipynb").is_file():
+    if (root / "notebooks" / "exercises" / f"{name}.ipynb").is_file():
         links.append("[exercises](/book/practice.md)")
     if (root / "book" / "_quizzes" / f"{name[:2]}.yml").is_file():
         links.append("[quiz](/book/quizzes.md)")
@@ -125,15 +126,18 @@ class ChapterFacts(Markdown):
 
 
 class Capstone(SphinxRole):
-    """A link that opens the capstone's template in Colab, and one to look at it."""
+    """A link that opens the capstone's template in Colab, and one that downloads it."""
 
     def run(self):
         repository = current(Path(self.env.srcdir))
-        look = f"{repository.url}/blob/{BRANCH}/{CAPSTONE}"
+        file = addnodes.download_reference(
+            "", "", reftarget=f"/{CAPSTONE}", refdoc=self.env.docname
+        )
+        file += nodes.literal("", "download it", classes=["xref", "download"])
         return [
             nodes.reference("", self.text, refuri=repository.colab(CAPSTONE)),
             nodes.Text(" ("),
-            nodes.reference("", "look at it", refuri=look),
+            file,
             nodes.Text(")"),
         ], []
 
