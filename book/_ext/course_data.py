@@ -38,6 +38,7 @@ from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
+from study import in_words
 
 from recsys_tutorial import frozen_leaderboard, leaderboard
 
@@ -62,7 +63,6 @@ STORED = {
     "pictures siblings out": ("05_", r"siblings left out\s+([\d.]+)"),
 }
 LOOKS = r"on the test users: (\d+) models and (\d+) other settings looked at"
-MINUTES = r"((?:[Hh]alf a|[\w-]+)(?: to [\w-]+)?) (minutes?|hours?) and [\d.]+ GB"
 LEVELS = {1: "introductory", 2: "introductory", 3: "introductory",
           8: "advanced", 9: "advanced", 11: "advanced"}  # fmt: skip
 
@@ -283,16 +283,17 @@ def goals_of(text):
 
 def chapters(root):
     """Of each chapter in the table of contents: file name without suffix, title, minutes, goal."""
+    plans = yaml.safe_load((root / "book" / "_study.yml").read_text("utf-8"))
+    runs = plans["runs"]
     for name in chapter_files(root):
         notebook = read_chapter(root, name)
         text = source_of(notebook["cells"][0])
-        minutes = re.search(MINUTES, text.replace("\n", " "))
         goals = goals_of(text)
         yield {
             "file": name,
             "number": int(name[:2]),
             "title": title_of(notebook),
-            "minutes": " ".join(minutes.groups()).lower() if minutes else "some minutes",
+            "minutes": in_words(runs[int(name[:2])]),
             "goal": goals[0] if goals else "",
         }
 

@@ -2,12 +2,16 @@
 
 ```{teaching-plan}
 ```                     a table: a row per chapter that is in the table of contents
+```{workshop-plan}
+```                     the half day, and the four weeks, as study.py reads them
+```{module-plan}
+```
 ```{chapter-facts} 6
 ```                     goals, prerequisites and practice of one chapter, or that it is missing
 {capstone}`template`    a link to the capstone's template in Colab, and one that downloads it
 """
 
-import math
+import json
 import re
 from pathlib import Path
 
@@ -16,34 +20,12 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
+from study import Course, class_minutes, exercise_minutes, module_lines, workshop_lines
 
 from scripts.set_repository import current  # course_data has put the root on the path
 
 LOGGER = logging.getLogger(__name__)
-WORDS_PER_MINUTE = 150  # read with care
 CAPSTONE = "notebooks/capstone/bring_your_own_ratings.ipynb"
-MINUTES_PER_CELL = 1.5  # run it, say what it did
-MINUTES_PER_FIGURE = 2.0  # look, and talk about it
-
-
-def class_minutes(notebook):
-    """How long a class needs to go through a notebook, in steps of five minutes.
-
-    >>> figure = {"data": {"image/png": ""}}
-    >>> code = {"cell_type": "code", "source": "f()", "outputs": [figure]}
-    >>> class_minutes({"cells": [{"cell_type": "markdown", "source": "word " * 300}, code]})
-    10
-    """
-    minutes = 0.0
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "markdown":
-            minutes += len("".join(cell["source"]).split()) / WORDS_PER_MINUTE
-        elif cell["cell_type"] == "code" and "check" not in cell.get("metadata", {}).get(
-            "tags", []
-        ):
-            figures = sum("image/png" in o.get("data", {}) for o in cell.get("outputs", []))
-            minutes += MINUTES_PER_CELL + MINUTES_PER_FIGURE * figures
-    return 5 * math.ceil(minutes / 5)
 
 
 def opening(text):
@@ -80,17 +62,38 @@ class TeachingPlan(Markdown):
     def run(self):
         root = Path(self.env.srcdir)
         lines = [
-            "| chapter | level | minutes in class | runs | practice |",
-            "|---|---|--:|---|---|",
+            "| chapter | level | minutes in class | exercises, minutes | runs | practice |",
+            "|---|---|--:|--:|---|---|",
         ]
         for chapter in chapters(root):
             name = chapter["file"]
             cells = [f"[{chapter['title']}](/notebooks/{name}.ipynb)",
                      LEVELS.get(chapter["number"], "intermediate"),
-                     str(class_minutes(read_chapter(root, name))), chapter["minutes"],
+                     str(class_minutes(read_chapter(root, name))),
+                     str(self.exercises(root, name)), chapter["minutes"],
                      practice(root, name)]  # fmt: skip
             lines.append("| " + " | ".join(cells) + " |")
         return self.parsed(lines)
+
+    @staticmethod
+    def exercises(root, name):
+        """Their minutes, or a dash where there are none."""
+        path = root / "notebooks" / "exercises" / f"{name}.ipynb"
+        return exercise_minutes(json.loads(path.read_text("utf-8"))) if path.is_file() else "–"
+
+
+class WorkshopPlan(Markdown):
+    """The half day of book/_study.yml."""
+
+    def run(self):
+        return self.parsed(workshop_lines(Course(self.env.srcdir)))
+
+
+class ModulePlan(Markdown):
+    """The four weeks of book/_study.yml."""
+
+    def run(self):
+        return self.parsed(module_lines(Course(self.env.srcdir)))
 
 
 class ChapterFacts(Markdown):
@@ -145,5 +148,7 @@ class Capstone(SphinxRole):
 def setup(app):
     app.add_role("capstone", Capstone())
     app.add_directive("teaching-plan", TeachingPlan)
+    app.add_directive("workshop-plan", WorkshopPlan)
+    app.add_directive("module-plan", ModulePlan)
     app.add_directive("chapter-facts", ChapterFacts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,134 @@
+"""Minutes are data, and the plans made of them fit: in time, and nothing before what it needs."""
+
+import doctest
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+
+import study  # noqa: E402
+
+COURSE = study.Course(ROOT)
+MODULE, WORKSHOP = COURSE.plans["module"], COURSE.plans["workshop"]
+
+
+def test_examples():
+    result = doctest.testmod(study)
+    assert result.attempted >= 8 and result.failed == 0
+
+
+@pytest.mark.parametrize(
+    "text, minutes",
+    [
+        ("About three and a half\nminutes and 2 GB of memory", 3.5),
+        ("Three to four minutes and 1.8 GB", 3.5),
+        ("one and a half to two minutes and 1 GB", 1.75),
+        ("Half an hour and 4 GB", 30),
+        ("A minute and 4 GB", 1),
+        ("12 minutes and 4 GB", 12),
+        ("one hour and 4 GB", 60),
+        ("in minutes and 4 GB", None),
+        ("two minutes more the first time", None),
+    ],
+)
+def test_minutes_are_read_as_they_are_said(text, minutes):
+    assert study.minutes_of(text) == minutes
+
+
+@pytest.mark.parametrize("number", COURSE.names)
+def test_a_chapter_says_the_minutes_that_are_stored(number):
+    said = study.minutes_of("".join(COURSE.notebook(number)["cells"][0]["source"]))
+    assert said is not None, "its first cell must say '... minutes and ... GB'"
+    stored = COURSE.plans["runs"].get(number)
+    assert stored == said, f"write {number}: {said:g} into runs of book/_study.yml"
+
+
+def test_the_sections_of_a_chapter_add_up():
+    for number in COURSE.names:
+        notebook = COURSE.notebook(number)
+        sections = study.section_minutes(notebook)
+        assert {"Summary", "Further reading"} <= set(sections), number
+        assert 0 <= study.class_minutes(notebook) - sum(sections.values()) < 5
+
+
+def test_every_exercise_counts():
+    for number in COURSE.names:
+        tasks = study.exercise_minutes(COURSE.notebook(number, "exercises"))
+        assert 30 <= tasks <= 120, number
+
+
+# --- The module -----------------------------------------------------------------------------------
+
+
+def test_each_meeting_and_each_week_of_the_module_fits():
+    assert len(MODULE["weeks"]) == 4
+    for number, week in enumerate(MODULE["weeks"], start=1):
+        meetings, home = COURSE.week(week)
+        assert len(meetings) == 2
+        assert all(minutes <= MODULE["meeting_minutes"] for minutes in meetings), (number, meetings)
+        assert home <= MODULE["homework_minutes"], (number, home)
+
+
+def test_the_module_has_nothing_before_what_it_needs():
+    known = set()
+    for week in MODULE["weeks"]:
+        taught = []
+        for meeting in week["meetings"]:
+            for entry in meeting:
+                if "chapter" in entry:
+                    missing = COURSE.needs(entry["chapter"]) - known
+                    assert not missing, f"chapter {entry['chapter']} needs {sorted(missing)}"
+                    taught.append(entry["chapter"])
+                    known.add(entry["chapter"])
+                assert entry.get("quiz", 1) in known
+        for entry in week["homework"]:
+            assert entry.get("exercises", 1) in known, entry
+    assert {1, 2, 3, 4} <= known
+
+
+def test_a_plan_that_does_not_fit_is_noticed(monkeypatch):
+    """The sums see a longer meeting, and the order a chapter that came too early."""
+    week = {"meetings": [[{"chapter": 1, "class": 95}]], "homework": [{"exercises": 1}]}
+    (together,), home = COURSE.week(week)
+    whole = study.class_minutes(COURSE.notebook(1))
+    assert together == 95 and whole > 95
+    assert home == whole - 95 + study.exercise_minutes(COURSE.notebook(1, "exercises"))
+    assert COURSE.needs(8) == {1, 4, 5} and COURSE.needs(1) == set()
+
+
+# --- The workshop ---------------------------------------------------------------------------------
+
+
+def test_the_workshop_fits_into_half_a_day():
+    parts = WORKSHOP["parts"]
+    assert sum(part["minutes"] for part in parts) <= WORKSHOP["minutes"] == 240
+    for part in parts:
+        if "chapter" in part:
+            sections = study.section_minutes(COURSE.notebook(part["chapter"]))
+            assert set(part["sections"]) <= set(sections), set(part["sections"]) - set(sections)
+            needed = sum(sections[name] for name in part["sections"])
+            assert needed <= part["minutes"], (part["chapter"], needed)
+
+
+def test_the_workshop_needs_only_what_it_had():
+    chapters = [part["chapter"] for part in WORKSHOP["parts"] if "chapter" in part]
+    assert chapters[0] == 1
+    for place, number in enumerate(chapters):
+        # Factors (chapter 2) are told in a sentence there: the parts taken do not use them.
+        assert COURSE.needs(number) - {2} <= set(chapters[:place])
+
+
+def test_the_tables_say_what_the_plans_hold():
+    lines = study.module_lines(COURSE)
+    assert len(lines) == 2 + len(MODULE["weeks"])
+    assert all(line.count(" | ") == 3 for line in lines[2:])
+    assert "{chapter}`Chapter 8`" in "\n".join(lines)
+    lines = study.workshop_lines(COURSE)
+    assert len(lines) == 2 + len(WORKSHOP["parts"])
+    page = (ROOT / "book" / "instructors.md").read_text("utf-8")
+    for name in ("workshop-plan", "module-plan"):
+        assert len(re.findall(rf"^```{{{name}}}$", page, re.M)) == 1
