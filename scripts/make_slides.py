@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 from scripts.set_repository import notebooks  # noqa: E402
 
 VENDOR = ROOT / "book" / "_static" / "vendor"
-LEFT_OUT = ("exercises", "further reading")
+LEFT_OUT = ("exercises", "to think about", "further reading")
 CLOSING = ("summary", "common mistakes")
 LONGEST = 320  # characters of prose that a slide shows
 

@@ -61,6 +61,18 @@ def test_every_exercise_counts():
         assert 30 <= tasks <= 120, number
 
 
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 11])
+def test_a_chapter_ends_with_the_way_on(number):
+    """To its exercise notebook, its quiz and the next chapter, with the minutes of each."""
+    text = "\n".join("".join(c["source"]) for c in COURSE.notebook(number)["cells"])
+    way = text.partition("## To think about")[2].partition("\n\n1.")[0].replace("\n", " ")
+    tasks = study.exercise_minutes(COURSE.notebook(number, "exercises"))
+    assert f"notebooks/exercises/{COURSE.names[number]}.ipynb" in way
+    assert f"(about {tasks} minutes)" in way
+    assert f"(../book/quizzes.md) (about {COURSE.minutes({'quiz': number})[0]})" in way
+    assert number == 11 or f"[chapter {number + 1}]({COURSE.names[number + 1]}.ipynb)" in way
+
+
 # --- The module -----------------------------------------------------------------------------------
 
 
