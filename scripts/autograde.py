@@ -64,6 +64,7 @@ generate:
 tests:
   ok_format: false
 """
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 ERROR_LINE = re.compile(r"\s*\w*(?:Error|Exception|Interrupt)\b")
 MINUTES = 10  # at most, for making the autograder and for each submission
 
@@ -130,8 +131,7 @@ def master_of(solution):
         cells += map(plain, checks)  # also visible, and later checks use what earlier ones made
     if not number:
         raise ValueError("no cell is tagged 'check'")
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata=solution.metadata)
-    return notebook
+    return nbformat.v4.new_notebook(cells=cells, metadata=solution.metadata | KERNEL)
 
 
 def tags(cell) -> list[str]:
@@ -237,6 +237,7 @@ def read_submission(path: Path, variant: int | None = None):
     except Exception as error:  # whatever a broken file makes nbformat raise
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise GradingError(f"is not a notebook: {reason[0]}") from None
+    notebook.metadata |= KERNEL  # some editors leave it out, and otter needs it
     if variant is None:
         return notebook
     try:
@@ -296,7 +297,8 @@ def feedback_of(tests: dict[str, dict]) -> str:
     parts = []
     for name, test in tests.items():
         verdict = "passed" if test["score"] == test["max_score"] else "not passed"
-        said = [line for line in test.get("output", "").splitlines() if ERROR_LINE.match(line)]
+        lines = test.get("output", "").splitlines()
+        said = [line.strip() for line in lines if ERROR_LINE.match(line)]
         parts.append("\n".join([f"{name}: {verdict}", *said[-1:]]))
     return "\n\n".join(parts) + "\n"
 

@@ -55,7 +55,9 @@ def with_variant(notebook: dict, variant: int) -> dict:
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             text, n = LINE.subn(f"VARIANT = {variant}", source_of(cell))
-            cell, found = cell | {"source": text.splitlines(keepends=True)}, found + n
+            found += n
+            as_lines = not isinstance(cell["source"], str)
+            cell = cell | {"source": text.splitlines(keepends=True) if as_lines else text}
         cells.append(cell)
     if not found:
         raise ValueError("no code cell has a line that begins VARIANT =")

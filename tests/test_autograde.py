@@ -192,14 +192,9 @@ TASKS = {  # stub, solution, check
 }  # fmt: skip
 FILLED = {  # what a student wrote -> the points that it must get
     "right": ({}, [1, 1, 1]),
-    "wrong": ({"double": "def double(x): return x + x + 1"}, [0, 1, 1]),
-    "empty": ({name: stub for name, (stub, _, _) in TASKS.items()}, [0, 0, 0]),
-    "raises": ({"double": "def double(x): return 2 * x\n1 / 0"}, [1, 1, 1]),
-    "raises early": ({"double": "1 / 0\ndef double(x): return 2 * x"}, [0, 1, 1]),
-    "syntax": ({"root": "root = math.sqrt(VARIANT + 4"}, [1, 0, 1]),
-    "task missing": ({"name": None}, [1, 1, 0]),
-    "copied": ({"root": "root = 3.0  # of somebody whose VARIANT is 5"}, [1, 0, 1]),
-    "own variant": ({"root": "VARIANT = 5\nroot = 3.0"}, [1, 0, 1]),
+    "wrong": ({"double": "def double(x): return x + x + 1", "root": "root = ("}, [0, 0, 1]),
+    "raises": ({"double": "1 / 0\ndef double(x): return 2 * x", "name": None}, [0, 1, 0]),
+    "copied": ({"root": "VARIANT = 5\nroot = 3.0  # of somebody whose VARIANT is 5"}, [1, 0, 1]),
     "endless": ({"root": "while True: pass"}, "took more than"),
     "ends the kernel": ({"name": "import os\nos._exit(0)"}, "otter run failed"),
     "no number": ({"setup": "import math"}, "no code cell has a line that begins VARIANT ="),
@@ -235,7 +230,7 @@ def test_a_class_with_broken_submissions_is_graded(tmp_path, python, monkeypatch
     (class_ / "stranger.ipynb").write_text(whole, encoding="utf-8")
     table = "student,variant\n" + "".join(f"{name},12\n" for name in [*FILLED, "truncated"])
     (tmp_path / "variants.csv").write_text(table)
-    words = ["09", str(class_), "--solutions", str(tmp_path / "solutions"), "--minutes", "0.4"]
+    words = ["09", str(class_), "--solutions", str(tmp_path / "solutions"), "--minutes", "0.25"]
     words += ["--out", str(tmp_path), "--variants", str(tmp_path / "variants.csv")]
     assert autograde.main(words) == 0
     with open(tmp_path / "grades.csv", newline="", encoding="utf-8") as file:
@@ -251,7 +246,7 @@ def test_a_class_with_broken_submissions_is_graded(tmp_path, python, monkeypatch
             assert (found, rows[name]["error"]) == (points, ""), name
     said = (tmp_path / "feedback" / "wrong.txt").read_text("utf-8")
     assert "q1: not passed\nAssertionError: twice the number, please" in said
-    assert said.count(": passed") == 2
+    assert said.count(": passed") == 1
     assert "not graded: endless, ends the kernel, no number, stranger, truncated" in (
         capsys.readouterr().out
     )
