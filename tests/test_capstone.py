@@ -11,6 +11,7 @@ from nbclient import NotebookClient
 
 from recsys_tutorial import datasets
 from scripts.machine_speed import kernel_limits
+from tests import capstone_files
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ROOT / "notebooks" / "capstone" / "bring_your_own_ratings.ipynb"
@@ -78,10 +79,11 @@ def test_the_template_runs_on_a_users_file(export):
         "without a title",
     ):
         assert fault in text
-    assert text.count("two-tower, reranked minus") == 2
+    assert text.count("two-tower, reranked minus") == 3
+    assert re.search(r"^best of all that need no words, on the test users: ", text, re.M)
     assert re.search(r"\d+% of the likes are among 100 candidates", text)
     assert "recommended: " in text
-    assert re.search(r"left out of the test .*: \d+ of \d+", text)
+    assert len(re.findall(r"left out of the (?:validation|test) .*: \d+ of \d+", text)) == 2
     rows = re.findall(r"^((?:popularity|item-kNN|EASE)\S*(?: \S+)*?) +(0\.\d+) ", text, re.M)
     means = dict(reversed(rows))  # of a name in several tables the first: the validation users'
     assert f"best baseline on validation users: {max(means, key=means.get)}" in text
@@ -113,6 +115,66 @@ def test_a_file_that_cannot_be_used_stops_at_once_and_says_why(tmp_path):
     for _, message in BAD.values():
         assert any(re.search(message, error) for error in errors), errors
     assert sum(not error.startswith("NameError") for error in errors) == len(BAD)
+
+
+WIDE = "pd.set_option('display.width', 1000, 'display.max_colwidth', None)"
+WIDE += "\npd.set_option('display.max_columns', 20)"
+
+
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory):
+    """What the template says and where it fails, for each of the made-up files, in one kernel."""
+    folder = tmp_path_factory.mktemp("files")
+    cells, phrases = [], {}
+    for name, make in {**capstone_files.FILES, "thirty_rows": capstone_files.thirty_rows}.items():
+        (folder / name).mkdir()
+        made = make(folder / name)
+        settings, phrases[name] = made or ({}, [])
+        code = [c.source for c in template(folder / name, **settings).cells
+                if c.cell_type == "code"]  # fmt: skip
+        cells += code[1:] if cells else [code[0], WIDE, *code[1:]]
+        cells.append("print('=== next')\ndel ratings, split, results\nresults = {}")
+    notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)))
+    found, said, errors = {}, [], []
+    run(notebook, folder)
+    names = iter(phrases)
+    for cell in notebook.cells:
+        for output in cell.outputs:
+            said.append(output.get("text", "") or output.get("data", {}).get("text/plain", ""))
+            if output.output_type == "error":
+                errors.append(f"{output.ename}: {output.evalue}")
+        if cell.source.startswith("print('=== next')"):
+            found[next(names)] = ("\n".join(said), errors)
+            said, errors = [], []
+    return found, phrases
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", capstone_files.FILES)
+def test_the_template_runs_on_files_as_others_write_them(made_up, name):
+    text, errors = made_up[0][name]
+    assert errors == []
+    for phrase in made_up[1][name]:
+        assert phrase in text, phrase
+    assert text.count("two-tower, reranked minus") >= 2
+    for part in ("validation", "test"):
+        (left, total) = re.search(rf"left out of the {part} .*: (\d+) of (\d+)", text).groups()
+        assert int(left) < 0.2 * int(total)
+    untimed = capstone_files.FILES[name] in (
+        capstone_files.goodreads, capstone_files.book_crossing, capstone_files.lastfm_counts,
+        capstone_files.anime,
+    )  # fmt: skip
+    assert ("random users are held out, not the last to arrive" in text) == untimed
+    assert ("fading" in text) == (not untimed)
+    # Whatever was best on the validation users, a tower is measured against the plain list, too.
+    assert "two-tower minus popularity: " in text
+    assert re.search(r"^two-tower: (better than each|not shown|below)", text, re.M)
+
+
+@pytest.mark.slow
+def test_thirty_rows_are_refused_with_what_to_change(made_up):
+    _, errors = made_up[0]["thirty_rows"]
+    assert re.match(r"ValueError: .*(too few|only \d+)", errors[0]), errors[0]
 
 
 def test_where_popularity_is_best_it_is_the_one_to_beat(tmp_path):

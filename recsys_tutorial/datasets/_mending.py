@@ -18,6 +18,7 @@ from recsys_tutorial.datasets._times import (
 LIKED = 5.0  # what a row counts where there is no rating: somebody bought, watched, clicked it
 MISSING = ("", "nan", "None", "NULL", "\\N")  # what Python and databases write for nothing
 MOST = 0.5  # share of times that cannot be read from which on the whole column is refused
+SCALE = 21  # different ratings up to which they are a scale; more are counts, such as plays
 UNTOLD = 0.9  # share of ratings from which on min_rating tells nothing apart
 
 
@@ -111,6 +112,12 @@ def _tell_scale(ratings: np.ndarray, log: Log, min_rating: float | None) -> None
                 f"hardly anything apart on their scale, {ratings.min():g} to {ratings.max():g}",
                 stacklevel=4,
             )
+        elif different <= SCALE and min_rating < (ratings.min() + ratings.max()) / 2:
+            warnings.warn(
+                f"min_rating={min_rating:g} is below the middle of the scale, {ratings.min():g} to "
+                f"{ratings.max():g}: is such a rating a like?",
+                stacklevel=4,
+            )
 
 
 def with_times(frame, log: Log, date_format, time_unit) -> pd.DataFrame:
@@ -137,6 +144,21 @@ def with_times(frame, log: Log, date_format, time_unit) -> pd.DataFrame:
     frame = log.drop(frame, frame["how"] == "outside", years, "timestamp")
     frame = log.drop(frame, frame["how"] == "", "time cannot be read", "timestamp")
     return frame.assign(timestamp=frame["seconds"])
+
+
+def with_random_order(frame, log: Log) -> pd.DataFrame:
+    """The frame with a made-up order: users at random, the rows of each together, at random."""
+    again = frame.duplicated(["user_id", "item_id"], keep="last")
+    frame = log.drop(
+        frame, again, "rated again by the same user", done="the last in the file stays"
+    )
+    rng = np.random.default_rng(0)
+    users = np.unique(frame["user_id"].to_numpy(str), return_inverse=True)[1]
+    place = rng.permutation(users.max() + 1 if len(users) else 0)
+    order = np.lexsort((rng.permutation(len(users)), place[users]))
+    done = "random users are held out; nothing here says what came first"
+    log.rows.append(("no times", len(frame), len(frame), done))
+    return frame.iloc[order].assign(timestamp=np.arange(len(frame)))
 
 
 def catalogue(raw: pd.DataFrame | None, rated: np.ndarray, log: Log):

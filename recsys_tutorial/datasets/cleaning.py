@@ -58,6 +58,7 @@ def clean(
     time_unit: str | None = None,
     unrated: float | Collection[float] | None = None,
     min_rating: float | None = None,
+    without_times: bool = False,
 ) -> Cleaned:
     """Mend what can be mended, count it, and number users and items.
 
@@ -82,7 +83,14 @@ def clean(
         Ratings that mean "not rated", such as ``[0]`` or ``[0, -1]``; ``[]`` when there are none.
         Needed where a rating is zero or negative.
     min_rating : float, optional
-        From where on a rating will count as liked; warns when that tells hardly anything apart.
+        From where on a rating will count as liked; warns when that tells hardly anything apart, or
+        lies below the middle of a scale.
+    without_times : bool
+        For a file that has none. Users stand in a random order, each one's rows together and in a
+        random order, and ``timestamp`` counts them: `new_user_split` then holds out random users
+        and shows a random part of what each of them liked. What everybody did at any time is known
+        in training, so a trend, and an item that was not there yet, cannot be seen; results are
+        better than a service's would be. Of two ratings of a pair the last in the file stays.
 
     Returns
     -------
@@ -93,17 +101,17 @@ def clean(
     ValueError
         When a needed column is missing, a decision is needed from you, or no row is left.
     """
-    missing = [name for name in ("user_id", "item_id", "timestamp") if name not in raw_ratings]
-    if missing:
-        why = "; an honest split needs to know what came first" if "timestamp" in missing else ""
-        raise ValueError(f"the ratings have no {' and no '.join(missing)}{why}")
+    _require(raw_ratings, without_times)
     log = mend.Log(raw_ratings)
     frame = raw_ratings[[name for name in RATING_COLUMNS if name in raw_ratings]].apply(as_text)
     for name in ("user_id", "item_id"):
         frame = log.drop(frame, frame[name].isin(mend.MISSING), f"no {name}")
         frame = frame.assign(**{name: mend.tidy_ids(frame[name], name, log)})
     frame = mend.with_ratings(frame, log, unrated, min_rating)
-    frame = mend.with_times(frame, log, date_format, time_unit)
+    if without_times:
+        frame = mend.with_random_order(frame, log)
+    else:
+        frame = mend.with_times(frame, log, date_format, time_unit)
     if frame.empty:
         rows = [row for row in log.rows if row[3].startswith("left out")]
         lost = "; ".join(f"{what}: {n} rows, {done}" for what, n, _, done in rows)
@@ -116,6 +124,23 @@ def clean(
     n_left, n_raw = len(numbers), log.n_raw
     log.rows.append(("left out in all", n_raw - n_left, n_raw, f"{n_left:,} ratings stay"))
     return Cleaned(numbers, items, log.report(), user_names, item_names)
+
+
+def _require(raw: pd.DataFrame, without_times: bool) -> None:
+    """Raise unless the columns are there, and `without_times` is said of a file without any."""
+    timed = "timestamp" in raw
+    if timed and without_times:
+        raise ValueError("the ratings have a timestamp: without_times=True would throw it away")
+    needed = ["user_id", "item_id"] if without_times else ["user_id", "item_id", "timestamp"]
+    missing = [name for name in needed if name not in raw]
+    if missing:
+        why = ""
+        if "timestamp" in missing:
+            why = (
+                "; an honest split needs to know what came first. If nobody knows, say "
+                "without_times=True: random users are held out, which cannot show what time does"
+            )
+        raise ValueError(f"the ratings have no {' and no '.join(missing)}{why}")
 
 
 def _numbered(frame: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:

@@ -557,3 +557,68 @@ def test_frames_of_numbers_and_dates_serve_as_well_as_text():
     assert cleaned.user_names.tolist() == ["1", "2"]
     assert cleaned.ratings["timestamp"].tolist() == [1709528767] * 2
     assert cleaned.report.loc["no user_id"].tolist() == [1, 3, "left out; first on row 2"]
+
+
+# --- Without times --------------------------------------------------------------------------------
+
+
+def untimed(n_users=60, n_items=12):
+    users, items = np.divmod(np.arange(n_users * n_items), n_items)
+    order = np.random.default_rng(1).permutation(len(users))
+    columns = {"user_id": users[order], "item_id": items[order], "rating": 5}
+    return pd.DataFrame(columns)
+
+
+def test_without_times_random_users_are_held_out_and_the_report_says_so():
+    cleaned = cleaning.clean(untimed(), without_times=True)
+    assert cleaned.report.loc["no times", "rows"] == 720
+    ratings = cleaned.ratings
+    assert ratings["timestamp"].tolist() == list(range(720))
+    # Each user's rows stand together, users and rows not in the order of their names.
+    first = ratings.groupby("user_id")["timestamp"].agg(["min", "max"])
+    assert (first["max"] - first["min"] == 11).all()
+    assert abs(np.corrcoef(first.index, first["min"])[0, 1]) < 0.5
+    own = ratings[ratings["user_id"] == 3]["item_id"].to_numpy()
+    assert sorted(own) == list(range(12)) and (np.diff(own) < 0).sum() > 2
+    again = cleaning.clean(untimed().sample(frac=1, random_state=5), without_times=True)
+    assert set(again.ratings["user_id"]) == set(ratings["user_id"])
+    # Training is all that the training users did: nothing is cut off at a time that was made up.
+    split = splits.new_user_split(ratings, cleaned.items)
+    assert split.train.shape[0] == 36 and split.train.nnz == 36 * 12
+    assert len(split.test) == 18 and split.test.n_left_out == 0
+
+
+def test_without_times_the_last_of_two_ratings_of_a_pair_stays():
+    frame = pd.DataFrame({"user_id": ["a", "b", "a"], "item_id": "x", "rating": [1, 2, 3]})
+    cleaned = cleaning.clean(frame, without_times=True)
+    assert cleaned.report.loc["rated again by the same user", "done"].startswith("the last in")
+    named = dict(zip(cleaned.user_names[cleaned.ratings["user_id"]], cleaned.ratings["rating"],
+                     strict=True))  # fmt: skip
+    assert named == {"a": 3, "b": 2}
+
+
+def test_times_are_neither_thrown_away_nor_made_up_unasked():
+    with pytest.raises(ValueError, match="If nobody knows, say without_times=True"):
+        cleaning.clean(untimed())
+    with pytest.raises(ValueError, match="would throw it away"):
+        cleaning.clean(untimed().assign(timestamp=10**9), without_times=True)
+    with pytest.raises(ValueError, match="no row is left"):
+        cleaning.clean(untimed().assign(user_id=""), without_times=True)
+
+
+@pytest.mark.parametrize(
+    "values, min_rating, warned",
+    [
+        ([1, 5, 8, 10] * 5, 4, "below the middle of the scale, 1 to 10"),
+        ([1, 5, 8, 10] * 5, 6, None),
+        ([0.5, 2, 3, 5] * 5, 3, None),
+        (list(range(1, 400)) + [1, 2, 3] * 400, 4, None),  # plays have no middle
+    ],
+)
+def test_a_threshold_below_the_middle_of_a_scale_is_asked_about(values, min_rating, warned):
+    frame = pd.DataFrame({"user_id": np.arange(len(values)), "item_id": 1, "rating": values})
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        cleaning.clean(frame, without_times=True, min_rating=min_rating)
+    said = [str(w.message) for w in found]
+    assert len(said) == (warned is not None) and all(warned in text for text in said)
