@@ -301,6 +301,30 @@ def test_every_reference_can_be_found_by_its_readers():
     assert len(set(identifiers)) == len(identifiers)
 
 
+SEARCHES = {  # a Chinese term and the chapter that introduces it
+    "双塔模型": "04",
+    "矩阵分解": "02",
+    "交叉编码器": "07",
+    "归一化折损累计增益": "01",
+}
+
+
+def test_a_chinese_term_finds_the_chapters_that_treat_it(site):
+    """Not the glossary alone: each pair of characters that a query is cut into leads there."""
+    text = (site / "searchindex.js").read_text("utf-8")
+    index = json.loads(re.fullmatch(r"Search\.setIndex\((.*)\)\s*", text, re.S)[1])
+    found = {}
+    for term in SEARCHES:
+        pages = []
+        for word in (term[i : i + 2] for i in range(len(term) - 1)):
+            places = index["terms"].get(word, [])
+            pages.append({places} if isinstance(places, int) else set(places))
+        found[term] = {index["docnames"][n] for n in set.intersection(*pages)}
+    for term, number in SEARCHES.items():
+        assert any(name.startswith(f"notebooks/{number}_") for name in found[term]), term
+    assert all("book/glossary" in pages for pages in found.values())
+
+
 @pytest.mark.parametrize("path", book_site.notebooks(), ids=lambda path: path.stem)
 def test_works_cited_in_a_chapter_are_in_the_bibliography(path):
     names = ("doi", "eprint")  # a work may be cited by either

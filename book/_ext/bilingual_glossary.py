@@ -1,9 +1,11 @@
 """The glossary's two languages, and the way from a chapter's bold term to its definition.
 
 Notebooks are plain Markdown, so that Colab shows them well; a new term is set in bold where it
-first occurs. On the site it becomes a link to the glossary, with the definition as its tooltip.
+first occurs. On the site it becomes a link to the glossary, with the definition as its tooltip, and
+the page can be found by the term's Chinese names, too.
 """
 
+import html
 import re
 
 from docutils import nodes
@@ -76,6 +78,24 @@ def glossary_entries(env):
     return entries
 
 
+def chinese_names(tooltip):
+    """The Chinese names of a term, from its tooltip: its other names, a colon, its definition.
+
+    >>> chinese_names("双塔模型 · two towers: A model of two parts.")
+    ['双塔模型']
+    >>> chinese_names("A term with: a colon.")
+    []
+    """
+    others, _, _ = tooltip.partition(": ")
+    return [name for name in others.split(" · ") if is_chinese(name)]
+
+
+def searchable(names):
+    """A node that search indexes and no reader sees: a template is not shown, nor read out."""
+    return nodes.raw("", f'<template lang="zh">{html.escape(" ".join(names))}</template>',
+                     format="html")  # fmt: skip
+
+
 def link_terms(app, doctree, docname):
     """Turn the bold terms of a chapter into links to the glossary."""
     if app.builder.format != "html" or not docname.startswith("notebooks/"):
@@ -83,7 +103,7 @@ def link_terms(app, doctree, docname):
     if not hasattr(app.env, "glossary_entries"):
         app.env.glossary_entries = glossary_entries(app.env)
     entries = app.env.glossary_entries
-    linked = set()
+    linked, chinese = set(), []
     for strong in list(doctree.findall(nodes.strong)):
         name = find_term(strong.astext(), entries)
         inside_link = isinstance(strong.parent, nodes.reference)
@@ -91,12 +111,16 @@ def link_terms(app, doctree, docname):
             continue
         linked.add(name)
         page, anchor, tooltip = entries[name]
+        chinese += chinese_names(tooltip)
         uri = f"{app.builder.get_relative_uri(docname, page)}#{anchor}"
         link = nodes.reference("", "", internal=True, refuri=uri, classes=["glossary-term"])
         link["reftitle"] = tooltip
         link.extend(strong.children)
         strong.children = []
         strong.append(link)
+    section = next(doctree.findall(nodes.section), None)
+    if chinese and section is not None:
+        section.append(searchable(dict.fromkeys(chinese)))
 
 
 def forget_entries(app, env, docnames):
