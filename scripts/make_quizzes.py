@@ -4,11 +4,11 @@ r"""Export the quizzes: for a learning platform, and as sheets to print with the
     .venv/bin/python scripts/make_quizzes.py 03 05     # these chapters
     .venv/bin/python scripts/make_quizzes.py --seed 2  # sheets with the answers in another order
 
-From ``book/_quizzes/NN.yml`` it writes ``moodle/NN.xml`` (Moodle's question bank), ``qti/NN.zip``
-(IMS QTI 2.1, for Canvas, Blackboard, ILIAS, OPAL, TAO and others) and ``print/NN.html`` with
-``print/NN-key.html``: pages that need no network and print from any browser. The platforms shuffle
-the answers themselves; a sheet's order comes from the seed, and the right answer is as often at one
-place as at another.
+From the questions in ``book/_quizzes`` it writes ``moodle/NN.xml`` (Moodle's question bank),
+``qti/NN.zip`` (IMS QTI 2.1, for Canvas, Blackboard, ILIAS, OPAL, TAO and others) and
+``print/NN.html`` with ``print/NN-key.html``: pages that need no network and print from any browser.
+The platforms shuffle the answers themselves; a sheet's order comes from the seed, and the right
+answer is as often at one place as at another.
 
 Formulas are written between ``\(`` and ``\)``, which these platforms show where MathJax is on.
 """
