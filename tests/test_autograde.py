@@ -191,10 +191,14 @@ TASKS = {  # stub, solution, check
     "name": ("name = ...", "name = 'ada'", "assert name == 'ada', 'whose name?'"),
 }  # fmt: skip
 FILLED = {  # what a student wrote -> the points that it must get
-    "right": ({}, [1, 1, 1]),
-    "wrong": ({"double": "def double(x): return x + x + 1", "root": "root = ("}, [0, 0, 1]),
+    "wrong": (
+        {
+            "double": "def double(x): return x + x + 1",
+            "root": "VARIANT = 5\nroot = 3.0  # copied from somebody whose VARIANT is 5",
+        },
+        [0, 0, 1],
+    ),
     "raises": ({"double": "1 / 0\ndef double(x): return 2 * x", "name": None}, [0, 1, 0]),
-    "copied": ({"root": "VARIANT = 5\nroot = 3.0  # of somebody whose VARIANT is 5"}, [1, 0, 1]),
     "endless": ({"root": "while True: pass"}, "took more than"),
     "ends the kernel": ({"name": "import os\nos._exit(0)"}, "otter run failed"),
     "no number": ({"setup": "import math"}, "no code cell has a line that begins VARIANT ="),
@@ -225,7 +229,7 @@ def test_a_class_with_broken_submissions_is_graded(tmp_path, python, monkeypatch
     class_.mkdir()
     for name, (changes, _) in FILLED.items():
         nbformat.write(filled(changes, answers=False), class_ / f"{name}.ipynb")
-    whole = (class_ / "right.ipynb").read_text("utf-8")
+    whole = (class_ / "wrong.ipynb").read_text("utf-8")
     (class_ / "truncated.ipynb").write_text(whole[: len(whole) // 2], encoding="utf-8")
     (class_ / "stranger.ipynb").write_text(whole, encoding="utf-8")
     table = "student,variant\n" + "".join(f"{name},12\n" for name in [*FILLED, "truncated"])
