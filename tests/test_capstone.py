@@ -210,3 +210,12 @@ def test_the_template_is_empty_and_asks_for_words():
     assert '"google.colab" in sys.modules' in code[0].source
     prose = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
     assert prose.count("**Write.**") >= 6
+
+
+def test_each_number_of_the_example_report_was_printed():
+    folder = TEMPLATE.parent
+    report = (folder / "example_report.md").read_text("utf-8").partition("## Graded")[0]
+    printed = (folder / "example_output.txt").read_text("utf-8")
+    numbers = re.findall(r"[+-]?\d+\.\d+|\d+%|\d+,\d{3}", report)
+    assert len(numbers) > 25
+    assert [number for number in numbers if number not in printed] == []
