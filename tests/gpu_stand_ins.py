@@ -34,6 +34,7 @@ ENCODERS = {
     "sentence-transformers/all-mpnet-base-v2": "mpnet",
     "timm/vit_base_patch14_dinov2.lvd142m": "dinov2",
     "timm/vit_base_patch16_clip_224.openai": "clip",
+    "openai/clip-vit-large-patch14": "joint",
 }
 PICTURES = 64  # encoded for each size; the others get these vectors again
 STEPS = 2
@@ -45,6 +46,7 @@ def make(folder: Path) -> Path:
     """Write the networks and the two catalogues; return the folder."""
     _texts(folder)
     _pictures(folder)
+    joint_encoder(folder / "joint")
     _films(folder)
     return folder
 
@@ -101,6 +103,35 @@ def _pictures(folder: Path) -> None:
         (folder / name).mkdir()
         save_file(state, folder / name / "model.safetensors", metadata={"format": "pt"})
         (folder / name / "config.json").write_text(json.dumps(about))
+
+
+def joint_encoder(folder: Path) -> Path:
+    """A random CLIP of two blocks with its tokenizer, which knows single letters; the folder."""
+    import torch
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
+
+    narrow = {
+        "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "intermediate_size": 64,
+    }  # fmt: skip
+    letters = [chr(c) for c in range(33, 127)]
+    words = [*letters, *(c + "</w>" for c in letters), "<|startoftext|>", "<|endoftext|>"]
+    text = {"vocab_size": len(words), "bos_token_id": len(words) - 2}
+    text |= {"eos_token_id": len(words) - 1, "pad_token_id": len(words) - 1}
+    config = CLIPConfig(
+        text_config=narrow | text,
+        vision_config=narrow | {"image_size": 32, "patch_size": 8},
+        projection_dim=24,
+    )
+    torch.manual_seed(0)
+    CLIPModel(config).save_pretrained(folder)
+    vocabulary, merges = folder / "vocab.json", folder / "merges.txt"
+    vocabulary.write_text(json.dumps({word: n for n, word in enumerate(words)}))
+    merges.write_text("#version: 0.2\n")
+    tokenizer = CLIPTokenizer(str(vocabulary), str(merges), model_max_length=77)
+    pictures = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32)
+    CLIPProcessor(pictures, tokenizer).save_pretrained(folder)
+    return folder
 
 
 def _films(folder: Path) -> None:

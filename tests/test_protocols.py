@@ -107,6 +107,10 @@ def test_every_sampler_draws_the_same_way(name):
 TOWERS = {
     "IdTower": (lambda: towers.IdTower(N_ITEMS, 4), ["new"]),
     "FeatureTower": (lambda: towers.FeatureTower(VECTORS, 4), VECTORS[:1]),
+    "ConcatTower": (  # 2 + 2 numbers, as wide as the others
+        lambda: towers.ConcatTower(*(towers.FeatureTower(VECTORS, 2) for _ in range(2))),
+        VECTORS[:1],
+    ),
     "SumTower": (
         lambda: towers.SumTower(towers.FeatureTower(VECTORS, 4), towers.FeatureTower(VECTORS, 4)),
         VECTORS[:1],

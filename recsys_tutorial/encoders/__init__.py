@@ -10,7 +10,15 @@ way to train them.
 
 from recsys_tutorial.encoders.base import EncodeError, Encoder
 from recsys_tutorial.encoders.image import ImageEncoder
+from recsys_tutorial.encoders.joint import TextImageEncoder
 from recsys_tutorial.encoders.networks import best_device
 from recsys_tutorial.encoders.text import TextEncoder
 
-__all__ = ["EncodeError", "Encoder", "ImageEncoder", "TextEncoder", "best_device"]
+__all__ = [
+    "EncodeError",
+    "Encoder",
+    "ImageEncoder",
+    "TextEncoder",
+    "TextImageEncoder",
+    "best_device",
+]

@@ -10,7 +10,7 @@ never the item id: that would be an order by age of the film, which a sequence m
 
 from recsys_tutorial.splits._tables import in_time, to_matrix
 from recsys_tutorial.splits.frames import leave_last_out, random_split, to_split
-from recsys_tutorial.splits.groups import group_split
+from recsys_tutorial.splits.groups import group_split, hold_out_by_group
 from recsys_tutorial.splits.new_users import new_user_split
 from recsys_tutorial.splits.parts import Holdout, Split
 from recsys_tutorial.splits.rolling import Rolling, rolling_split
@@ -20,6 +20,7 @@ __all__ = [
     "Rolling",
     "Split",
     "group_split",
+    "hold_out_by_group",
     "in_time",
     "leave_last_out",
     "new_user_split",

@@ -1,4 +1,4 @@
-"""New users whose families are new, too: for likes without time, such as what packages need."""
+"""Held out by whole groups: users of unseen families, items by unseen hands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recsys_tutorial._likes import as_likes, only_entries
 from recsys_tutorial.splits import _tables as tables
 from recsys_tutorial.splits.parts import Holdout, Split
 
-__all__ = ["group_split"]
+__all__ = ["group_split", "hold_out_by_group"]
 
 
 def group_split(
@@ -86,6 +86,66 @@ def group_split(
         validation=_holdout(likes, shown, np.flatnonzero(part == 2)),
         test=_holdout(likes, shown, np.flatnonzero(part == 1)),
     )
+
+
+def hold_out_by_group(
+    groups: np.ndarray,
+    candidates: np.ndarray,
+    n: int,
+    seed: int = 0,
+    *,
+    largest: int,
+    stay: tuple[str, ...] = (),
+) -> dict[str, np.ndarray]:
+    """Hold items out by whole groups, such as pictures by who drew them.
+
+    Groups leave in a random order until `n` candidates have gone, and once more for validation:
+    nothing by a test item's hand is in what trains for the test. (For users: `group_split`.)
+
+    Parameters
+    ----------
+    groups : ndarray (n_items,) of str, the group of each item
+    candidates : bool ndarray (n_items,), which items a test may ask for
+    n : int >= 1, candidates in each part
+    seed : int, of the order of the groups and of the candidates that are taken
+    largest : int, groups of more candidates than this always train
+    stay : names of groups that always train, such as "unknown"
+
+    Returns
+    -------
+    dict name -> int ndarray of rows, ascending: "test" and "validation" (n candidates each),
+    "train+" (all but the test's groups) and "train" (without the validation's, too)
+
+    Raises
+    ------
+    ValueError
+        For arrays of unequal length, and where the groups hold too few candidates.
+    """
+    groups, candidates = np.asarray(groups), np.asarray(candidates)
+    if groups.shape != candidates.shape or groups.ndim != 1 or candidates.dtype != bool:
+        raise ValueError(
+            f"candidates must be a bool array like groups, {groups.shape}, got "
+            f"{candidates.dtype} {candidates.shape}"
+        )
+    names, sizes = np.unique(groups[candidates], return_counts=True)
+    may_leave = np.flatnonzero((sizes <= largest) & ~np.isin(names, stay))
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(may_leave)
+    names, total = names[order], np.cumsum(sizes[order])
+    parts, gone, start = [], [], 0
+    for _ in range(2):
+        taken = total[start - 1] if start else 0
+        stop = int(np.searchsorted(total, taken + n)) + 1
+        if n < 1 or stop > len(names):
+            there = int(total[-1]) if len(total) else 0
+            raise ValueError(f"two parts of {n} ask too much: such groups hold {there} candidates")
+        gone.append(np.flatnonzero(np.isin(groups, names[start:stop])))
+        mine = gone[-1][candidates[gone[-1]]]
+        parts.append(np.sort(rng.permutation(mine)[:n]))
+        start = stop
+    more = np.setdiff1d(np.arange(len(groups)), gone[0])
+    less = np.setdiff1d(more, gone[1])
+    return {"test": parts[0], "validation": parts[1], "train+": more, "train": less}
 
 
 def _deal(

@@ -10,7 +10,7 @@ from scipy import sparse
 from recsys_tutorial.datasets import load_packages
 from recsys_tutorial.evaluation import evaluate
 from recsys_tutorial.models import ItemKNN, Popularity
-from recsys_tutorial.splits import group_split
+from recsys_tutorial.splits import group_split, hold_out_by_group
 
 
 def items(n: int) -> pd.DataFrame:
@@ -103,3 +103,49 @@ def test_bad_input_is_refused(change, message):
     good = {"likes": sparse.csr_matrix(np.ones((30, 4))), "items": items(4), "n_test": 10}
     with pytest.raises(ValueError, match=message):
         group_split(**(good | {"n_validation": 5} | change))
+
+
+@given(st.integers(0, 10**6), st.integers(1, 12), st.integers(3, 20))
+@settings(max_examples=60, deadline=None)
+def test_items_leave_by_whole_groups(seed, n, largest):
+    rng = np.random.default_rng(seed)
+    groups = rng.choice([f"hand {i}" for i in range(30)] + ["unknown"] * 3, 200)
+    candidates = rng.random(200) < 0.7
+    parts = hold_out_by_group(groups, candidates, n, seed, largest=largest, stay=("unknown",))
+    for held, trains in (("test", "train+"), ("validation", "train"), ("test", "train")):
+        assert not set(groups[parts[held]]) & set(groups[parts[trains]])
+    for held in ("test", "validation"):
+        rows = parts[held]
+        assert len(rows) == n and candidates[rows].all() and (np.diff(rows) > 0).all()
+        for name in set(groups[rows]):
+            assert name != "unknown" and (groups[candidates] == name).sum() <= largest
+    assert set(parts["train"]) < set(parts["train+"])
+    # What leaves are whole groups and no more than it takes: without the last, n are not reached.
+    gone = np.setdiff1d(np.arange(200), parts["train+"])
+    left = [c for c in set(groups[gone]) if (groups[candidates] == c).sum()]
+    assert sum((groups[candidates] == c).sum() for c in left) - n < largest
+
+
+def test_items_held_out_by_group_differ_by_seed_and_repeat():
+    groups = np.repeat([f"hand {i}" for i in range(40)], 5)
+    draws = [
+        hold_out_by_group(groups, np.ones(200, bool), 20, s, largest=5)["test"] for s in (0, 0, 1)
+    ]
+    assert np.array_equal(draws[0], draws[1]) and not np.array_equal(draws[0], draws[2])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n": 101}, "two parts of 101 ask too much: such groups hold 200 candidates"),
+        ({"n": 0}, "two parts of 0"),
+        ({"largest": 4}, "hold 0 candidates"),
+        ({"candidates": np.ones(199, bool)}, "bool array like groups"),
+        ({"candidates": np.ones(200)}, "got float64"),
+    ],
+)
+def test_items_that_cannot_be_held_out(change, message):
+    arguments = {"candidates": np.ones(200, bool), "n": 20, "largest": 5} | change
+    groups = np.repeat([f"hand {i}" for i in range(40)], 5)
+    with pytest.raises(ValueError, match=message):
+        hold_out_by_group(groups, **arguments)

@@ -5,6 +5,7 @@
     RawTower             row number                  -> fixed features as they are
     EncoderTower         row number                  -> its text or picture -> BERT or ViT -> head
     SumTower             row number                  -> the sum of other towers' vectors
+    ConcatTower          row number                  -> other towers' vectors, one behind the other
     FusionTower          row number                  -> several modalities' vectors, fused
     HistoryTower         what a user liked (sparse)  -> the liked items' vectors, pooled
     TextHistoryTower     what a user liked (sparse)  -> their titles as one text -> BERT -> head
@@ -23,6 +24,13 @@ __getattr__, __dir__, __all__ = lazy_names(
         "history": ["HistoryTower"],
         "last_blocks": ["LastBlocksTower"],
         "modalities": ["gradient_norms", "modality_losses"],
-        "rows": ["FeatureTower", "IdTower", "ProjectionHead", "RawTower", "SumTower"],
+        "rows": [
+            "ConcatTower",
+            "FeatureTower",
+            "IdTower",
+            "ProjectionHead",
+            "RawTower",
+            "SumTower",
+        ],
     },
 )

@@ -167,3 +167,34 @@ class SumTower(nn.Module):
     def embed(self, things: Sequence) -> Tensor:
         """The sum of the parts' `embed`."""
         return sum(tower.embed(things) for tower in self.towers)
+
+
+class ConcatTower(nn.Module):
+    """Several towers' vectors one behind the other, so that dot products add up.
+
+    On both sides of a two-tower: late fusion, trained as one, as in VBPR (He & McAuley 2016).
+
+    Parameters
+    ----------
+    *towers : towers over the same rows; `dim` is the sum of theirs
+
+    Raises
+    ------
+    ValueError for towers over unequally many rows.
+    """
+
+    def __init__(self, *towers: nn.Module):
+        super().__init__()
+        if len({tower.n_rows for tower in towers}) != 1:
+            sizes = [(type(tower).__name__, tower.n_rows) for tower in towers]
+            raise ValueError(f"the towers must have the same n_rows, got {sizes}")
+        self.towers = nn.ModuleList(towers)
+        self.n_rows, self.dim = towers[0].n_rows, sum(tower.dim for tower in towers)
+
+    def forward(self, rows: Tensor | None = None) -> Tensor:
+        """Of these rows (int64 Tensor), or of all of them for None: (n, dim)."""
+        return torch.cat([tower(rows) for tower in self.towers], dim=1)
+
+    def embed(self, things: Sequence) -> Tensor:
+        """The parts' `embed`."""
+        return torch.cat([tower.embed(things) for tower in self.towers], dim=1)

@@ -6,7 +6,14 @@ import torch
 from scipy import sparse
 
 from recsys_tutorial.models import TwoTower
-from recsys_tutorial.models.towers import FeatureTower, HistoryTower, IdTower, RawTower, SumTower
+from recsys_tutorial.models.towers import (
+    ConcatTower,
+    FeatureTower,
+    HistoryTower,
+    IdTower,
+    RawTower,
+    SumTower,
+)
 
 RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(size=(12, 6))
@@ -46,6 +53,7 @@ def test_raw_features_are_the_vectors():
     "build, message",
     [
         (lambda: SumTower(IdTower(12, 4), IdTower(12, 5)), "same n_rows and dim"),
+        (lambda: ConcatTower(IdTower(12, 4), IdTower(13, 4)), "same n_rows, got"),
         (lambda: FeatureTower(np.full((2, 2), np.nan), 4), "row 0 of features"),
         (lambda: FeatureTower(np.zeros(3), 4), r"got shape \(3,\)"),
         (lambda: IdTower(3, 4, known=np.ones(3)), "known must be a bool array of 3 rows"),
@@ -54,3 +62,14 @@ def test_raw_features_are_the_vectors():
 def test_says_what_is_wrong(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_concat_tower_adds_what_its_parts_say():
+    features = np.random.default_rng(0).normal(size=(6, 5))
+    parts = [FeatureTower(features, 4), IdTower(6, 3)]
+    tower, rows = ConcatTower(*parts), torch.tensor([4, 0, 4])
+    assert (tower.n_rows, tower.dim) == (6, 7) and tower().shape == (6, 7)
+    dots = sum(part(rows) @ part().T for part in parts)  # (3, 6)
+    torch.testing.assert_close(tower(rows) @ tower().T, dots)
+    embedded = ConcatTower(parts[0], parts[0]).embed(features[:2])
+    torch.testing.assert_close(embedded, parts[0](torch.arange(2)).repeat(1, 2))
