@@ -80,8 +80,10 @@ def listwise_loss(scores: Tensor, labels: Tensor) -> Tensor:
 
         loss = - sum over liked of log softmax(s)  /  number of liked
 
-    (ListNet's top-one probability: Cao et al. 2007, doi:10.1145/1273496.1273513.) A list without a
-    liked candidate says nothing; without any the loss is 0.
+    The target is labels / their sum. ListNet's top-one loss (Cao et al. 2007,
+    doi:10.1145/1273496.1273513) is the same cross-entropy with softmax(labels) as its target, in
+    which every candidate has a share. A list without a liked candidate says nothing; without any
+    the loss is 0.
 
     Parameters
     ----------
