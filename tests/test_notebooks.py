@@ -19,7 +19,7 @@ STORED = notebooks(ROOT, "", "solutions")
 KNOWN_TAGS = {
     "setup", "parameters", "solution", "check", "raises-exception", "nbval-ignore-output",
     LAST_DIGIT, "hide-input", "hide-output", "hide-cell", "remove-input", "remove-output",
-    "remove-cell",
+    "remove-cell", "shared", "arms",  # the last two: what data/fusion/make_pictures.py runs, too
 }  # fmt: skip
 # A tolerance is for float32 results that a cell cannot avoid; more of them, or wider ones, and the
 # comparison would no longer guard the chapter.

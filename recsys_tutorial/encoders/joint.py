@@ -14,7 +14,7 @@ from recsys_tutorial.encoders.networks import best_device
 
 
 class TextImageEncoder:
-    """CLIP and its relatives: texts and pictures -> vectors of one space (Radford et al. 2021).
+    """CLIP: texts and pictures -> vectors of one space (Radford et al. 2021).
 
     Two encoders that were trained together, so that a picture's vector lies near that of what is
     said of it, by InfoNCE over pairs from the web (arXiv:2103.00020). For use as it is: nothing is
@@ -23,7 +23,7 @@ class TextImageEncoder:
     Parameters
     ----------
     name : str or path-like
-        A dual encoder of transformers by its name on the hub, such as
+        A CLIP of transformers by its name on the hub, such as
         "openai/clip-vit-large-patch14", or a folder that holds one.
     batch_size : int, texts or pictures at a time
     device : str or torch.device, optional; by default the fastest there is

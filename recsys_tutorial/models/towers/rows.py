@@ -172,7 +172,7 @@ class SumTower(nn.Module):
 class ConcatTower(nn.Module):
     """Several towers' vectors one behind the other, so that dot products add up.
 
-    On both sides of a two-tower: late fusion, trained as one, as in VBPR (He & McAuley 2016).
+    On both sides of a two-tower each part has its own say, as in VBPR (He & McAuley 2016).
 
     Parameters
     ----------
