@@ -46,6 +46,8 @@ OWN_TESTS = {
     "_tensor_files": ["test_tensor_files", "training/test_checkpoints"],
     "course/_features": ["test_leaderboard_script"],
     "course/_fits": ["test_leaderboard_script"],
+    "course/_lists": ["test_course_lists"],
+    "course/_log": ["test_course_lists"],
     "datasets/_archives": ["datasets/test_archives", "datasets/test_cleaning"],
     "datasets/_exports": ["datasets/test_cleaning"],
     "datasets/_mending": ["datasets/test_cleaning"],

@@ -21,13 +21,6 @@ VECTORS = rng.normal(size=(N_ITEMS, 6))
 HISTORY = sparse.csr_matrix(np.vstack([DENSE[:3], np.zeros((1, N_ITEMS))]).astype(float))
 
 
-class Ascending:
-    """A retriever that likes the last columns best."""
-
-    def score(self, history):
-        return np.tile(np.arange(history.shape[1], dtype=float), (history.shape[0], 1))
-
-
 def two_tower():
     items = towers.FeatureTower(VECTORS, 4)
     return models.TwoTower(towers.HistoryTower(items), items)
@@ -42,9 +35,6 @@ RECOMMENDERS = {
     "ImplicitALS": lambda: models.ImplicitALS(4, iterations=2),
     "BPR": lambda: models.BPR(4, iterations=2),
     "TwoTower": two_tower,
-    "InteractionRanker": lambda: models.InteractionRanker(
-        VECTORS, models.GMF(3), 3, retriever=Ascending(), n_candidates=4
-    ),
 }
 
 
@@ -64,13 +54,6 @@ def test_recommenders_keep_the_promise(name):
     np.testing.assert_allclose(scores, alone, rtol=1e-9, atol=1e-12)
     with pytest.raises(ValueError, match=r"\d"):  # it says the width, or what it asks for
         model.score(HISTORY[:, :-1])
-
-
-def test_a_second_stage_says_minus_infinity_outside_its_candidates():
-    model = RECOMMENDERS["InteractionRanker"]().fit(TRAIN)
-    scored = np.isfinite(model.score(HISTORY))
-    assert scored.sum(1).tolist() == [4] * HISTORY.shape[0]
-    assert not scored[HISTORY.toarray() > 0].any()  # the retriever's best leave the history out
 
 
 def test_an_unlike_class_is_no_recommender():

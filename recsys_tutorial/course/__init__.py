@@ -24,9 +24,21 @@ from recsys_tutorial.course import _features as features
 from recsys_tutorial.course import _fits as fits
 from recsys_tutorial.course._features import bert_titles, counted_titles
 from recsys_tutorial.course._fits import Fit, fading_ease
+from recsys_tutorial.course._lists import FirstStage, film_parts, window_lists
+from recsys_tutorial.course._log import log_features
 from recsys_tutorial.models import EASE, ItemKNN, Popularity
 
-__all__ = ["MODELS", "CourseModel", "bert_titles", "counted_titles", "fading_ease"]
+__all__ = [
+    "MODELS",
+    "CourseModel",
+    "FirstStage",
+    "bert_titles",
+    "counted_titles",
+    "fading_ease",
+    "film_parts",
+    "log_features",
+    "window_lists",
+]
 
 
 @dataclass(frozen=True)

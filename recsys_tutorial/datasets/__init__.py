@@ -7,12 +7,14 @@ from recsys_tutorial.datasets.cleaning import Cleaned, check_enough, clean
 from recsys_tutorial.datasets.clipart import ClipArt, load_clipart
 from recsys_tutorial.datasets.film_texts import film_texts
 from recsys_tutorial.datasets.genre_queries import GenreQueries, genre_queries, learned_films
+from recsys_tutorial.datasets.impressions import CONTEXT, impression_log
 from recsys_tutorial.datasets.movielens import MovieLens, load_movielens
 from recsys_tutorial.datasets.open_bandit import load_open_bandit
 from recsys_tutorial.datasets.packages import Packages, load_packages
 from recsys_tutorial.datasets.pictures import open_picture
 
 __all__ = [
+    "CONTEXT",
     "Cleaned",
     "ClipArt",
     "DataFileError",
@@ -26,6 +28,7 @@ __all__ = [
     "data_dir",
     "film_texts",
     "genre_queries",
+    "impression_log",
     "learned_films",
     "load_clipart",
     "load_movielens",

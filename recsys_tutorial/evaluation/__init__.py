@@ -4,12 +4,20 @@
 one value per user and metric; `compare` asks whether a difference between two models on the same
 users is more than luck; `slices` shows for whom and for what a model works. `group_interval` is for
 values that stand or fall together, `evaluate_rolling` for models that are made anew as time
-passes, and `claim` holds a chapter's prose to its numbers.
+passes, and `claim` holds a chapter's prose to its numbers. `auc`, `group_quality` and `reliability`
+judge the rows of a log.
 """
 
 from recsys_tutorial.evaluation.comparison import Comparison, claim, compare
 from recsys_tutorial.evaluation.full_ranking import METRICS, Evaluation, evaluate
 from recsys_tutorial.evaluation.intervals import bootstrap_means, group_interval
+from recsys_tutorial.evaluation.pointwise import (
+    auc,
+    calibration_error,
+    group_quality,
+    platt_scaling,
+    reliability,
+)
 from recsys_tutorial.evaluation.rolling import evaluate_rolling
 from recsys_tutorial.evaluation.slicing import rolling_slices, slices
 from recsys_tutorial.ranking import rank
@@ -18,13 +26,18 @@ __all__ = [
     "METRICS",
     "Comparison",
     "Evaluation",
+    "auc",
     "bootstrap_means",
+    "calibration_error",
     "claim",
     "compare",
     "evaluate",
     "evaluate_rolling",
     "group_interval",
+    "group_quality",
+    "platt_scaling",
     "rank",
+    "reliability",
     "rolling_slices",
     "slices",
 ]

@@ -1,4 +1,4 @@
-"""What models of histories are trained to do: three softmaxes that find the hidden part of likes.
+"""What models of histories are trained to do: softmaxes that find the hidden part of likes.
 
 Each is a loss for `training.train` once its keyword arguments are given, and takes the model, the
 numbers of a batch's examples and a generator. In all of them a user's likes are divided: what is
@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recsys_tutorial._precision import leave_out
 from recsys_tutorial.losses import info_nce, multinomial_loss
-from recsys_tutorial.models._histories import choose_likes, divide_likes
+from recsys_tutorial.models._histories import divide_likes
 
 
 def catalogue_softmax(model, rows, rng, *, train, users, items, share) -> Tensor:
@@ -65,37 +66,37 @@ def in_batch_softmax(model, rows, rng, *, train, users, items, share, log_share)
     return info_nce(*vectors, temperature=1.0, log_q=log_q, mask=known)
 
 
-def sampled_softmax(
-    model, rows, rng, *, train, users, q, n_positives: int, n_negatives: int, share
-) -> Tensor:
-    """-log(exp(s_ui) / (Z + sum over n negatives j of w_j exp(s_uj))) of a hidden like i.
+def candidate_softmax(model, rows, rng, *, lists, n_positives: int, n_negatives: int) -> Tensor:
+    """-log(exp(s_ui) / (exp(s_ui) + sum over n drawn j of exp(s_uj))) of a liked candidate i.
 
-    Z sums exp(s_uk) over the positives k. The negatives are drawn from q and w_j = 1 / (n q_j), so
-    that the denominator estimates the softmax over the catalogue, as in
-    `losses.sampled_softmax_loss`. Drawn items that the user likes are left out.
+    The j are drawn evenly from the candidates of the same list that were not liked. Other liked
+    candidates are no negatives. With evenly drawn negatives no correction is needed: it would be
+    the same for all of them.
 
     Parameters
     ----------
-    model : InteractionRanker; its `forward` gives s_ui for some items of each user
-    rows, rng, train, users, share : see `catalogue_softmax`
-    q : ndarray (n_items,) > 0, sum 1
-    n_positives : int, the most hidden likes of a user that are to be found, chosen at random
-    n_negatives : int, n
+    model : InteractionRanker
+    rows : int ndarray (batch,), numbers of lists
+    rng : numpy Generator
+    lists : CandidateLists
+    n_positives, n_negatives : int, the most that are drawn from a list
 
     Returns
     -------
-    scalar Tensor, the mean over hidden likes, see `losses.multinomial_loss`
+    scalar Tensor, the mean over the liked candidates that were drawn
     """
-    likes = train[users[rows]]
-    shown, hidden = divide_likes(likes, share, rng)
-    positives, there = choose_likes(hidden, n_positives, rng)  # (batch, n_positives) both
-    negatives = rng.choice(len(q), (len(rows), n_negatives), p=q)
-    liked = likes.toarray()[np.arange(len(rows))[:, None], negatives] > 0
-    columns = np.hstack([positives, negatives])  # (batch, n_positives + n_negatives)
-    scores = model(shown, columns, rng)
-    weight = torch.from_numpy(-np.log(n_negatives * q[negatives])).to(scores)
-    scores = torch.cat([scores[:, :n_positives], scores[:, n_positives:] + weight], 1)
-    labels = torch.zeros_like(scores)
-    labels[:, :n_positives] = torch.from_numpy(there).to(scores)
-    left_out = torch.from_numpy(np.hstack([~there, liked])).to(scores.device)
-    return multinomial_loss(scores, labels, left_out)
+    liked = lists.liked[rows]  # (batch, k)
+    key = rng.random(liked.shape)
+    positives = np.argsort(key - liked, axis=1)[:, :n_positives]
+    negatives = np.argsort(key + liked, axis=1)[:, :n_negatives]
+    place = np.hstack([positives, negatives])  # (batch, n_positives + n_negatives)
+    columns, retriever, popularity = (
+        np.take_along_axis(values[rows], place, axis=1)
+        for values in (lists.columns, lists.retriever, lists.log_popularity)
+    )
+    scores = model(lists.history[rows], columns, rng) + model.base(retriever, popularity)
+    found = torch.from_numpy(np.take_along_axis(liked, place, axis=1)).to(scores.device)
+    good, other = scores[:, :n_positives], scores[:, n_positives:]
+    other = leave_out(other, found[:, n_positives:])  # a list may have fewer than were asked for
+    losses = torch.logaddexp(good, other.logsumexp(1, keepdim=True)) - good
+    return losses[found[:, :n_positives]].mean()

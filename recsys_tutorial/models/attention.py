@@ -9,29 +9,33 @@ from torch import Tensor, nn
 
 from recsys_tutorial._precision import leave_out
 
-__all__ = ["PairAttention", "TargetAttention", "late_interaction"]
+__all__ = ["BestPartners", "PairAttention", "TargetAttention", "late_interaction"]
 
 
 class TargetAttention(nn.Module):
-    """The candidate asks the history: s = (sum_j a_j h_j) . v, a_j = net([h_j; v; h_j * v]).
+    """The candidate asks the history: s = p . v, p = sum_j a_j h_j, a_j = net([h_j; v; h_j * v]).
 
-    A user is another vector for each candidate (DIN: Zhou et al. 2018,
+    A user is another vector p for each candidate (DIN: Zhou et al. 2018,
     doi:10.1145/3219819.3219823). ``softmax=False`` is DIN's choice: the sum of the
     weights may grow, so that five liked films of a kind say more than one. ``softmax=True``
-    scales the weights of each history to a sum of 1.
+    scales the weights of each history to a sum of 1. DIN has no dot product at its end but an MLP
+    of [p; v]: that is ``mlp``.
 
     Parameters
     ----------
     dim : int, length of the vectors
     hidden : int, width of the net's hidden layer
     softmax : bool
+    mlp : int, width of a hidden layer that reads [p; v] and gives the score; None: s = p . v
     """
 
     reads_history = True
 
-    def __init__(self, dim: int, hidden: int, *, softmax: bool = False):
+    def __init__(self, dim: int, hidden: int, *, softmax: bool = False, mlp: int | None = None):
         super().__init__()
-        self.dim, self.softmax = dim, softmax
+        self.dim, self.softmax, self.mlp = dim, softmax, None
+        if mlp is not None:
+            self.mlp = nn.Sequential(nn.Linear(2 * dim, mlp), nn.ReLU(), nn.Linear(mlp, 1))
         self.net = nn.Sequential(nn.Linear(3 * dim, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def weights(self, history: Tensor, mask: Tensor, items: Tensor) -> Tensor:
@@ -67,7 +71,7 @@ class TargetAttention(nn.Module):
         return raw * mask
 
     def forward(self, history: Tensor, mask: Tensor, items: Tensor) -> Tensor:
-        """Scores of pairs; a user without a vector gets 0.
+        """Scores of pairs; a user without a vector has p = 0.
 
         Parameters
         ----------
@@ -80,15 +84,19 @@ class TargetAttention(nn.Module):
         Tensor (batch,)
         """
         weights = self.weights(history, mask, items)  # (batch, length)
-        return torch.einsum("bl,bld,bd->b", weights, history, items)  # (batch,)
+        pooled = torch.einsum("bl,bld->bd", weights, history)  # (batch, dim)
+        if self.mlp is not None:
+            return self.mlp(torch.cat([pooled, items], 1))[:, 0]  # (batch,)
+        return (pooled * items).sum(1)  # (batch,)
 
 
 class PairAttention(nn.Module):
     """s = sum_ij a_ij u_i . v_j, with a = softmax over all pairs (i, j) of net([u_i; v_j]).
 
     The attention score as introductions write it, with a feed-forward network inside the softmax.
-    u_i may be the films of a history or the tokens of a text, v_j the tokens of an item. With one
-    v it is `TargetAttention` with a softmax, less the product among the network's inputs.
+    u_i may be the films of a history or the tokens of a text, v_j the tokens of an item, or its
+    title, genres and year. With one v it is `TargetAttention` with a softmax, less the product
+    among the network's inputs.
 
     Parameters
     ----------
@@ -96,7 +104,7 @@ class PairAttention(nn.Module):
     hidden : int, width of the net's hidden layer
     """
 
-    reads_history = True
+    reads_history = reads_parts = True
 
     def __init__(self, dim: int, hidden: int):
         super().__init__()
@@ -135,6 +143,40 @@ class PairAttention(nn.Module):
         raw = last((of_users[:, :, None] + of_items[:, None]).relu())[..., 0]  # (batch, n, m)
         weights = leave_out(raw, ~real).flatten(1).softmax(1).view_as(raw) * real
         return (weights * (users @ items.transpose(1, 2))).sum((1, 2))
+
+
+class BestPartners(nn.Module):
+    """s = sum_i max_j u_i . v_j / sqrt(number of u_i): late interaction on learned vectors.
+
+    `late_interaction` without beta, scaled so that a long history speaks louder, but not as many
+    times louder as it is long. It has no weights of its own.
+    """
+
+    reads_history = reads_parts = True
+
+    def __init__(self):
+        super().__init__()
+
+    def forward(self, users: Tensor, mask: Tensor, items: Tensor) -> Tensor:
+        """Scores of pairs.
+
+        Parameters
+        ----------
+        users : Tensor (batch, n, dim)
+        mask : bool Tensor (batch, n), True where there is a vector
+        items : Tensor (batch, m, dim)
+
+        Returns
+        -------
+        Tensor (batch,)
+
+        Raises
+        ------
+        ValueError
+            As `late_interaction`.
+        """
+        real = torch.ones(items.shape[:2], dtype=torch.bool, device=items.device)
+        return late_interaction(users, items, mask, real) / mask.sum(1).sqrt()
 
 
 def late_interaction(

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_tutorial.models import PairAttention, TargetAttention, late_interaction
+from recsys_tutorial.models import (
+    BestPartners,
+    PairAttention,
+    TargetAttention,
+    late_interaction,
+)
 
 HISTORY = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]]])
 MASK = torch.tensor([[True, True, False]])
@@ -53,6 +58,21 @@ def test_pair_attention():
     item = items[:, 0]
     assert model(HISTORY, MASK, item).item() == pytest.approx(din(HISTORY, MASK, item).item())
     assert model(HISTORY, MASK & False, item).item() == 0.0
+
+
+def test_din_reads_what_was_pooled_with_an_mlp():
+    model = TargetAttention(2, 1, mlp=1)
+    put(model.net[0].weight, [[0.0] * 6]), put(model.net[0].bias, [1.0])
+    put(model.net[2].weight, [[2.0]]), put(model.net[2].bias, [0.0])  # each weight is 2
+    put(model.mlp[0].weight, [[1.0, 2.0, 3.0, 4.0]]), put(model.mlp[0].bias, [5.0])
+    put(model.mlp[2].weight, [[10.0]]), put(model.mlp[2].bias, [1.0])
+    # p = 2 (1, 0) + 2 (0, 1); 2 + 4 + 6 + 12 + 5 = 29
+    assert model(HISTORY, MASK, ITEM).item() == pytest.approx(291)
+
+
+def test_best_partners():
+    items = torch.tensor([[[2.0, 3.0], [4.0, -1.0]]])
+    assert BestPartners()(HISTORY, MASK, items).item() == pytest.approx((4 + 3) / 2**0.5)
 
 
 def test_late_interaction():

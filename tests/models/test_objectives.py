@@ -1,15 +1,13 @@
 """What is minimised against its equation, written out; who is a negative and who is not."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 from scipy import sparse
 
-from recsys_tutorial.models import GMF, InteractionRanker, TwoTower
+from recsys_tutorial.models import CandidateLists, InteractionRanker, TwoTower
 from recsys_tutorial.models._histories import divide_likes
-from recsys_tutorial.models._objectives import catalogue_softmax, sampled_softmax
+from recsys_tutorial.models._objectives import candidate_softmax, catalogue_softmax
 from recsys_tutorial.models.towers import FeatureTower, HistoryTower, IdTower
 
 RNG = np.random.default_rng(0)
@@ -81,21 +79,45 @@ def test_what_is_shown_is_neither_target_nor_negative():
     assert shown.nnz and loss.item() == pytest.approx(-log_p.sum() / hidden.nnz, rel=1e-10)
 
 
-def test_the_sampled_softmax_estimates_the_one_over_the_catalogue():
-    """Nobody shows anything, so a score is the prior alone, and all likes are to be found."""
-    model = InteractionRanker(FEATURES, GMF(2), 2)
-    prior = np.linspace(-1, 1, 12)
-    model.log_popularity.copy_(torch.from_numpy(prior))
-    likes = LIKES.toarray() > 0
-    expected = (likes * (math.log(np.exp(prior).sum()) - prior)).sum() / LIKES.nnz
-    q = np.arange(1.0, 13) / 78
-    parts = {"train": LIKES, "users": np.arange(20), "q": q, "share": (0.0, 0.0)}
-    rng = np.random.default_rng(0)
-    many = sampled_softmax(model, np.arange(20), rng, **parts, n_positives=12, n_negatives=50_000)
-    # 50,000 draws: off by about 0.002; without w_j, or with liked negatives, by more than 1
-    assert many.item() == pytest.approx(expected, abs=0.02)
-    one = sampled_softmax(model, np.arange(20), rng, **parts, n_positives=1, n_negatives=50_000)
-    assert one.item() < many.item() - 0.1  # its other likes are neither positives nor negatives
+def lists_of_two_likes(retriever):
+    """Six candidates in each list, of which the second and the last are liked."""
+    n = len(retriever)
+    columns = np.tile(np.arange(6), (n, 1))
+    return CandidateLists(LIKES[:n], columns, retriever, np.zeros((n, 6)), columns % 4 == 1)
+
+
+def test_candidate_softmax_with_all_negatives_is_its_equation():
+    model, s = InteractionRanker(FEATURES, None), RNG.normal(size=(3, 6))
+    rng, parts = np.random.default_rng(0), {"lists": lists_of_two_likes(s)}
+    expected = []
+    for row in s[[2, 0]]:
+        others = np.exp(row[[0, 2, 3, 4]]).sum()
+        expected += [np.log(np.exp(row[i]) + others) - row[i] for i in (1, 5)]
+    rows = np.array([2, 0])
+    for many in (4, 6):  # six are asked for, four are there: the liked ones are no negatives
+        loss = candidate_softmax(model, rows, rng, **parts, n_positives=2, n_negatives=many)
+        assert loss.item() == pytest.approx(np.mean(expected), rel=1e-10)
+    more = candidate_softmax(model, rows, rng, **parts, n_positives=5, n_negatives=4)
+    assert more.item() == pytest.approx(np.mean(expected), rel=1e-10)
+
+
+def test_candidate_softmax_draws_both_kinds_evenly():
+    """Scores are 0 but for one candidate, so a loss says whether that one was drawn."""
+    for high, n_drawn, of in ((1, 1, 2), (3, 1, 4)):
+        s = np.zeros((400, 6))
+        s[:, high] = 5.0
+        lists = lists_of_two_likes(np.zeros((20, 6)))
+        lists = CandidateLists(LIKES[np.zeros(400, int)], np.tile(lists.columns[0], (400, 1)), s,
+                               np.zeros((400, 6)), np.tile(lists.liked[0], (400, 1)))  # fmt: skip
+        model, rng = InteractionRanker(FEATURES, None), np.random.default_rng(0)
+        losses = [
+            candidate_softmax(
+                model, np.array([row]), rng, lists=lists, n_positives=1, n_negatives=1
+            ).item()
+            for row in range(400)
+        ]
+        share = np.mean(np.abs(np.array(losses) - np.log(2)) > 0.1)
+        assert share == pytest.approx(n_drawn / of, abs=0.08)  # three standard errors
 
 
 def test_what_nobody_liked_is_pushed_away_by_all_and_left_alone_by_liked():

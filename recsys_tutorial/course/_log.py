@@ -1,0 +1,32 @@
+"""What chapter 6's ranking stage reads of a log of impressions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from recsys_tutorial.datasets import CONTEXT
+
+
+def log_features(log: pd.DataFrame, items: pd.DataFrame, train: np.ndarray) -> pd.DataFrame:
+    """The context, the hour as a point on a circle, and the film's genres, standardised.
+
+    Parameters
+    ----------
+    log : DataFrame of `datasets.impression_log`
+    items : DataFrame with item_id and genres
+    train : int ndarray, the rows whose mean and spread are used, so that nothing is known of later
+        ones
+
+    Returns
+    -------
+    DataFrame (n_rows, n_features)
+    """
+    found = log[[name for name in CONTEXT if name != "hour"]].copy()
+    angle = 2 * np.pi * log["hour"].to_numpy() / 24
+    found["hour_sin"], found["hour_cos"] = np.sin(angle), np.cos(angle)
+    genres = items.set_index("item_id")["genres"].str.get_dummies("|")
+    genres = genres.drop(columns="(no genres listed)", errors="ignore")
+    found[list(genres)] = genres.loc[log["item_id"]].to_numpy(float)
+    known = found.iloc[train]
+    return (found - known.mean()) / np.maximum(known.std(), 1e-6)
