@@ -27,8 +27,8 @@ from scripts import machine_speed  # noqa: E402
 
 # These need the built site, so they come after it.
 SITE_TESTS = ("tests/test_book.py", "tests/test_browser.py")
-# Seconds on two idle cores. A cell is meant to take at most 60, but chapter 6's that trains all
-# designs takes some 250 with one thread, and one that runs out of time takes the rest with it.
+# Seconds on two idle cores. A cell is meant to take at most 60, but some of chapters 8 and 9 take
+# more with one thread, and one that runs out of time takes the rest with it.
 CELL_LIMIT = 900
 TEST_LIMIT = 600
 
