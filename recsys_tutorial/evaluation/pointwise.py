@@ -43,7 +43,7 @@ def group_quality(
     """The order of rows within each group, such as a user: what a list shows.
 
     The mean of the groups' AUC weighed by their rows is the *grouped AUC* (Zhou et al. 2018,
-    doi:10.1145/3219819.3219823).
+    doi:10.1145/3219819.3219823). Of rows with equal scores NDCG takes the mean over their orders.
 
     Parameters
     ----------
@@ -70,7 +70,10 @@ def group_quality(
     for name, own in zip(names, np.split(order, starts[1:]), strict=True):
         hits, n_ones = labels[own], labels[own].sum()
         if 0 < n_ones < len(own):
-            gain = (hits[:k] * discount[: len(hits[:k])]).sum()
+            # Among equal scores each order is as likely: everybody there gets the mean.
+            _, tie, size = np.unique(-scores[own], return_inverse=True, return_counts=True)
+            expected = (np.bincount(tie, weights=hits) / size)[tie]
+            gain = (expected[:k] * discount[: len(own)]).sum()
             ideal = discount[: min(n_ones, k)].sum()
             rows[name] = (auc(hits, scores[own]), gain / ideal, len(own))
     return pd.DataFrame.from_dict(rows, "index", columns=["auc", "ndcg", "n"])
