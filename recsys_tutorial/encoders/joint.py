@@ -51,7 +51,16 @@ class TextImageEncoder:
         self.n_tokens = self.model.config.text_config.max_position_embeddings
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Return a vector of length 1 for each text: (n, dim), float32; long ones are cut."""
+        """Return a vector of length 1 for each text.
+
+        Parameters
+        ----------
+        texts : sequence of str; long ones are cut
+
+        Returns
+        -------
+        ndarray (n, dim), float32
+        """
         read = {"padding": "max_length", "truncation": True, "max_length": self.n_tokens}
         return self._encode(
             texts,
@@ -60,7 +69,16 @@ class TextImageEncoder:
         )
 
     def encode_images(self, pictures: Sequence) -> np.ndarray:
-        """Return a vector of length 1 for each picture (files or Pillow's): (n, dim), float32."""
+        """Return a vector of length 1 for each picture.
+
+        Parameters
+        ----------
+        pictures : sequence of files or Pillow's images
+
+        Returns
+        -------
+        ndarray (n, dim), float32
+        """
 
         def read(batch: Sequence) -> dict:
             return {"images": [open_picture(x) for x in batch], "return_tensors": "pt"}
