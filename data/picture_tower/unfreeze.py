@@ -20,6 +20,7 @@ from recsys_tutorial.datasets import load_clipart
 from recsys_tutorial.encoders import ImageEncoder, TextEncoder
 from recsys_tutorial.losses import info_nce
 from recsys_tutorial.models.towers import FeatureTower
+from recsys_tutorial.splits import hold_out_by_group
 
 HERE = Path(__file__).parent
 SIZE, BATCH, STEPS, EVERY, SEEDS = 56, 128, 200, 40, (0, 1, 2)
@@ -34,21 +35,10 @@ ARMS = {  # name: (the block learns, it is reset first, rates to try)
 
 def hold_out(items: pd.DataFrame, seed: int, n: int = 250) -> tuple:
     """Rows of training, validation and test, no creator in two of them."""
-    rng = np.random.default_rng(seed)
     able = (items["candidate"] & (items["keywords"] != "")).to_numpy()
-    creator = items["creator"].to_numpy()
-    counts = items.loc[able, "creator"].value_counts()
-    names = np.setdiff1d(counts.index[counts <= 120], ["unknown"])
-    names = rng.permutation(names)
-    total = np.cumsum(counts[names].to_numpy())
-    parts, gone, start = [], np.zeros(len(items), bool), 0
-    for _ in range(2):
-        taken = total[start - 1] if start else 0
-        stop = int(np.searchsorted(total, taken + n)) + 1
-        of = np.isin(creator, names[start:stop])
-        parts.append(np.sort(rng.permutation(np.flatnonzero(of & able))[:n]))
-        gone, start = gone | of, stop
-    return np.flatnonzero(~gone), parts[1], parts[0]
+    stay = {"largest": 120, "stay": ("unknown",)}
+    parts = hold_out_by_group(items["creator"].to_numpy(), able, n, seed, **stay)
+    return parts["train"], parts["validation"], parts["test"]
 
 
 class Pictures(torch.nn.Module):
