@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from recsys_tutorial.course import _features as features
 from recsys_tutorial.course import _fits as fits
+from recsys_tutorial.course._contrastive import LikePairs, PairBatch, contrastive_towers
 from recsys_tutorial.course._features import bert_titles, counted_titles
 from recsys_tutorial.course._fits import Fit, fading_ease
 from recsys_tutorial.course._lists import FirstStage, film_parts, window_lists
@@ -32,7 +33,10 @@ __all__ = [
     "MODELS",
     "CourseModel",
     "FirstStage",
+    "LikePairs",
+    "PairBatch",
     "bert_titles",
+    "contrastive_towers",
     "counted_titles",
     "fading_ease",
     "film_parts",

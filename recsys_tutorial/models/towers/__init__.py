@@ -8,6 +8,7 @@
     ConcatTower          row number                  -> other towers' vectors, one behind the other
     FusionTower          row number                  -> several modalities' vectors, fused
     HistoryTower         what a user liked (sparse)  -> the liked items' vectors, pooled
+    PooledTower          what a user liked (sparse)  -> the liked items' features, pooled -> head
     TextHistoryTower     what a user liked (sparse)  -> their titles as one text -> BERT -> head
 
 A tower over rows has `n_rows`, and `embed`, which does the same for things that have no row yet: a
@@ -21,7 +22,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "encoder": ["EncoderTower", "TextHistoryTower"],
         "fusion": ["FusionTower"],
-        "history": ["HistoryTower"],
+        "history": ["HistoryTower", "PooledTower"],
         "last_blocks": ["LastBlocksTower"],
         "modalities": ["gradient_norms", "modality_losses"],
         "rows": [

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from recsys_tutorial._checks import check_one_of
 from recsys_tutorial._likes import as_likes
 from recsys_tutorial._precision import at_least_float32, in_full_precision, leave_out
+from recsys_tutorial.models.towers.rows import FeatureTower
 
 
 class HistoryTower(nn.Module):
@@ -82,3 +83,50 @@ class HistoryTower(nn.Module):
     def describe(self) -> dict:
         """What a saved file must agree with."""
         return {"pooling": self.pooling}
+
+
+class PooledTower(FeatureTower):
+    """A user is the features of what they liked, pooled *before* the head.
+
+    With a linear head without a bias the same as `HistoryTower` over a `FeatureTower`: a linear
+    map of a sum is the sum of the maps. But a user costs one row through the head, however much
+    they liked, and the sums can be taken once for all steps: `embed` takes pooled features. A
+    hidden layer then sees the whole history at once.
+
+    Parameters
+    ----------
+    features : ndarray (n_items, n_features), of the items
+    dim : int, length of the vectors
+    pooling : "sum", "mean" or "sqrt" (the sum over the root of the number), see `HistoryTower`
+    **head : hidden and dropout, see `ProjectionHead`
+
+    Raises
+    ------
+    ValueError for features of another form, or not finite, and for another pooling.
+
+    Examples
+    --------
+    >>> from scipy import sparse
+    >>> tower = PooledTower(np.eye(4), 2)
+    >>> tower(sparse.csr_matrix([[1.0, 0, 1, 0], [0, 0, 0, 1]])).shape
+    torch.Size([2, 2])
+    """
+
+    reads_history = True
+
+    def __init__(self, features: np.ndarray, dim: int, pooling: str = "sum", **head):
+        super().__init__(features, dim, **head)
+        check_one_of(("sum", "mean", "sqrt"), pooling=pooling)
+        self.pooling, self.n_items = pooling, self.n_rows
+
+    def forward(self, history: sparse.csr_matrix) -> Tensor:
+        """Of a csr_matrix (n_users, n_items) of weights > 0; nobody's likes are a row of zeros."""
+        history = as_likes(history, "history", self.n_items)
+        total = np.asarray(history.sum(axis=1))  # (n_users, 1)
+        total = {"sum": total**0, "mean": total, "sqrt": np.sqrt(total)}[self.pooling]
+        pooled = history @ self.features.cpu().numpy()  # (n_users, n_features)
+        return self.embed(pooled / np.where(total > 0, total, 1.0))
+
+    def describe(self) -> dict:
+        """What a saved file must agree with."""
+        return super().describe() | {"pooling": self.pooling}

@@ -14,6 +14,7 @@ from recsys_tutorial.models.towers._with_encoder import WithEncoder
 from recsys_tutorial.models.towers.rows import ProjectionHead
 
 _BLOCK = 256  # texts that are read at a time where no gradient is needed
+_STEP = 64  # and where one is
 
 
 class LastBlocksTower(WithEncoder):
@@ -74,7 +75,7 @@ class LastBlocksTower(WithEncoder):
         """
         rows = torch.arange(self.n_rows) if rows is None else rows.cpu()
         if torch.is_grad_enabled() and self.encoder.n_trainable:
-            return self._run(self.states, self.starts[rows], self.lengths[rows])
+            return self._by_length(self.states, self.starts[rows], self.lengths[rows], _STEP)
         return self._without_gradient(self.states, self.starts[rows], self.lengths[rows])
 
     def forward(self, rows: Tensor | None = None) -> Tensor:
@@ -109,13 +110,16 @@ class LastBlocksTower(WithEncoder):
         inputs = {"inputs_embeds": states[index], "attention_mask": real.long().to(states.device)}
         return self.encoder(inputs)  # (batch, width)
 
+    def _by_length(self, states: Tensor, starts: Tensor, lengths: Tensor, size: int) -> Tensor:
+        """In blocks of texts that are about equally long: next to no padding."""
+        order = np.argsort(lengths.numpy(), kind="stable")
+        blocks = np.split(order, range(size, len(order), size))
+        vectors = torch.cat([self._run(states, starts[rows], lengths[rows]) for rows in blocks])
+        return vectors[np.argsort(order)]
+
     def _without_gradient(self, states: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
-        order = np.argsort(lengths.numpy(), kind="stable")  # next to no padding
-        result = states.new_empty(len(order), self.encoder.dim)
         with torch.no_grad():
-            for rows in np.split(order, range(_BLOCK, len(order), _BLOCK)):
-                result[rows] = self._run(states, starts[rows], lengths[rows])
-        return result
+            return self._by_length(states, starts, lengths, _BLOCK)
 
 
 class _Passed(nn.Module):

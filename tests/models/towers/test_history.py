@@ -8,7 +8,7 @@ import torch
 from scipy import sparse
 from torch import nn
 
-from recsys_tutorial.models.towers import FeatureTower, HistoryTower, IdTower
+from recsys_tutorial.models.towers import FeatureTower, HistoryTower, IdTower, PooledTower
 
 RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(size=(12, 6))
@@ -52,3 +52,33 @@ def test_attention_starts_from_the_mean():
 def test_says_what_is_wrong():
     with pytest.raises(ValueError, match=r"pooling must be .* got 'max'"):
         HistoryTower(IdTower(12, 4), "max")
+
+
+@pytest.mark.parametrize("pooling", ["sum", "mean", "sqrt"])
+def test_pooled_before_a_linear_head_is_pooled_after_it(pooling):
+    torch.manual_seed(0)
+    tower = PooledTower(FEATURES, 3, pooling).double()
+    torch.nn.init.zeros_(tower.head[-1].bias)
+    history = LIKES[:5].copy()
+    history.data = RNG.uniform(0.5, 3, history.nnz)
+    items = FeatureTower(FEATURES, 3).double()
+    items.head = tower.head
+    with torch.no_grad():
+        found = tower(history).numpy()
+        if pooling == "sum":
+            expected = history @ items(torch.arange(12)).numpy()
+        else:
+            expected = HistoryTower(items, pooling)(history).numpy()
+        nothing = tower(sparse.csr_matrix((1, 12)))
+        whole = tower.embed(LIKES[:5] @ FEATURES)  # features that were pooled before
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+    assert torch.equal(nothing, torch.zeros(1, 3, dtype=torch.float64))
+    if pooling == "sum":
+        np.testing.assert_allclose(whole.numpy(), tower(LIKES[:5]).detach().numpy(), rtol=1e-10)
+
+
+def test_pooled_tower_says_what_is_wrong_and_what_it_is():
+    with pytest.raises(ValueError, match=r"pooling must be .* got 'attentive'"):
+        PooledTower(FEATURES, 3, "attentive")
+    assert PooledTower(FEATURES, 3, "mean").describe()["pooling"] == "mean"
+    assert PooledTower(FEATURES, 3).reads_history

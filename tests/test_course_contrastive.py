@@ -1,0 +1,98 @@
+"""The pairs of chapter 8's losses, and towers that learn from them."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+from recsys_tutorial import course
+from recsys_tutorial.losses import info_nce
+from recsys_tutorial.models import TwoTower, towers
+from recsys_tutorial.splits import Holdout, Split
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def in_two_camps(n_users=60, n_items=24, seed=0):
+    """Users like films of one half, by features that say which."""
+    rng = np.random.default_rng(seed)
+    camp = np.arange(n_users) % 2
+    likes = (rng.random((n_users, n_items)) < 0.5) & (np.arange(n_items) % 2 == camp[:, None])
+    features = rng.normal(size=(n_items, 6))
+    features[:, 0] += 3 * (1 - 2 * (np.arange(n_items) % 2))
+    return sparse.csr_matrix(likes.astype(float)), features, camp
+
+
+class Window(Split):
+    """A split whose likes do not fade."""
+
+    def faded(self, scale, unit="years"):
+        return self.train
+
+
+def window():
+    likes, features, camp = in_two_camps()
+    part = Holdout(np.arange(60), likes, likes, likes, likes)
+    split = Window(np.arange(24), None, likes, likes, np.arange(60), part, part)
+    return split, features, camp
+
+
+def soft(b):
+    return info_nce(b.users, b.items, temperature=1.0, mask=b.known, log_q=b.log_q)
+
+
+def test_a_batch_hides_what_is_to_be_found():
+    likes, features, _ = in_two_camps()
+    likes = sparse.vstack([likes, sparse.csr_matrix(([1.0], ([0], [3])), (1, 24))]).tocsr()
+    pairs = course.LikePairs(likes, features)
+    assert len(pairs) == likes.nnz - 1  # who liked one film has no history without it
+    torch.manual_seed(0)
+    model = TwoTower(towers.PooledTower(features, 4), towers.FeatureTower(features, 4),
+                     similarity="cosine", popularity_prior=True)  # fmt: skip
+    model.bias = torch.nn.Parameter(torch.zeros(()))
+    rows = np.array([0, 5, 9])
+    batch = pairs.batch(model, rows, np.random.default_rng(0))
+    u, i = pairs.users[rows], pairs.items[rows]
+    history = likes[u].toarray()
+    history[np.arange(3), i] = 0
+    with torch.no_grad():
+        z, v = model.user_vectors(sparse.csr_matrix(history)), model.item_vectors(i)
+    torch.testing.assert_close(batch.users.detach(), z)
+    torch.testing.assert_close(batch.scores.detach(), z @ v.T)
+    assert np.array_equal(batch.known.numpy(), likes[u].toarray()[:, i] > 0)
+    assert batch.known.diagonal().all()
+    share = np.asarray(likes.sum(0)).ravel() / likes.nnz
+    np.testing.assert_allclose(batch.log_q.numpy(), np.log(share[i]))
+    assert batch.drawn(7).shape == (7, 5)
+    assert batch.n_items == 24
+
+
+def test_towers_learn_the_camps_and_untrained_ones_do_not():
+    split, features, camp = window()
+    right = np.arange(24) % 2 == camp[:, None]
+
+    def share_of_own(rate):
+        options = {"epochs": (30, 1), "batch_size": 64, "dim": 4, "learning_rate": rate}
+        fit = course.contrastive_towers(features, soft, 0.2, **options)
+        scores = fit(split).score(split.train)
+        best = np.argsort(-scores, axis=1)[:, :8]
+        return np.take_along_axis(right, best, axis=1).mean()
+
+    assert share_of_own(0.02) > 0.95 > 0.8 > share_of_own(1e-9)
+
+
+def test_later_windows_go_on_from_the_first():
+    split, features, _ = window()
+    steps = []
+
+    def counted(b):
+        steps.append(len(b.users))
+        return soft(b)
+
+    fit = course.contrastive_towers(features, counted, 0.2, epochs=(3, 1), batch_size=64, dim=4)
+    first = fit(split)
+    n, weight = len(steps), first.item_tower.head[-1].weight.detach().clone()
+    assert fit(split) is first
+    assert len(steps) == n + n // 3
+    assert not torch.equal(weight, first.item_tower.head[-1].weight)
+    assert first.log_temperature.item() == pytest.approx(np.log(0.2))  # it is not learned
