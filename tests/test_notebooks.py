@@ -24,8 +24,6 @@ KNOWN_TAGS = {
 # A tolerance is for float32 results that a cell cannot avoid; more of them, or wider ones, and the
 # comparison would no longer guard the chapter.
 MOST_TOLERANT_CELLS = 2
-# Chapter 9 mines hard negatives: a last bit decides which, and turns into another training run.
-MORE_TOLERANT = {"09_contrastive_at_scale.ipynb": 4}
 WIDEST_RTOL = 1e-2
 MOST_IGNORED_CELLS = 2
 MOST_BYTES = 500_000
@@ -39,7 +37,7 @@ def tags(cell):
     return cell.metadata.get("tags", [])
 
 
-def problems(notebook, name=""):
+def problems(notebook):
     """Yield what is wrong with a stored notebook, cell by cell."""
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     counts = [cell.execution_count for cell in code if cell.source.strip()]
@@ -50,9 +48,8 @@ def problems(notebook, name=""):
     if sum("nbval-ignore-output" in tags(cell) for cell in code) > MOST_IGNORED_CELLS:
         yield f"more than {MOST_IGNORED_CELLS} cells are tagged nbval-ignore-output"
     tolerant = [c for c in code if any(t.startswith("rtol") or t == LAST_DIGIT for t in tags(c))]
-    most = MORE_TOLERANT.get(name, MOST_TOLERANT_CELLS)
-    if len(tolerant) > most:
-        yield f"more than {most} cells carry a tolerance"
+    if len(tolerant) > MOST_TOLERANT_CELLS:
+        yield f"more than {MOST_TOLERANT_CELLS} cells carry a tolerance"
     for number, cell in enumerate(notebook.cells):
         for problem in cell_problems(cell):
             yield f"cell {number}: {problem}"
@@ -99,7 +96,7 @@ def cell_problems(cell):
 
 @pytest.mark.parametrize("path", STORED, ids=name_of)
 def test_a_stored_notebook_is_complete_and_comparable(path):
-    assert list(problems(nbformat.read(path, as_version=4), path.name)) == []
+    assert list(problems(nbformat.read(path, as_version=4))) == []
     assert path.stat().st_size < MOST_BYTES
 
 

@@ -56,6 +56,8 @@ CASES = {
     "info_nce": (lambda a, p: info_nce(a, p, temperature=COLD), A, P),
     "info_nce, a learned temperature": (
         lambda a, p, t: info_nce(a, p, temperature=t), A, P, torch.tensor(0.05)),
+    "info_nce_in_chunks": (lambda a, p: losses.info_nce_in_chunks(
+        a, p, temperature=0.05, chunk_size=3, log_q=LOG_Q, positive_ids=IDS), A, P),
     "info_nce, masks": (lambda a, p, n: info_nce(
         a, p, n, temperature=0.05, in_batch=True, mask=MASK, positive_ids=IDS), A, P, N),
     "info_nce, symmetric": (lambda a, p: info_nce(

@@ -10,6 +10,7 @@ When is which right, and what to beware of:
                            items are pushed away for being drawn. Beware: q has to be known.
       hardness=            most negatives are easy. Beware: false negatives count for more, too.
       decoupled=True       batches are small, where easy positives mute their negatives' gradient.
+    info_nce_in_chunks     the batch is so large that its scores, batch x batch, do not fit.
     multi_positive_nce     labels, series or users give an anchor several positives.
     sampled_softmax_loss   a catalogue too large for `multinomial_loss`, negatives drawn on purpose.
                            Beware of its bias, about 1 / n_negatives.
@@ -34,7 +35,7 @@ from recsys_tutorial._lazy import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        "contrastive": ["info_nce", "multi_positive_nce"],
+        "contrastive": ["info_nce", "info_nce_in_chunks", "multi_positive_nce"],
         "lists": [
             "distillation_loss",
             "listwise_loss",
