@@ -44,6 +44,7 @@ PACKAGE = "recsys_tutorial"
 OWN_TESTS = {
     "_lazy": ["test_moved"],
     "_tensor_files": ["test_tensor_files", "training/test_checkpoints"],
+    "course/_contrastive": ["test_course_contrastive"],
     "course/_features": ["test_leaderboard_script"],
     "course/_fits": ["test_leaderboard_script"],
     "course/_lists": ["test_course_lists"],
