@@ -96,3 +96,16 @@ def test_later_windows_go_on_from_the_first():
     assert len(steps) == n + n // 3
     assert not torch.equal(weight, first.item_tower.head[-1].weight)
     assert first.log_temperature.item() == pytest.approx(np.log(0.2))  # it is not learned
+
+
+def test_the_bias_starts_once_even_where_all_windows_have_as_many_epochs():
+    split, features, _ = window()
+
+    def with_bias(b):
+        return soft(b) + (b.bias - 3) ** 2
+
+    fit = course.contrastive_towers(features, with_bias, 0.2, epochs=(1, 1), batch_size=8, dim=4)
+    start = -np.log((1 + np.asarray(split.train.sum(0))).sum())
+    biases = [fit(split).bias.item() for _ in range(3)]
+    assert start < biases[0] < biases[1] < biases[2]
+    assert biases[2] - biases[0] > biases[0] - start  # it goes on from where it was

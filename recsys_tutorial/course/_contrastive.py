@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -131,23 +132,23 @@ def contrastive_towers(
     model = TwoTower(*heads, **settings)
     model.log_temperature.requires_grad_(False)
     model.bias = nn.Parameter(model.popularity_weight.new_zeros(()))
-    left = [epochs[0]]
+    windows = itertools.count()
     # Single numbers have far to go.
     rates = {"": learning_rate, "popularity_weight": 20 * learning_rate, "bias": 20 * learning_rate}
 
     def fit(split: Split) -> TwoTower:
         n = np.asarray(split.faded(FADING_LIST, "likes").sum(axis=0)).ravel()
         model.log_popularity.copy_(torch.from_numpy(np.log1p(n)))
-        if left[0] == epochs[0]:
+        window = next(windows)
+        if window == 0:
             model.bias.data.fill_(-np.log((1 + n).sum()))
         pairs = LikePairs(split.train, features)
 
         def objective(model, rows, rng):
             return loss(pairs.batch(model, rows, rng))
 
-        options = {"epochs": left[0], "batch_size": batch_size, "seed": seed}
+        options = {"epochs": epochs[min(window, 1)], "batch_size": batch_size, "seed": seed}
         train(model, objective, len(pairs), learning_rate=rates, **options)
-        left[0] = epochs[1]
         return model
 
     return fit
