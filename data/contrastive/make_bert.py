@@ -16,17 +16,16 @@ seed's updates). Lines printed are kept in `make_bert.log`.
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from make_losses import SEEDS, save, say
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from recsys_tutorial._files import whole
 from recsys_tutorial.datasets import load_packages
 from recsys_tutorial.evaluation import evaluate
 from recsys_tutorial.losses import info_nce
@@ -40,19 +39,6 @@ HEADS, MORE = 20, 4  # epochs on the frozen BERT, and from there on
 RATES = {"heads": (3e-4, 1e-3, 3e-3), "frozen": (1e-4, 3e-4, 1e-3),
          "last block": (3e-5, 1e-4, 3e-4), "LoRA": (3e-4, 1e-3, 3e-3)}  # fmt: skip
 VOTES = [(k, p) for k in (50, 200) for p in (4.0, 8.0)]
-SEEDS = (0, 1, 2)
-STARTED = time.time()
-
-
-def say(*what) -> None:
-    print(f"{time.time() - STARTED:5.0f} s", *what, flush=True)
-
-
-def save(frame: pd.DataFrame, name: str, **more) -> None:
-    """Write a table, whole or not at all."""
-    packed = {"method": "gzip", "mtime": 1} if name.endswith(".gz") else None
-    with whole(HERE / name) as temporary:
-        frame.round(5).to_csv(temporary, compression=packed, **more)
 
 
 class Reading(nn.Module):

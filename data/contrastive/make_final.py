@@ -2,11 +2,11 @@
 
     PYTHONPATH=. python data/contrastive/make_final.py      # about fifteen minutes on one core
 
-Weights are chosen on the tuning windows for every arm anew, from equally many: a setting is judged
-by the mean over itself and its eight neighbours. The tower on counted words gets the temperatures
-that the tower on BERT's vectors got. Three seeds on the test windows. Written beside this file:
-`final_tuning.csv` and `final.csv.gz` (each test user's values, mean over the seeds). Lines printed
-are kept in `make_final.log`.
+Weights are chosen on the tuning windows for every arm anew, from one grid: a setting is judged by
+the mean over itself and its eight neighbours. The tower on counted words gets six temperatures, at
+the epochs of the tower on BERT's vectors. Three seeds on the test windows. Written beside this
+file: `final_tuning.csv` and `final.csv.gz` (each test user's values, mean over the seeds). Lines
+printed are kept in `make_final.log`.
 """
 
 from __future__ import annotations
