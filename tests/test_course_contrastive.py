@@ -109,3 +109,16 @@ def test_the_bias_starts_once_even_where_all_windows_have_as_many_epochs():
     biases = [fit(split).bias.item() for _ in range(3)]
     assert start < biases[0] < biases[1] < biases[2]
     assert biases[2] - biases[0] > biases[0] - start  # it goes on from where it was
+
+
+def test_the_single_numbers_take_twenty_times_the_steps_of_the_heads():
+    split, features, _ = window()
+    ends = []
+    for rate in (1e-4, 2e-4):  # Adam's first step is as long as its rate, whatever the gradient
+        options = {"epochs": (1, 1), "batch_size": 10**4, "dim": 4, "learning_rate": rate}
+        fit = course.contrastive_towers(
+            features, lambda b: b.bias + b.scores.mean(), 0.2, **options
+        )
+        model = fit(split)
+        ends.append([model.popularity_weight.item(), model.bias.item()])
+    np.testing.assert_allclose(np.subtract(*ends), 20 * 1e-4, rtol=1e-3)

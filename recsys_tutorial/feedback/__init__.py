@@ -10,9 +10,10 @@ __getattr__, __dir__, __all__ = lazy_names(
         "lists": ["random_lists", "with_chance"],
         "logs": ["choice", "click_law", "first_days"],
         "off_policy": ["doubly_robust", "importance_weights", "ips", "snips"],
-        "online": ["OnlineTowers", "run_ways"],
+        "online": ["OnlineTowers"],
         "pictures": ["Pictures", "load_pictures"],
         "runs": ["load_runs", "make_policies", "run_seed"],
         "shop": ["Shop"],
+        "ways": ["run_ways"],
     },
 )

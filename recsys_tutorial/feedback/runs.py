@@ -11,9 +11,9 @@ import pandas as pd
 from recsys_tutorial._paths import data_dir
 from recsys_tutorial.feedback.bandits import Greedy, LinUCB, ThompsonSampling
 from recsys_tutorial.feedback.learners import ItemRates, LinearTastes
-from recsys_tutorial.feedback.online import run_ways
 from recsys_tutorial.feedback.policies import IdModel, Oracle, Popularity, Random
 from recsys_tutorial.feedback.shop import Pictures, Shop, load_pictures
+from recsys_tutorial.feedback.ways import run_ways
 
 # Three shops that differ in one thing each. Fixed, with the tastes in `shop`, before any
 # policy was compared.

@@ -10,21 +10,19 @@ simple baselines are references: each row has its difference to them, user by us
 interval. Another world has a board of its own: `PACKAGES`.
 """
 
-from recsys_tutorial.leaderboard.boards import FILMS, PACKAGES, Board
-from recsys_tutorial.leaderboard.costs import Cost, cost, measure, recording
-from recsys_tutorial.leaderboard.rows import (
+from recsys_tutorial.leaderboard.boards import (
     COLUMNS,
+    FILMS,
     METRICS,
+    PACKAGES,
     REFERENCES,
-    average,
+    Board,
     columns_of,
     difference_columns,
-    load,
-    load_users,
-    places,
-    record,
-    table,
 )
+from recsys_tutorial.leaderboard.costs import Cost, cost, measure, recording
+from recsys_tutorial.leaderboard.rows import average, record
+from recsys_tutorial.leaderboard.tables import load, load_users, places, table
 
 __all__ = [
     "COLUMNS",

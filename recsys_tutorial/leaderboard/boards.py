@@ -89,3 +89,58 @@ def _maintainers() -> np.ndarray:
 FILMS = Board("leaderboard.csv", ("fading popularity", "fading EASE"))
 # `load_packages`, `group_split` by maintainer, half of the needs shown: NDCG on the others.
 PACKAGES = Board("leaderboard_packages.csv", ("popularity", "EASE"), _maintainers)
+
+
+METRICS = ("ndcg@10", "recall@20")
+REFERENCES = FILMS.references  # what every row about films is compared with, in pairs
+_PARTS = ("", "_low", "_high")
+
+
+def difference_columns(reference: str) -> list[str]:
+    """The columns of a row's difference to one of a board's references: itself, and its interval.
+
+    Parameters
+    ----------
+    reference : str, a model's name
+
+    Returns
+    -------
+    list of three str
+    """
+    return [f"minus_{reference.replace(' ', '_')}{part}" for part in _PARTS]
+
+
+def columns_of(board: Board) -> list[str]:
+    """The columns of a board's table.
+
+    Parameters
+    ----------
+    board : Board
+
+    Returns
+    -------
+    list of str
+    """
+    return (
+        ["chapter", "model", "n_users", "n_seeds"]
+        + [f"{metric}{part}" for metric in METRICS for part in _PARTS]
+        + differences_of(board)
+        + ["parameters", "train_seconds", "ms_per_user", "peak_mb", "machine"]
+    )
+
+
+def differences_of(board: Board) -> list[str]:
+    """The columns of the differences to all of a board's references.
+
+    Parameters
+    ----------
+    board : Board
+
+    Returns
+    -------
+    list of str
+    """
+    return [column for name in board.references for column in difference_columns(name)]
+
+
+COLUMNS = columns_of(FILMS)

@@ -35,7 +35,8 @@ from recsys_tutorial._lazy import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        "contrastive": ["info_nce", "info_nce_in_chunks", "multi_positive_nce"],
+        "chunked": ["info_nce_in_chunks"],
+        "contrastive": ["info_nce", "multi_positive_nce"],
         "lists": [
             "distillation_loss",
             "listwise_loss",

@@ -1,7 +1,8 @@
 """Between the dot product and BERT, with several vectors on a side: who attends to whom.
 
 The vectors of a user are those of what they liked, or of a text's tokens. `mask` says which are
-real: the others are padding and count for nothing.
+real: the others are padding and count for nothing. Four ways stand here side by side, each with its
+equation, source and shapes: that makes the module a little long.
 """
 
 import torch

@@ -93,8 +93,8 @@ def train(
         For a number out of range, a loss that is no scalar, epochs of unequally many batches, or a
         checkpoint that is damaged or that another run wrote.
     """
-    check_at_least(1, epochs=epochs, batch_size=batch_size, n_examples=n_examples)
-    check_at_least(1, checkpoint_every=checkpoint_every)
+    counts = {"epochs": epochs, "batch_size": batch_size, "n_examples": n_examples}
+    check_at_least(1, **counts, checkpoint_every=checkpoint_every)
     check_at_least(0, weight_decay=weight_decay)
     check_within(0, 1, warmup=warmup)
     if clip_norm is not None:

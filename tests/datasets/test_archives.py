@@ -32,6 +32,13 @@ def test_gzip_files_and_a_folder_one_level_deeper_are_found(tmp_path):
     assert_same(load_movielens(tmp_path), expected())
 
 
+def test_a_folder_two_levels_deeper_is_not_searched(tmp_path):
+    write(tmp_path / "downloads" / "ml-mine", LAYOUTS["csv"])
+    assert_same(load_movielens(tmp_path / "downloads"), expected())
+    with pytest.raises(FileNotFoundError, match="must hold ratings"):
+        load_movielens(tmp_path)
+
+
 def test_truncated_gzip_at_every_length_is_an_error(tmp_path):
     whole = gzip.compress(RATINGS_CSV.encode(), mtime=0)
     write(tmp_path, {"movies.csv": MOVIES_CSV.encode()})

@@ -1,6 +1,7 @@
 """Pictures of every kind become the same three bands."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from recsys_tutorial.datasets import pictures
@@ -44,3 +45,10 @@ def test_a_cameras_rotation_is_applied(tmp_path):
     exif[0x0112] = 6  # turned by a quarter
     picture.save(tmp_path / "turned.jpg", exif=exif)
     assert pictures.open_picture(tmp_path / "turned.jpg").size == (10, 20)
+
+
+def test_the_largest_picture_has_just_as_many_pixels(monkeypatch):
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 12)
+    assert pictures.open_picture(Image.new("RGB", (3, 4))).size == (3, 4)
+    with pytest.raises(ValueError, match="1 x 13 pixels are more than 12"):
+        pictures.open_picture(Image.new("RGB", (1, 13)))

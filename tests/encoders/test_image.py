@@ -13,6 +13,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from recsys_tutorial.datasets import pictures
 from recsys_tutorial.encoders import EncodeError, ImageEncoder
@@ -224,3 +225,17 @@ def test_a_folder_without_a_vision_transformer_is_named(tmp_path):
     (tmp_path / "cnn" / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="resnet18 is no vision transformer"):
         ImageEncoder(tmp_path / "cnn")
+
+
+def test_positions_are_interpolated_as_dinov2_does():
+    """Bicubic without antialiasing, as in the weights' own code; with it, a smaller grid blurs."""
+    state = load_file(image_encoder() / "model.safetensors")["pos_embed"]  # (1, 1 + 37 * 37, dim)
+    side = int((state.shape[1] - 1) ** 0.5)
+    grid = state[:, 1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    options = {"size": (4, 6), "mode": "bicubic", "align_corners": False}
+    wanted = torch.nn.functional.interpolate(grid, **options).flatten(2).transpose(1, 2)
+    found = ImageEncoder(image_size=(56, 84), device="cpu", use_cache=False).model.pos_embed
+    torch.testing.assert_close(found[:, :1], state[:, :1])
+    torch.testing.assert_close(found[:, 1:], wanted, rtol=1e-5, atol=1e-6)
+    blurred = torch.nn.functional.interpolate(grid, antialias=True, **options)
+    assert (blurred.flatten(2).transpose(1, 2) - wanted).abs().max() > 0.01

@@ -1,5 +1,7 @@
 """Bootstrap intervals against SciPy, their coverage, and groups that are redrawn whole."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -31,6 +33,14 @@ def test_bootstrap_of_many_users_goes_in_chunks():
     means = bootstrap_means(np.ones((10_000, 1)))  # 20 million draws, four million at a time
     assert means.shape == (2000, 1)
     np.testing.assert_allclose(means, 1, rtol=1e-12)
+
+
+def test_bootstrap_of_many_users_does_not_hold_all_draws():
+    tracemalloc.start()
+    bootstrap_means(np.ones((2**15, 1)), n_resamples=1024)  # 34 million draws of 8 bytes
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**28  # 268 MB: what all draws at once take by themselves; found: 135
 
 
 def test_group_interval_redraws_whole_groups():

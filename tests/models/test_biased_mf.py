@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from recsys_tutorial.models import BiasedMF
+from recsys_tutorial.models import BiasedMF, _biased_solvers
 from tests.models.planted import likes, rating_frame, with_value
 
 FRAME = rating_frame()
@@ -38,6 +38,28 @@ def test_biased_als_equals_a_dense_solve_of_every_user():
         x = np.linalg.solve(f.T @ f + np.diag([2.0] * 4 + [0.7]), f.T @ y)
         np.testing.assert_allclose(model.user_factors_[row], x[:-1], atol=1e-10)
         np.testing.assert_allclose(model.user_bias_[row], x[-1], atol=1e-10)
+
+
+def test_the_start_has_the_biases_of_a_shrunk_mean():
+    """Items first, then users on what is left, each a sum over counts plus penalty."""
+    frame = rating_frame(noise=0.3)
+    model = BiasedMF(factors=2, bias_reg=3.0, iterations=1).fit(frame)
+    seen = []
+    original = _biased_solvers.half_step
+
+    def first(model, ridge, ratings, factors, bias):
+        seen.append(bias.copy())
+        return original(model, ridge, ratings, factors, bias)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_biased_solvers, "half_step", first)
+        BiasedMF(factors=2, bias_reg=3.0, iterations=1).fit(frame)
+    rest = frame["rating"] - model.global_mean_
+    for name in ("item_id", "user_id"):
+        by = rest.groupby(frame[name])
+        bias = by.sum() / (by.count() + 3.0)
+        rest = rest - frame[name].map(bias)
+    np.testing.assert_allclose(seen[0], bias.to_numpy(), rtol=1e-10)
 
 
 @settings(max_examples=40, deadline=None)

@@ -87,3 +87,13 @@ def test_a_candidate_that_does_not_fit_is_refused(layout):
 def test_bad_input(layout, call, message):
     with pytest.raises(ValueError, match=message):
         call(layout)
+
+
+def test_one_token_of_a_user_is_the_least_and_all_but_four_the_most(tokenizer):
+    user, film = PairLayout(tokenizer, 1, 5), "a film"
+    assert [len(ids) for ids in user.users(["one two three"]).ids] == [1]
+    for bad in (0, 2):
+        with pytest.raises(ValueError, match="max_user_tokens must be 1 to 1"):
+            PairLayout(tokenizer, bad, 5)
+    with pytest.raises(ValueError, match="token"):
+        user.items([film])  # two tokens do not fit beside the user's and three special ones

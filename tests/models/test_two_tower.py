@@ -359,6 +359,19 @@ def test_forward_gives_the_scores_with_gradients():
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
 
+def test_the_best_epoch_on_validation_stays():
+    torch.manual_seed(0)
+    model, seen = small(), []
+
+    def worse_and_worse(model):
+        seen.append(model.popularity_weight.item())
+        return -len(seen)
+
+    model.fit(LIKES, epochs=6, validation=worse_and_worse, patience=2)
+    assert model.history_["validation"].tolist() == [-1, -2, -3]
+    assert model.popularity_weight.item() == seen[0] != seen[1]
+
+
 def test_the_temperature_is_1_and_of_cosines_a_tenth():
     for similarity, temperature in (("dot", 1.0), ("cosine", 0.1)):
         model = TwoTower(IdTower(3, 2), IdTower(3, 2), similarity=similarity)
