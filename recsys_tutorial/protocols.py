@@ -22,8 +22,10 @@ __all__ = ["Negatives", "Policy", "Recommender", "Tower"]
 class Recommender(Protocol):
     """Scores every item for users it knows by their history alone; new users need no retraining.
 
-    `models` are recommenders, with one exception: a `CrossEncoder` scores pairs of texts. It is
-    the second stage of a recommender, over the candidates of a first (`reranking.Candidates`).
+    `models` are recommenders, with two exceptions. A `CrossEncoder` scores pairs of texts: it is
+    the second stage of a recommender, over the candidates of a first (`reranking.Candidates`). A
+    model with ``reads_times = True`` (`SASRec`, `MarkovChain`) reads a history in its order: its
+    `fit` and `score` take the times of the likes as a second argument.
     """
 
     def fit(self, train: sparse.csr_matrix) -> Recommender:

@@ -97,7 +97,8 @@ def evaluate(
     ----------
     model_or_scores : an object with `score(history)`, a function of a history, or an array of
         scores (n_users, n_items). A model is asked for a block of users at a time, so the whole
-        score matrix never exists.
+        score matrix never exists. One with ``reads_times = True`` has `score(history, times)` and
+        gets `holdout.history_times`, too.
     holdout : Holdout; `seen` is never recommended, `targets` is what should be found
     ks : sequence of int >= 1, list lengths
     candidate_items : bool ndarray (n_items,) or None
@@ -156,6 +157,10 @@ def only_items(matrix: sparse.csr_matrix, items: np.ndarray) -> sparse.csr_matri
 
 def _scorer(model_or_scores, shape: tuple[int, int]) -> Callable:
     """(holdout, rows) -> scores of these rows, whatever form the model has."""
+    if getattr(model_or_scores, "reads_times", False):
+        return lambda holdout, rows: model_or_scores.score(
+            holdout.history[rows], holdout.history_times[rows]
+        )
     if hasattr(model_or_scores, "score"):
         model_or_scores = model_or_scores.score
     if callable(model_or_scores):

@@ -6,7 +6,7 @@
 A shopper's evidence is kept as the sums A_u = sum f f' and b_u = sum f y of f = e_j (1, x_j), on
 the features below the head. So a new head needs no second look at the log: v' A v is in the sums.
 
-The ways of keeping the model up to date, in `ways`, are orders in which its four methods are called.
+The ways of keeping the model up to date, in `ways`, are orders in which its methods are called.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Ways of keeping a recommender up to date: the same log, learned from at once, nightly or never."""
+"""Ways of keeping a recommender up to date: one log, learned from at once, nightly or never."""
 
 from collections.abc import Mapping
 

@@ -18,6 +18,8 @@ When is which right, and what to beware of:
     bpr_loss               the order alone counts. Beware: easy negatives teach nothing.
     bce_loss               a score is to be read as a probability. Beware: its level moves with the
                            number of negatives, and each pair is judged alone.
+    gbce_loss              the same with few negatives of a large catalogue: their number is
+                           reckoned with. Beware: they must be drawn evenly.
 
 How they hang together (each is tested): `bpr_loss` is `info_nce` with one negative. Many negatives
 drawn evenly make `info_nce` an estimate of cross-entropy over the catalogue, and
@@ -44,6 +46,12 @@ __getattr__, __dir__, __all__ = lazy_names(
             "pairwise_loss",
             "pointwise_loss",
         ],
-        "scores": ["bce_loss", "bpr_loss", "multinomial_loss", "sampled_softmax_loss"],
+        "scores": [
+            "bce_loss",
+            "bpr_loss",
+            "gbce_loss",
+            "multinomial_loss",
+            "sampled_softmax_loss",
+        ],
     },
 )

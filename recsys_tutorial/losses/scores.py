@@ -1,10 +1,12 @@
 """The losses that are functions of scores; `losses` lists them and says when each is right."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recsys_tutorial._checks import check_pairs
+from recsys_tutorial._checks import check_pairs, check_within
 from recsys_tutorial._precision import in_full_precision, leave_out
 from recsys_tutorial.losses._checks import bool_mask, check_finite, log_probability, softmax_loss
 
@@ -76,6 +78,61 @@ def bce_loss(
         negative, n_negative = negative.masked_fill(mask, 0), (~mask).sum()
     total = functional.softplus(-positive_scores).sum() + negative.sum()
     loss = total / (len(positive_scores) + n_negative)
+    return check_finite(loss, positive_scores=positive_scores, negative_scores=negative_scores)
+
+
+@in_full_precision
+def gbce_loss(
+    positive_scores: Tensor,
+    negative_scores: Tensor,
+    *,
+    n_items: int,
+    calibration: float = 0.75,
+) -> Tensor:
+    """Binary cross-entropy that takes back the overconfidence that few negatives bring.
+
+        loss = mean of  -(beta log sigmoid(s+) + sum of log(1 - sigmoid(s-))) / (n + 1),
+        beta = alpha (t (1 - 1 / alpha) + 1 / alpha),   alpha = n / (n_items - 1)
+
+    With n negatives of each positive, `bce_loss` is smallest where the items' probabilities are far
+    too high, all the more the fewer are drawn. A positive that counts beta times mends that: t = 0
+    is `bce_loss`, at t = 1 sigmoid(s) is p(item | user) as if all others were negatives. (Petrov &
+    Macdonald 2023, arXiv:2308.07192.)
+
+    Parameters
+    ----------
+    positive_scores : Tensor (batch,)
+    negative_scores : Tensor (batch, n), items drawn evenly
+    n_items : int, in the catalogue
+    calibration : float in [0, 1], t
+
+    Returns
+    -------
+    scalar Tensor
+
+    Raises
+    ------
+    ValueError for wrong shapes, a calibration out of range, more negatives than other items, or
+    scores that are not finite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> s = torch.tensor([1.0]), torch.tensor([[0.0, -1.0]])
+    >>> torch.isclose(gbce_loss(*s, n_items=9, calibration=0.0), bce_loss(*s)).item()
+    True
+    >>> round(gbce_loss(*s, n_items=9, calibration=1.0).item(), 4)  # beta = 2 / 8
+    0.3616
+    """
+    _check_scores(positive_scores, negative_scores)
+    n = negative_scores.shape[1] if negative_scores.ndim == 2 else 1
+    check_within(n + 1, math.inf, n_items=n_items)
+    check_within(0, 1, calibration=calibration)
+    alpha = n / (n_items - 1)
+    beta = alpha * (calibration * (1 - 1 / alpha) + 1 / alpha)
+    total = beta * functional.softplus(-positive_scores).sum()
+    total = total + functional.softplus(negative_scores).sum()
+    loss = total / (positive_scores.numel() + negative_scores.numel())
     return check_finite(loss, positive_scores=positive_scores, negative_scores=negative_scores)
 
 

@@ -29,7 +29,10 @@ __getattr__, __dir__, __all__ = lazy_names(
         "deep_cross": ["DCN", "CrossNetwork", "MMoE", "SharedBottom", "fit_probabilities"],
         "interaction_ranker": ["InteractionRanker"],
         "pair_layout": ["PairLayout", "item_texts", "liked_together", "short_titles", "user_texts"],
+        "markov": ["MarkovChain"],
         "neighbours": ["NeighbourVotes"],
+        "reading": ["Reading"],
+        "sequential": ["AttentionBlock", "HSTUBlock", "SASRec"],
         "two_tower": ["TwoTower"],
     },
 )

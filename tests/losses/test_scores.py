@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from recsys_tutorial.losses import (
     bce_loss,
     bpr_loss,
+    gbce_loss,
     info_nce,
     multinomial_loss,
     sampled_softmax_loss,
@@ -170,3 +171,51 @@ S, T = torch.zeros(3), torch.zeros(3, 2)
 def test_bad_scores_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_gbce_is_its_equation_and_between_bce_and_a_calibrated_loss():
+    p, n = torch.tensor([0.5, -1.0]).double(), torch.tensor([[0.2, 2.0, -3.0]] * 2).double()
+    for t in (0.0, 0.4, 1.0):
+        alpha = 3 / 99
+        beta = alpha * (t * (1 - 1 / alpha) + 1 / alpha)
+        total = beta * p.sigmoid().log().sum() + (1 - n.sigmoid()).log().sum()
+        found = gbce_loss(p, n, n_items=100, calibration=t)
+        assert torch.isclose(found, -total / 8, rtol=1e-12)
+    assert torch.isclose(gbce_loss(p, n, n_items=100, calibration=0.0), bce_loss(p, n))
+
+
+def test_gbce_fully_calibrated_learns_the_probabilities():
+    """One context, a known distribution over items: sigmoid(s) is p at t = 1, and more at t = 0."""
+    chance = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
+    found = {}
+    for t in (0.0, 1.0):
+        s = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+        optimizer = torch.optim.LBFGS([s], max_iter=200)
+
+        def expected(s=s, t=t, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = sum(
+                chance[i] / 3
+                * gbce_loss(s[i : i + 1], s[j : j + 1, None], n_items=4, calibration=t)
+                for i in range(4) for j in range(4) if i != j
+            )  # fmt: skip
+            loss.backward()
+            return loss
+
+        optimizer.step(expected)
+        found[t] = s.detach().sigmoid()
+    torch.testing.assert_close(found[1.0], chance, atol=1e-4, rtol=0)
+    assert (found[0.0] > chance + 0.05).all()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"n_items": 3}, "n_items"),
+        ({"n_items": 9, "calibration": 1.5}, "calibration"),
+        ({"n_items": 9, "calibration": -0.1}, "calibration"),
+    ],
+)
+def test_gbce_says_what_is_wrong(options, message):
+    with pytest.raises(ValueError, match=message):
+        gbce_loss(torch.zeros(2), torch.zeros(2, 3), **options)

@@ -1,0 +1,91 @@
+"""Likes in time: the order, its ties, the last events, the pieces that are learned from."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from recsys_tutorial.models._events import in_order, last_events, likes_in_time, pieces
+
+HISTORY = sparse.csr_matrix(np.array([[1, 1, 0, 1, 1], [0, 0, 0, 0, 0], [0, 1, 0, 0, 0.0]]))
+TIMES = sparse.csr_matrix(np.array([[40, 10, 0, 30, 20], [0, 0, 0, 0, 0], [0, 7, 0, 0, 0.0]]))
+
+
+def test_events_stand_in_their_order():
+    users, items, times = in_order(HISTORY, TIMES)
+    assert users.tolist() == [0, 0, 0, 0, 2]
+    assert items.tolist() == [1, 4, 3, 0, 1]
+    assert times.tolist() == [10, 20, 30, 40, 7]
+    flat = in_order(HISTORY, TIMES.data)
+    assert all(np.array_equal(a, b) for a, b in zip((users, items, times), flat, strict=True))
+
+
+def test_ties_are_drawn_and_neither_columns_nor_other_users_decide():
+    n = 40
+    likes = sparse.csr_matrix(np.ones((1, n)))
+    orders = [in_order(likes, np.full(n, 5.0), seed=seed)[1] for seed in range(3)]
+    assert not (orders[0] == np.arange(n)).all()
+    assert (orders[0] != orders[1]).any() and (orders[1] != orders[2]).any()
+    two = sparse.vstack([sparse.csr_matrix(np.eye(1, n)), likes]).tocsr()
+    assert np.array_equal(in_order(two, np.full(n + 1, 5.0))[1][1:], orders[0])
+
+
+def test_the_last_events_are_kept_from_the_left():
+    events = last_events(HISTORY, TIMES, 3)
+    assert events.lengths.tolist() == [3, 0, 1]
+    assert events.items.tolist() == [[4, 3, 0], [0, 0, 0], [1, 0, 0]]
+    assert events.times.tolist() == [[20, 30, 40], [0, 0, 0], [7, 7, 7]]
+    assert events.there.tolist() == [[True] * 3, [False] * 3, [True, False, False]]
+    assert events.rows(np.array([2])).items.tolist() == [[1]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 17), min_size=1, max_size=6), st.integers(1, 7), st.integers(0, 99))
+def test_every_event_but_the_first_is_found_once(counts, length, seed):
+    """Pieces are runs of the user's sequence, end with it, and none is longer than asked."""
+    rng = np.random.default_rng(seed)
+    dense = np.zeros((len(counts), 20))
+    for row, n in enumerate(counts):
+        dense[row, rng.choice(20, n, replace=False)] = 1
+    train = sparse.csr_matrix(dense)
+    times = rng.integers(5, size=train.nnz).astype(float)
+    users, items, when = in_order(train, times)
+    events, whose = pieces(train, times, length)
+    found = {row: [] for row in range(len(counts))}
+    for piece, user in enumerate(whose):
+        n = events.lengths[piece]
+        assert 2 <= n <= length + 1
+        run = events.items[piece, :n].tolist()
+        sequence = items[users == user].tolist()
+        start = sequence.index(run[0])
+        assert sequence[start : start + n] == run
+        assert events.times[piece, :n].tolist() == when[users == user][start : start + n].tolist()
+        found[user] += run[1:]
+    for user in found:
+        assert found[user] == items[users == user][1:].tolist()
+        n = events.lengths[whose == user]
+        assert (n[1:] == length + 1).all()  # only the first is shorter
+
+
+@pytest.mark.parametrize(
+    "times, message",
+    [
+        (TIMES[:, :4], "one time for each like"),
+        (sparse.csr_matrix(np.ones((3, 5))), "one time for each like"),
+        (np.zeros(4), "times must be 5 finite numbers"),
+        (np.array([1, 2, 3, np.nan, 5]), "times must be 5 finite numbers"),
+    ],
+)
+def test_times_that_do_not_fit_are_refused(times, message):
+    with pytest.raises(ValueError, match=message):
+        in_order(HISTORY, times)
+
+
+def test_a_stored_zero_is_no_event():
+    stored = HISTORY.copy()
+    stored.data[1] = 0
+    likes, times = likes_in_time(stored, "train", TIMES.data)
+    assert in_order(likes, times)[1].tolist() == [4, 3, 0, 1]
+    with pytest.raises(ValueError, match="when each like of train was given: pass times="):
+        likes_in_time(HISTORY, "train", None)

@@ -1,0 +1,61 @@
+"""The counted chain against counts by hand, and against what only it can know."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from recsys_tutorial.models import MarkovChain
+from tests.models.planted_sequences import N_ITEMS, chains, hits, shuffled
+
+TRAIN = sparse.csr_matrix(np.array([[1, 1, 1, 0], [1, 0, 1, 0], [0, 0, 0, 1.0]]))
+WHEN = sparse.csr_matrix(np.array([[1, 2, 3, 0], [5, 0, 4, 0], [0, 0, 0, 9.0]]))  # 0 1 2; 2 0; 3
+P = np.array([2, 1, 2, 1]) / 6
+
+
+def test_probabilities_are_smoothed_counts():
+    model = MarkovChain(smoothing=2.0).fit(TRAIN, WHEN)
+    counts = np.zeros((4, 4))
+    counts[0, 1] = counts[1, 2] = counts[2, 0] = 1
+    assert np.array_equal(model.transitions_.toarray(), counts)
+    np.testing.assert_allclose(model.popularity_, P)
+    last_is_0 = (counts[0] + 2 * P) / 3
+    np.testing.assert_allclose(model.score(TRAIN[1], WHEN[1])[0], last_is_0)
+    last_is_3 = P  # never followed by anything
+    np.testing.assert_allclose(model.score(TRAIN[2], WHEN[2])[0], last_is_3)
+    nobody = sparse.csr_matrix((1, 4))
+    np.testing.assert_allclose(model.score(nobody, nobody)[0], P)
+
+
+def test_reach_counts_later_steps_for_less_and_decay_asks_earlier_events():
+    model = MarkovChain(smoothing=2.0, reach=2, decay=0.5).fit(TRAIN, WHEN)
+    counts = np.zeros((4, 4))
+    counts[0, 1] = counts[1, 2] = counts[2, 0] = 1
+    counts[0, 2] = 0.5
+    assert np.array_equal(model.transitions_.toarray(), counts)
+    chance = (counts + 2 * P) / (counts.sum(1, keepdims=True) + 2)  # (4, 4)
+    wanted = chance[2] + 0.5 * chance[1] + 0.25 * chance[0]
+    np.testing.assert_allclose(model.score(TRAIN[0], WHEN[0])[0], wanted)
+    short = MarkovChain(smoothing=2.0, reach=2, decay=0.5, n_last=2).fit(TRAIN, WHEN)
+    wanted = chance[2] + 0.5 * chance[1]
+    np.testing.assert_allclose(short.score(TRAIN[0], WHEN[0])[0], wanted)
+
+
+def test_a_planted_order_is_found_and_a_shuffled_one_is_not():
+    train, times, _ = chains(seed=1)
+    history, when, following = chains(n_users=100, seed=2)
+    assert hits(MarkovChain().fit(train, times).score(history, when), history, following) == 1
+    for learned, shown in ((shuffled(times), when), (times, shuffled(when))):
+        model = MarkovChain().fit(train, learned)
+        assert hits(model.score(history, shown), history, following) < 0.5
+    train, times, _ = chains(apart=2, seed=1)  # the last event says nothing, the one before all
+    history, when, following = chains(n_users=100, apart=2, seed=2)
+    model = MarkovChain().fit(train, times)
+    assert hits(model.score(history, when), history, following) < 0.3
+
+
+@pytest.mark.parametrize("setting", [{"smoothing": 0}, {"reach": 0}, {"decay": 2}, {"n_last": 0}])
+def test_says_what_is_wrong(setting):
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        MarkovChain(**setting)
+    with pytest.raises(ValueError, match="the model was fitted on 4"):
+        MarkovChain().fit(TRAIN, WHEN).score(sparse.csr_matrix((1, N_ITEMS)), np.zeros(0))
