@@ -1,4 +1,4 @@
-"""Stochastic gradient descent on tables of vectors: what BiasedMF and BPR learn by."""
+"""Stochastic gradient descent on tables of vectors: how `BiasedMF` learns where it is asked to."""
 
 from __future__ import annotations
 

@@ -33,6 +33,37 @@ def test_bpr_penalises_the_biases_of_liked_and_of_drawn_items_alike():
     np.testing.assert_allclose(model.history_["objective"].iloc[-1], loss, rtol=1e-3)
 
 
+def test_a_step_goes_against_the_gradient_of_the_objective():
+    model, rng = BPR(3, 0.1, bias_reg=0.3), np.random.default_rng(0)
+    tables = [torch.from_numpy(rng.normal(size=shape)) for shape in ((4, 3), (6, 3), (6,))]
+    u, i, j = triples = torch.from_numpy(rng.integers(4, size=(3, 20)))  # rows more than once
+    p, q, b = leaves = [table.clone().requires_grad_() for table in tables]
+    x_ui, x_uj = ((p[u] * q[n]).sum(1) + b[n] for n in (i, j))
+    squares = sum((v**2).sum() for v in (p[u], q[i], q[j]))
+    objective = len(u) * bpr_loss(x_ui, x_uj) + 0.1 * squares
+    objective = objective + 0.3 * (b[i] ** 2 + b[j] ** 2).sum()
+    expected = [
+        leaf.detach() - 0.05 * slope
+        for leaf, slope in zip(leaves, torch.autograd.grad(objective, leaves), strict=True)
+    ]
+    assert model._step(tables, triples, 0.05) == pytest.approx(objective.item())
+    for table, wanted in zip(tables, expected, strict=True):
+        torch.testing.assert_close(table, wanted)
+
+
+def test_a_warm_start_keeps_known_users_and_gives_new_ones_a_row():
+    train = likes()
+    model = BPR(4, iterations=3, warm_start=True).fit(train[:8])
+    before, items = model.user_factors_.copy(), model.item_factors_.copy()
+    model.iterations = 0
+    model.fit(train)
+    np.testing.assert_array_equal(model.user_factors_[:8], before)
+    np.testing.assert_array_equal(model.item_factors_, items)
+    assert model.user_factors_.shape == (train.shape[0], 4) and model.user_factors_[8:].all()
+    with pytest.raises(ValueError, match="the last fit left vectors"):
+        model.fit(train[:5])
+
+
 def test_bpr_takes_a_step_per_triple_where_the_batch_is_one():
     one, many = (BPR(2, iterations=1, batch_size=n).fit(likes()) for n in (1, 256))
     assert np.isfinite(one.item_factors_).all()
