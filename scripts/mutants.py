@@ -71,6 +71,7 @@ OWN_TESTS = {
     "models/_bpr_folding": ["models/test_bpr"],
     "models/_events": ["models/test_events", "models/test_sequential"],
     "models/_next_item": ["models/test_sequential"],
+    "models/_ease_users": ["models/test_ease"],
     "models/_ratings": ["models/test_biased_mf"],
     "models/_sequence_blocks": ["models/test_sequential"],
     "models/_sequence_network": ["models/test_sequential"],

@@ -13,12 +13,13 @@ from recsys_tutorial.splits.frames import leave_last_out, random_split, to_split
 from recsys_tutorial.splits.groups import group_split, hold_out_by_group
 from recsys_tutorial.splits.new_users import new_user_split
 from recsys_tutorial.splits.parts import Holdout, Split
-from recsys_tutorial.splits.rolling import Rolling, rolling_split
+from recsys_tutorial.splits.rolling import Rolling, SteadyRows, rolling_split
 
 __all__ = [
     "Holdout",
     "Rolling",
     "Split",
+    "SteadyRows",
     "group_split",
     "hold_out_by_group",
     "in_time",

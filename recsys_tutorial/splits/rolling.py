@@ -12,7 +12,7 @@ from recsys_tutorial.splits import _tables as tables
 from recsys_tutorial.splits._making import window
 from recsys_tutorial.splits.parts import Split
 
-__all__ = ["Rolling", "rolling_split"]
+__all__ = ["Rolling", "SteadyRows", "rolling_split"]
 
 
 @dataclass(frozen=True)
@@ -103,3 +103,50 @@ def _windows(
     for users in parts:
         train, test = window(ordered, users, item_ids, history_fraction, min_rating)
         yield Split(item_ids, items, **train, validation=None, test=test)
+
+
+class SteadyRows:
+    """Keep each training user in one row, window after window, and give new ones the next rows.
+
+    A split has its users in ascending order, so that a newcomer moves others. A model that goes on
+    from its last `fit` and has something for each user, such as a vector, needs them to stay.
+
+    Attributes
+    ----------
+    user_ids_ : int64 ndarray, the user of each row, in the order of first training windows
+
+    Examples
+    --------
+    >>> from recsys_tutorial.datasets import load_movielens
+    >>> rows, (first, *_, last) = SteadyRows(), rolling_split(*load_movielens()).test
+    >>> n = len(rows(first))
+    >>> users = last.train_user_ids[rows(last)]
+    >>> bool((users[:n] == first.train_user_ids).all()), len(users) - n
+    (True, 339)
+    """
+
+    def __init__(self):
+        self.user_ids_ = np.empty(0, dtype=np.int64)
+
+    def __call__(self, split: Split) -> np.ndarray:
+        """Which rows of `split.train` to take, in which order.
+
+        Parameters
+        ----------
+        split : Split, the next window
+
+        Returns
+        -------
+        int64 ndarray (n_train_users,): ``split.train[rows(split)]`` has the users in steady rows
+
+        Raises
+        ------
+        ValueError
+            When a known user is not in the split: windows must come in their order.
+        """
+        users = split.train_user_ids
+        gone = np.setdiff1d(self.user_ids_, users)
+        if len(gone):
+            raise ValueError(f"user_id {gone[0]} was in an earlier window and is not in this one")
+        self.user_ids_ = np.append(self.user_ids_, np.setdiff1d(users, self.user_ids_))
+        return np.searchsorted(users, self.user_ids_)

@@ -7,7 +7,7 @@ from scipy import sparse
 from recsys_tutorial.datasets import load_movielens
 from recsys_tutorial.evaluation import rank
 from recsys_tutorial.models import EASE
-from recsys_tutorial.splits import new_user_split
+from recsys_tutorial.splits import SteadyRows, new_user_split, rolling_split
 from tests.models.planted import histories, sparse_likes
 
 
@@ -120,3 +120,50 @@ def test_ease_of_movielens_equals_the_textbook_by_either_method():
         np.testing.assert_array_equal(
             rank(model.score(shown), shown, 10), rank(np.round(model.score(shown), 15), shown, 10)
         )
+
+
+@pytest.mark.parametrize("reg", [1.0, 200.0])
+def test_a_warm_start_is_a_fresh_fit(reg):
+    """New users, new likes of old ones, and likes taken back."""
+    whole, history = sparse_likes(60, 150, density=0.1), histories(150)
+    model, rng = EASE(reg, warm_start=True), np.random.default_rng(0)
+    for n_users in (40, 44, 44, 60):
+        part = whole[:n_users].tolil()
+        for user in rng.integers(30, size=3):
+            part[user] = rng.random(150) < 0.2
+        part = sparse.csr_matrix(part)
+        model.fit(part)
+        fresh = EASE(reg).fit(part).score(history)
+        # The scores are up to 0.1; the last fit's are off by 1e-3.
+        np.testing.assert_allclose(model.score(history), fresh, rtol=0, atol=1e-10)
+        if n_users == 44:
+            assert model._users.updated(part) is not None  # and that was no fit from nothing
+    model.reg = 5.0
+    fresh = EASE(5.0).fit(part).score(history)
+    np.testing.assert_allclose(model.fit(part).score(history), fresh, rtol=0, atol=1e-10)
+    assert EASE(5.0, warm_start=True).fit(part[:10]).fit(part).method_ == "users"  # most are new
+
+
+def test_a_warm_start_keeps_a_copy_of_the_likes():
+    train, history = sparse_likes(30, 70), histories(70)
+    model, again = EASE(5.0, warm_start=True), train.copy()
+    model.fit(again)
+    again.data[:] = 7.0
+    np.testing.assert_allclose(
+        model.fit(train).score(history), EASE(5.0).fit(train).score(history), rtol=0, atol=1e-10
+    )
+
+
+@pytest.mark.parametrize("part", [(slice(0, 20), slice(None)), (slice(None), slice(0, 60))])
+def test_a_warm_start_needs_the_same_users_and_items(part):
+    train = sparse_likes(30, 70)
+    with pytest.raises(ValueError, match="the last fit was of"):
+        EASE(warm_start=True).fit(train).fit(train[part])
+
+
+def test_warm_windows_of_movielens_equal_fresh_fits():
+    rows, model = SteadyRows(), EASE(200.0, warm_start=True)
+    for split in rolling_split(*load_movielens()).test[:4]:
+        found = model.fit(split.train[rows(split)]).score(split.test.history)
+        fresh = EASE(200.0).fit(split.train).score(split.test.history)
+        np.testing.assert_allclose(found, fresh, rtol=0, atol=1e-10)

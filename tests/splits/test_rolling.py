@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_tutorial.datasets import load_movielens
-from recsys_tutorial.splits import new_user_split, rolling_split
+from recsys_tutorial.splits import SteadyRows, new_user_split, rolling_split
 from tests.splits.test_splits import ITEMS, frame, pairs, ratings_frames
 
 DAY = 86400
@@ -120,3 +120,14 @@ def test_the_windows_of_the_course():
     assert [len(part) for part in (rolling.tuning, rolling.test)] == [6, 12]
     n_judged = [sum(len(split.test) for split in part) for part in (rolling.tuning, rolling.test)]
     assert n_judged == [168, 359]
+
+
+def test_steady_rows_follow_each_user():
+    rows, known, windows = SteadyRows(), {}, rolling_split(*load_movielens()).tuning
+    for split in windows:
+        order = rows(split)
+        assert len(order) == len(split.train_user_ids) == len(set(order.tolist()))
+        for row, user in enumerate(split.train_user_ids[order].tolist()):
+            assert known.setdefault(user, row) == row
+    with pytest.raises(ValueError, match="was in an earlier window"):
+        rows(windows[0])
