@@ -2,6 +2,7 @@
 
     python -m benchmarks                 # every benchmarks/bench_*.py
     python -m benchmarks metrics als     # those whose name contains one of these words
+    python -m benchmarks --save speed    # the ratios also to benchmarks/results/speed.csv
 
 Exit code 1 when a promised ratio was missed, a benchmark failed, or one wrote into data/, which the
 chapters read: results belong into benchmarks/results. A peer that is not installed is named and
@@ -93,6 +94,29 @@ def table(rows: list) -> str:
     )
 
 
+def save(rows: list, path: Path) -> None:
+    """Write the rows as a table, seconds as milliseconds; of the machine only its kind and cores."""
+    import pandas as pd
+
+    from recsys_tutorial._files import whole
+
+    table = pd.DataFrame(
+        {
+            "case": row.case,
+            "ours_ms": 1e3 * row.ours.median,
+            "peer": row.peer,
+            "peer_ms": 1e3 * row.theirs.median,
+            "ratio": row.ratio,
+            "promised": row.target,
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        }
+        for row in rows
+    )
+    path.parent.mkdir(exist_ok=True)
+    with whole(path) as temporary:
+        table.round({"ours_ms": 2, "peer_ms": 2, "ratio": 2}).to_csv(temporary, index=False)
+
+
 def state(folder: Path) -> dict[str, tuple[int, int]]:
     """Return {file: (bytes, time of change)} of everything below a folder."""
     files = [path for path in folder.rglob("*") if path.is_file()]
@@ -105,7 +129,9 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m benchmarks", description=__doc__.split("\n")[0]
     )
     parser.add_argument("names", nargs="*", help="words that a benchmark's name must contain")
-    names = parser.parse_args(argv).names
+    parser.add_argument("--save", metavar="NAME", help="write benchmarks/results/NAME.csv, too")
+    options = parser.parse_args(argv)
+    names = options.names
 
     from benchmarks.harness import THREADS
 
@@ -143,6 +169,8 @@ def main(argv: list[str] | None = None) -> int:
     print(machine(THREADS), end="\n\n")
     if rows:
         print(table(rows), end="\n\n")
+    if rows and options.save:
+        save(rows, Path(__file__).parent / "results" / f"{options.save}.csv")
     for line in left_out:
         print(f"left out: {line}")
     missed = [row.case for row in rows if row.missed]

@@ -6,6 +6,7 @@ import time
 import types
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from benchmarks import __main__ as runner
@@ -68,6 +69,16 @@ def test_a_benchmark_that_writes_into_data_fails_the_run(planted, monkeypatch, c
     assert "failed: bench_planted" in printed.out
     assert "bench_planted wrote into data/: " in printed.err
     assert "runs.csv" in printed.err
+
+
+def test_saved_rows_name_the_kind_of_machine(tmp_path):
+    ours, theirs = Timing((0.001, 0.002)), Timing((0.003,))
+    rows = [Row("work", ours, "peer", theirs, 2.0), Row("more", ours, "peer", theirs)]
+    runner.save(rows, tmp_path / "results" / "speed.csv")
+    saved = pd.read_csv(tmp_path / "results" / "speed.csv")
+    assert saved["ratio"].tolist() == [2.0, 2.0] and saved["ours_ms"].tolist() == [1.5, 1.5]
+    assert saved["promised"].tolist()[0] == 2.0 and saved["promised"].isna().tolist() == [False, True]
+    assert saved["machine"].str.fullmatch(r"\w+, \d+ cores").all()
 
 
 def test_ratio_is_of_medians_and_a_missed_promise_is_said():

@@ -1,9 +1,8 @@
 """The course's models with the settings that its chapters chose: for data of your own.
 
 Chapters choose settings in view, on the windows of `Rolling.tuning`. What they chose stands here,
-so that `make leaderboard DATA=folder` can ask whether it holds elsewhere. Left out are models that
-a chapter shows as a warning or a control: chapter 2's BPR and its factors chosen by stars, chapter
-3's content alone, chapter 4's tower that reads genres.
+so that `make leaderboard DATA=folder` can ask whether it holds elsewhere. Left out is chapter 7's
+reranker, which takes hours.
 
 Examples
 --------
@@ -19,12 +18,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from recsys_tutorial.course import _features as features
 from recsys_tutorial.course import _fits as fits
-from recsys_tutorial.course._contrastive import LikePairs, PairBatch, contrastive_towers
+from recsys_tutorial.course import _lists as lists
+from recsys_tutorial.course._contrastive import (
+    LikePairs,
+    PairBatch,
+    contrastive_towers,
+    corrected_info_nce,
+    info_nce_towers,
+)
 from recsys_tutorial.course._features import bert_titles, counted_titles
-from recsys_tutorial.course._fits import Fit, fading_ease
+from recsys_tutorial.course._fits import Fit, bpr, fading_ease
 from recsys_tutorial.course._lists import FirstStage, film_parts, window_lists
 from recsys_tutorial.course._log import log_features
 from recsys_tutorial.models import EASE, ItemKNN, Popularity
@@ -36,7 +43,9 @@ __all__ = [
     "LikePairs",
     "PairBatch",
     "bert_titles",
+    "bpr",
     "contrastive_towers",
+    "corrected_info_nce",
     "counted_titles",
     "fading_ease",
     "film_parts",
@@ -75,6 +84,8 @@ class CourseModel:
         return self.begin(seed)
 
 
+_TEXT_TOWER = fits.two_tower(features.bert_texts, 20.0)
+
 MODELS = {
     "popularity": CourseModel(1, fits.anew(lambda split: Popularity().fit(split.train))),
     "fading popularity": CourseModel(
@@ -86,13 +97,33 @@ MODELS = {
     ),
     "EASE": CourseModel(1, fits.anew(lambda split: EASE(200).fit(split.train))),
     "fading EASE": CourseModel(1, fits.anew(fading_ease)),
-    "BiasedMF for lists": CourseModel(2, fits.biased_mf, n_seeds=3),
+    "BPR": CourseModel(2, fits.bpr(0.003, 0.1, 72), n_seeds=3),
+    "BiasedMF": CourseModel(2, fits.biased_mf(14.0, 3.0), n_seeds=3),
+    "BiasedMF for lists": CourseModel(2, fits.biased_mf(10.0, 30.0), n_seeds=3),
     "ImplicitALS": CourseModel(2, fits.als(None), n_seeds=3),
     "fading ImplicitALS": CourseModel(2, fits.als(64000), n_seeds=3),
+    "TF-IDF content": CourseModel(3, fits.content(features.counted_titles, 4.0)),
+    "BERT content": CourseModel(
+        3, fits.content(partial(features.bert_titles, to_scale=False), 8.0)
+    ),
     "fading EASE + genres": CourseModel(3, fits.hybrid(features.centred_genres, 1.0, 0.4)),
     "fading EASE + TF-IDF": CourseModel(3, fits.hybrid(features.counted_titles, 2.0, 0.4)),
     "fading EASE + BERT": CourseModel(3, fits.hybrid(features.bert_titles, 1.0, 0.5)),
+    "genres two-tower": CourseModel(4, fits.two_tower(features.genres_and_decade, 60.0), n_seeds=3),
     "TF-IDF two-tower": CourseModel(4, fits.two_tower(features.counted_texts, 6.0), n_seeds=3),
-    "text two-tower": CourseModel(4, fits.two_tower(features.bert_texts, 20.0), n_seeds=3),
-    "fading EASE + BERT kernel + text two-tower": CourseModel(4, fits.blend, n_seeds=3),
+    "text two-tower": CourseModel(4, _TEXT_TOWER, n_seeds=3),
+    "fading EASE + BERT kernel + text two-tower": CourseModel(
+        4, fits.blend(_TEXT_TOWER, 0.8), n_seeds=3
+    ),
+    "dot product, 200 reranked": CourseModel(6, lists.reranked(lambda: lists.dot, 1e-4), n_seeds=3),
+    "target attention, 200 reranked": CourseModel(
+        6, lists.reranked(lists.target_attention, 0.03), n_seeds=3
+    ),
+    "InfoNCE two-tower": CourseModel(8, info_nce_towers, n_seeds=3),
+    "fading EASE + BERT kernel + InfoNCE two-tower": CourseModel(
+        8, fits.blend(info_nce_towers, 1.6), n_seeds=3
+    ),
+    "two-tower on one text + ID": CourseModel(
+        10, fits.two_tower(features.bert_texts, 20.0, ids=True), n_seeds=3
+    ),
 }

@@ -12,8 +12,10 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from recsys_tutorial._likes import as_likes
+from recsys_tutorial.course._features import bert_texts
 from recsys_tutorial.course._fits import FADING_LIST, Fit
-from recsys_tutorial.models import TwoTower, towers
+from recsys_tutorial.losses import info_nce
+from recsys_tutorial.models import TwoTower, towers, unit_rows
 from recsys_tutorial.splits import Split
 from recsys_tutorial.training import train
 
@@ -150,5 +152,34 @@ def contrastive_towers(
         options = {"epochs": epochs[min(window, 1)], "batch_size": batch_size, "seed": seed}
         train(model, objective, len(pairs), learning_rate=rates, **options)
         return model
+
+    return fit
+
+
+def corrected_info_nce(batch: PairBatch) -> Tensor:
+    """InfoNCE with logQ; a user's other likes are no negatives.
+
+    Parameters
+    ----------
+    batch : PairBatch, whose scores have the temperature in them
+
+    Returns
+    -------
+    scalar Tensor
+    """
+    return info_nce(batch.users, batch.items, temperature=1.0, mask=batch.known, log_q=batch.log_q)
+
+
+def info_nce_towers(seed: int) -> Fit:
+    """Chapter 8's choice: BERT's vectors, sixteen epochs, then four in each window."""
+    fit_towers = None
+
+    def fit(split: Split) -> TwoTower:
+        nonlocal fit_towers
+        if fit_towers is None:
+            films = unit_rows(bert_texts(split.items).astype(np.float64), center=True)
+            options = {"epochs": (16, 4), "seed": seed, "dtype": torch.float32}
+            fit_towers = contrastive_towers(films, corrected_info_nce, 0.2, **options)
+        return fit_towers(split)
 
     return fit

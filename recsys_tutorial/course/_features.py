@@ -41,7 +41,7 @@ def counted_titles(items: pd.DataFrame) -> sparse.csr_matrix:
     return unit_rows(sparse.hstack([words, rare_genres(items)]).tocsr())
 
 
-def bert_titles(items: pd.DataFrame, encoder: str = BERT) -> np.ndarray:
+def bert_titles(items: pd.DataFrame, encoder: str = BERT, *, to_scale: bool = True) -> np.ndarray:
     """Chapter 3's choice among BERT's readings: a title's vector, with the genres beside it.
 
     Both are divided by the root of the spread of their cosines over films paired at random, so that
@@ -51,6 +51,7 @@ def bert_titles(items: pd.DataFrame, encoder: str = BERT) -> np.ndarray:
     ----------
     items : DataFrame with `title` and `genres`, a row per film
     encoder : name of a `TextEncoder`
+    to_scale : bool, False leaves out the division, which was better without EASE beside it
 
     Returns
     -------
@@ -58,8 +59,11 @@ def bert_titles(items: pd.DataFrame, encoder: str = BERT) -> np.ndarray:
     """
     titles = TextEncoder(encoder).encode(list(items["title"]))
     blocks = [unit_rows(titles, center=True), rare_genres(items).toarray()]
+    if not to_scale:
+        return unit_rows(np.hstack(blocks))
     pairs = np.random.default_rng(0).integers(len(items), size=(2, 20_000))
     spread = [np.std((x[pairs[0]] * x[pairs[1]]).sum(axis=1)) for x in blocks]
+    spread = [s or 1.0 for s in spread]  # where all films have the same genres, say
     return unit_rows(np.hstack([x / np.sqrt(s) for x, s in zip(blocks, spread, strict=True)]))
 
 
@@ -70,3 +74,11 @@ def counted_texts(items: pd.DataFrame) -> np.ndarray:
 
 def bert_texts(items: pd.DataFrame) -> np.ndarray:
     return TextEncoder(BERT).encode(film_texts(items))
+
+
+def genres_and_decade(items: pd.DataFrame) -> np.ndarray:
+    """Columns of ones: chapter 4's cheapest features."""
+    genres = items["genres"].replace("(no genres listed)", "").str.get_dummies("|")
+    year = items["year"].astype(float).fillna(items["year"].astype(float).median()).to_numpy()
+    decades = np.abs(year[:, None] - np.arange(1930, 2020, 10)) <= 5
+    return np.hstack([genres.to_numpy(float), decades])

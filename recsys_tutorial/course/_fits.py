@@ -9,8 +9,9 @@ import pandas as pd
 import torch
 from scipy import sparse
 
-from recsys_tutorial.course._features import bert_texts, bert_titles
+from recsys_tutorial.course._features import bert_titles
 from recsys_tutorial.models import (
+    BPR,
     EASE,
     BiasedMF,
     Blend,
@@ -19,7 +20,7 @@ from recsys_tutorial.models import (
     TwoTower,
     towers,
 )
-from recsys_tutorial.splits import Split
+from recsys_tutorial.splits import Split, SteadyRows
 
 FADING_LIST = 2000  # likes since, after which one counts 1 / e
 
@@ -65,43 +66,90 @@ def als(likes: float | None) -> Callable[[int], Fit]:
     return begin
 
 
-def biased_mf(seed: int) -> Fit:
-    """Chapter 2: factors of ratings, their penalties chosen by the list."""
+def bpr(reg: float, learning_rate: float, later: int) -> Callable[[int], Fit]:
+    """Chapter 2: sixty epochs in the first window, `later` in each one after it.
 
-    def scores(split: Split) -> np.ndarray:
-        model = BiasedMF(32, 10.0, 5, seed, bias_reg=30.0).fit(split.train_ratings)
-        return model.score(split.test.history_ratings)
+    Parameters
+    ----------
+    reg, learning_rate : float, see `BPR`
+    later : int >= 0, epochs
 
-    return scores
-
-
-def hybrid(features: Features, power: float, weight: float) -> Callable[[int], Fit]:
-    """Chapter 3: fading EASE and a kernel on what films are about."""
+    Returns
+    -------
+    function seed -> function Split -> BPR, for windows in their order
+    """
 
     def begin(seed: int) -> Fit:
-        kernel = None
+        options = {"learning_rate": learning_rate, "batch_size": 512, "warm_start": True}
+        model, rows = BPR(32, reg, 60, seed, **options), SteadyRows()
 
-        def fit(split: Split) -> Blend:
-            nonlocal kernel
-            kernel = kernel or ContentKernel(features(split.items), power, center=False)
-            return Blend([fading_ease(split), kernel], [1 - weight, weight])
+        def fit(split: Split) -> BPR:
+            model.fit(split.train[rows(split)])
+            model.iterations = later
+            return model
 
         return fit
 
     return begin
 
 
-def _untrained_towers(features: np.ndarray, seed: int) -> TwoTower:
+def biased_mf(reg: float, bias_reg: float) -> Callable[[int], Fit]:
+    """Chapter 2: factors of ratings."""
+
+    def begin(seed: int) -> Fit:
+        def scores(split: Split) -> np.ndarray:
+            model = BiasedMF(32, reg, 5, seed, bias_reg=bias_reg).fit(split.train_ratings)
+            return model.score(split.test.history_ratings)
+
+        return scores
+
+    return begin
+
+
+def content(features: Features, power: float) -> Callable[[int], Fit]:
+    """Chapter 3: what is liked speaks for what is like it, and nothing else."""
+
+    def begin(seed: int) -> Fit:
+        kernel = None
+
+        def fit(split: Split) -> ContentKernel:
+            nonlocal kernel
+            kernel = kernel or ContentKernel(features(split.items), power, center=False)
+            return kernel
+
+        return fit
+
+    return begin
+
+
+def hybrid(features: Features, power: float, weight: float) -> Callable[[int], Fit]:
+    """Chapter 3: fading EASE and a kernel on what films are about."""
+
+    def begin(seed: int) -> Fit:
+        kernel = content(features, power)(seed)
+        return lambda split: Blend([fading_ease(split), kernel(split)], [1 - weight, weight])
+
+    return begin
+
+
+def _untrained_towers(features: np.ndarray, seed: int, ids: bool) -> TwoTower:
     x = features.astype(np.float64)
     x = 0.1 * (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-6)  # training starts at the prior
+
+    def tower() -> torch.nn.Module:
+        text = towers.FeatureTower(x, 32)
+        return towers.SumTower(text, towers.IdTower(len(x), 32)) if ids else text
+
     torch.manual_seed(seed)
-    users = towers.HistoryTower(towers.FeatureTower(x, 32), pooling="sqrt")
-    films = towers.FeatureTower(x, 32)
-    return TwoTower(users, films, popularity_prior=True, dtype=torch.float64)
+    users = towers.HistoryTower(tower(), pooling="sqrt")
+    return TwoTower(users, tower(), popularity_prior=True, dtype=torch.float64)
 
 
-def two_tower(features: Features, decay: float) -> Callable[[int], Fit]:
-    """Chapter 4: heads of 32 numbers on frozen features, forty epochs, then six in each window."""
+def two_tower(features: Features, decay: float, ids: bool = False) -> Callable[[int], Fit]:
+    """Chapter 4: heads of 32 numbers on frozen features, forty epochs, then six in each window.
+
+    With `ids`, chapter 10: a free vector is added to each film that somebody liked.
+    """
 
     def begin(seed: int) -> Fit:
         model = None
@@ -109,7 +157,11 @@ def two_tower(features: Features, decay: float) -> Callable[[int], Fit]:
         def fit(split: Split) -> TwoTower:
             nonlocal model
             epochs = 40 if model is None else 6
-            model = model or _untrained_towers(features(split.items), seed)
+            model = model or _untrained_towers(features(split.items), seed, ids)
+            liked = torch.from_numpy(np.bincount(split.train.indices, minlength=len(split.items)))
+            for part in model.modules():
+                if isinstance(part, towers.IdTower):  # no like, no vector
+                    part.known.copy_(liked > 0)
             return model.fit(
                 split.train,
                 popularity=np.asarray(split.faded(FADING_LIST, "likes").sum(axis=0)).ravel(),
@@ -126,13 +178,14 @@ def two_tower(features: Features, decay: float) -> Callable[[int], Fit]:
     return begin
 
 
-def blend(seed: int) -> Fit:
-    """Chapter 4: fading EASE, chapter 3's kernel on titles that BERT read, and the text tower."""
-    tower, kernel = two_tower(bert_texts, 20.0)(seed), None
+def blend(tower: Callable[[int], Fit], weight: float) -> Callable[[int], Fit]:
+    """Fading EASE, chapter 3's kernel on titles that BERT read, and a two-tower.
 
-    def fit(split: Split) -> Blend:
-        nonlocal kernel
-        kernel = kernel or ContentKernel(bert_titles(split.items), 1.0, center=False)
-        return Blend([fading_ease(split), kernel, tower(split)], [1.0, 1.4, 0.8])
+    Chapter 4 chose the kernel's weight, and chapter 8 the same.
+    """
 
-    return fit
+    def begin(seed: int) -> Fit:
+        parts = fading_ease, content(bert_titles, 1.0)(seed), tower(seed)
+        return lambda split: Blend([part(split) for part in parts], [1.0, 1.4, weight])
+
+    return begin

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy import sparse
 from sklearn.decomposition import PCA
 
 from recsys_tutorial.course._features import BERT, bert_titles
-from recsys_tutorial.course._fits import FADING_LIST
+from recsys_tutorial.course._fits import FADING_LIST, Fit
 from recsys_tutorial.encoders import TextEncoder
-from recsys_tutorial.models import EASE, CandidateLists, held_out_lists, training_lists
+from recsys_tutorial.models import (
+    EASE,
+    CandidateLists,
+    InteractionRanker,
+    TargetAttention,
+    held_out_lists,
+    training_lists,
+)
 from recsys_tutorial.ranking import standardize
 from recsys_tutorial.splits import Split
 
 LENGTH = 4.0  # mean squared length of a film's features, over all parts
+CANDIDATES, DIM = 200, 16  # chapter 6's: films in a list, and numbers in a vector
 
 
 def film_parts(items: pd.DataFrame, encoder: str = BERT, dim: int = 64) -> list[np.ndarray]:
@@ -33,9 +44,9 @@ def film_parts(items: pd.DataFrame, encoder: str = BERT, dim: int = 64) -> list[
     list of ndarray (n_items, .): the title's vector, genres, and decade (1930s to 2010s), centred
     and scaled to the same mean squared length
     """
-    titles = PCA(dim, svd_solver="full").fit_transform(
-        TextEncoder(encoder).encode(list(items["title"])).astype(np.float64)
-    )
+    vectors = TextEncoder(encoder).encode(list(items["title"])).astype(np.float64)
+    dim = min(dim, *vectors.shape)  # of fewer films there are fewer components
+    titles = PCA(dim, svd_solver="full").fit_transform(vectors)
     genres = (
         items["genres"].str.get_dummies("|").drop(columns="(no genres listed)", errors="ignore")
     )
@@ -43,7 +54,9 @@ def film_parts(items: pd.DataFrame, encoder: str = BERT, dim: int = 64) -> list[
     decade = np.abs(year[:, None] - np.arange(1935, 2020, 10)) <= 5
     parts = [titles, genres.to_numpy(float), decade.astype(float)]
     parts = [part - part.mean(axis=0) for part in parts]
-    return [x * np.sqrt(LENGTH / len(parts) / (x**2).sum(axis=1).mean()) for x in parts]
+    # A part in which all films are alike stays 0.
+    size = [max((x**2).sum(axis=1).mean(), 1e-9) for x in parts]
+    return [x * np.sqrt(LENGTH / len(parts) / s) for x, s in zip(parts, size, strict=True)]
 
 
 class FirstStage:
@@ -117,3 +130,72 @@ def window_lists(
         judged = held_out_lists(first.fit(split)(split.test.history), split.test, popularity, n)
         found.append((learned, judged))
     return found
+
+
+def dot(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+    """Row by row."""
+    return (users * items).sum(1)
+
+
+def target_attention() -> torch.nn.Module:
+    return TargetAttention(DIM, 16)
+
+
+def reranked(design: Callable[[], Callable], learning_rate: float) -> Callable[[int], Fit]:
+    """Chapter 6: the first stage's lists in the order of a ranker, which goes on with each window.
+
+    Parameters
+    ----------
+    design : callable -> what `InteractionRanker` lets a user's and a film's vectors meet by
+    learning_rate : float > 0, chosen for this design
+
+    Returns
+    -------
+    callable seed -> callable Split -> ndarray (n_test_users, n_items), -inf outside of the lists
+    """
+
+    def begin(seed: int) -> Fit:
+        ranker, numbers = None, itertools.count()
+
+        def fit(split: Split) -> np.ndarray:
+            nonlocal ranker
+            number = next(numbers)
+            learned, judged = _lists_of(_Same(split), number)
+            if ranker is None:
+                torch.manual_seed(seed)
+                ranker = InteractionRanker(film_parts(split.items), design(), DIM)
+            ranker.fit(
+                learned,
+                epochs=4 if number else 20,
+                seed=seed,
+                batch_size=64,
+                learning_rate=learning_rate,
+                weight_decay=3.0,
+            )
+            return judged.full(ranker.score(judged).round(9))
+
+        return fit
+
+    return begin
+
+
+class _Same:
+    """A window as the key of a cache: equal to itself alone."""
+
+    def __init__(self, split: Split):
+        self.split = split
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.split is self.split
+
+    def __hash__(self) -> int:
+        return id(self.split)
+
+
+@functools.lru_cache(maxsize=12)  # all seeds and designs read the lists of the same windows
+def _lists_of(window: _Same, number: int) -> tuple[CandidateLists, CandidateLists]:
+    split = window.split
+    first = FirstStage(split.items, np.union1d(split.train.indices, split.test.history.indices))
+    taken = max(np.diff(part.indptr).max() for part in (split.train, split.test.seen))
+    n = min(CANDIDATES, split.train.shape[1] - taken)  # everybody must have so many left
+    return window_lists(first, [split], n, seed=number)[0]

@@ -89,7 +89,8 @@ class BPR:
         Raises
         ------
         ValueError for an empty or negative matrix, a user who likes every item (no negative is
-        left), or a warm start with other items or fewer users; FloatingPointError when the descent diverges.
+        left), or a warm start with other items or fewer users; FloatingPointError when the descent
+        diverges.
         """
         train = check_train(train)
         rng = np.random.default_rng(self.seed)
@@ -130,21 +131,24 @@ class BPR:
         """Descend on the objective of triples (3, batch), summed, in place; its value before that.
 
         A sum, not a mean: Rendle et al. take a step per triple, here a batch of them. The gradient
-        is written out, which was measured to be twelve times as fast as deriving it each time.
+        is written out, which was measured to be TIMES as fast as deriving it each time.
         """
         u, i, j = triples
         users, items, biases = tables
-        p, q_i, q_j, b_i, b_j = users[u], items[i], items[j], biases[i], biases[j]
-        x = (p * (q_i - q_j)).sum(1) + b_i - b_j  # x_ui - x_uj, (batch,)
-        squares = sum((vectors**2).sum() for vectors in (p, q_i, q_j))
-        penalty = self.reg * squares + self.bias_reg * (b_i**2 + b_j**2).sum()
-        pull = -torch.sigmoid(-x)  # of -log sigmoid(x)
-        toward, shrink, bias_shrink = pull[:, None] * p, 2 * self.reg, 2 * self.bias_reg
-        users.index_add_(0, u, pull[:, None] * (q_i - q_j) + shrink * p, alpha=-rate)
-        items.index_add_(0, i, shrink * q_i + toward, alpha=-rate)
-        items.index_add_(0, j, shrink * q_j - toward, alpha=-rate)
-        biases.index_add_(0, i, bias_shrink * b_i + pull, alpha=-rate)
-        biases.index_add_(0, j, bias_shrink * b_j - pull, alpha=-rate)
+        p, q_i, q_j = users.index_select(0, u), items.index_select(0, i), items.index_select(0, j)
+        b_i, b_j, difference = biases[i], biases[j], q_i - q_j
+        x = (p * difference).sum(1) + b_i - b_j  # x_ui - x_uj, (batch,)
+        squares = sum(torch.dot(v.view(-1), v.view(-1)) for v in (p, q_i, q_j))
+        penalty = self.reg * squares + self.bias_reg * (b_i @ b_i + b_j @ b_j)
+        pull = rate * torch.sigmoid(-x)  # down the slope of -log sigmoid(x)
+        shrink, bias_shrink = 2 * rate * self.reg, 2 * rate * self.bias_reg
+        toward = pull[:, None] * p  # (batch, factors)
+        wide = (-1, self.factors)  # scatter_add_ is faster than index_add_
+        users.scatter_add_(0, u[:, None].expand(wide), pull[:, None] * difference - shrink * p)
+        items.scatter_add_(0, i[:, None].expand(wide), toward - shrink * q_i)
+        items.scatter_add_(0, j[:, None].expand(wide), -toward - shrink * q_j)
+        biases.index_add_(0, i, pull - bias_shrink * b_i)
+        biases.index_add_(0, j, -pull - bias_shrink * b_j)
         return (softplus(-x).sum() + penalty).item()
 
     def _keep(self, tables: list[Tensor]) -> None:
