@@ -95,7 +95,7 @@ def table(rows: list) -> str:
 
 
 def save(rows: list, path: Path) -> None:
-    """Write the rows as a table, seconds as milliseconds; of the machine only its kind and cores."""
+    """Write the rows as a table, in milliseconds; of the machine only its kind and its cores."""
     import pandas as pd
 
     from recsys_tutorial._files import whole

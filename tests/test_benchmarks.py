@@ -77,7 +77,7 @@ def test_saved_rows_name_the_kind_of_machine(tmp_path):
     runner.save(rows, tmp_path / "results" / "speed.csv")
     saved = pd.read_csv(tmp_path / "results" / "speed.csv")
     assert saved["ratio"].tolist() == [2.0, 2.0] and saved["ours_ms"].tolist() == [1.5, 1.5]
-    assert saved["promised"].tolist()[0] == 2.0 and saved["promised"].isna().tolist() == [False, True]
+    assert saved["promised"][0] == 2.0 and saved["promised"].isna().tolist() == [False, True]
     assert saved["machine"].str.fullmatch(r"\w+, \d+ cores").all()
 
 
