@@ -45,7 +45,7 @@ help:
 	@echo "                           RUNS=\"shake --only 06 09\" for a part: alone it takes hours"
 	@echo "make bench                 time the package against its peers; BENCH=metrics for one file"
 	@echo "make mutants               plant faults one at a time: do the tests notice? N= SEED= MODULE="
-	@echo "make leaderboard DATA=folder   the course's models on your ratings: _build/leaderboard-*.csv"
+	@echo "make leaderboard DATA=folder   the course's table on your ratings: _build/leaderboard-*.csv"
 	@echo "make set-repository URL=https://github.com/OWNER/NAME   after a fork: every link follows"
 	@echo "make clean                 remove what was built; make distclean removes the environments too"
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 from scipy import linalg, sparse
 
+from recsys_tutorial.models._threads import one_blas_thread
+
 _MAP_VALUES = 2**21  # of X' M that are held at a time: 16 MB
+_SMALL = 2048  # users: on fewer, BLAS's own threads take longer to wake than the work takes
 _MOST_CHANGED = 0.3  # share of the users above which solving anew is as fast
 
 
@@ -46,7 +51,9 @@ class UserSolution:
     def score(self, history: sparse.csr_matrix) -> np.ndarray:
         """(h X' M x_j - h_j d_j) / (1 - d_j) for each history and item, (n, n_items)."""
         common = (history @ self._by_item).toarray()  # (n, n_users), hardly sparse any more
-        scores = np.ascontiguousarray((self._by_item @ (self.inverse @ common.T)).T)
+        with one_blas_thread() if len(self.inverse) < _SMALL else contextlib.nullcontext():
+            common = self.inverse @ common.T  # (n_users, n)
+        scores = np.ascontiguousarray((self._by_item @ common).T)
         rows = np.repeat(np.arange(len(scores)), np.diff(history.indptr))
         scores[rows, history.indices] -= history.data * self.d[history.indices]
         scores /= 1.0 - self.d
@@ -83,10 +90,18 @@ class UserSolution:
         before = sparse.csr_matrix((self.x.data, self.x.indices, indptr), x.shape)
         new = np.diff((x - before).indptr) > 0
         new[n_before:] = True
-        changed, same = np.flatnonzero(new), np.flatnonzero(~new)  # C, U
+        changed = np.flatnonzero(new)  # C
         gone = changed[changed < n_before]  # P
         if len(changed) > _MOST_CHANGED * n:
             return None
+        with one_blas_thread() if n < _SMALL else contextlib.nullcontext():
+            return self._bordered(x, changed, np.flatnonzero(~new), gone)
+
+    def _bordered(
+        self, x: sparse.csr_matrix, changed: np.ndarray, same: np.ndarray, gone: np.ndarray
+    ) -> UserSolution:
+        """`updated`, with C, U and P as row numbers."""
+        n = len(changed) + len(same)
         m, x_same, x_changed = self.inverse, x[same], x[changed]
         m_gone = m[np.ix_(gone, gone)]
         m_cross = m[np.ix_(same, gone)]
