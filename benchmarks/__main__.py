@@ -2,7 +2,7 @@
 
     python -m benchmarks                 # every benchmarks/bench_*.py
     python -m benchmarks metrics als     # those whose name contains one of these words
-    python -m benchmarks --save speed    # the ratios also to benchmarks/results/speed.csv
+    python -m benchmarks --save speed    # keep the table in benchmarks/results, too
 
 Exit code 1 when a promised ratio was missed, a benchmark failed, or one wrote into data/, which the
 chapters read: results belong into benchmarks/results. A peer that is not installed is named and
@@ -129,7 +129,8 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m benchmarks", description=__doc__.split("\n")[0]
     )
     parser.add_argument("names", nargs="*", help="words that a benchmark's name must contain")
-    parser.add_argument("--save", metavar="NAME", help="write benchmarks/results/NAME.csv, too")
+    save_help = "keep the table in benchmarks/results under this name, too"
+    parser.add_argument("--save", metavar="NAME", help=save_help)
     options = parser.parse_args(argv)
     names = options.names
 

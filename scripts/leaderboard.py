@@ -43,8 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Judge the models; 1 when the data cannot be read or split, or a model cannot read them."""
     parser = argparse.ArgumentParser(
         description="The course's leaderboard on other data, with the settings chosen here.",
-        epilog="Chapter 7's reranker is left out: it takes hours. 100,000 ratings: about ten minutes a "
-        "seed on one core of a busy machine.",
+        epilog="Chapter 7's reranker is left out: it takes hours. 100,000 ratings: about ten "
+        "minutes a seed on one core of a busy machine.",
     )
     parser.add_argument(
         "data", help="a folder or archive with ratings, or a release: small, 1m ..."
