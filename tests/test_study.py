@@ -1,6 +1,7 @@
 """Minutes are data, and the plans made of them fit: in time, and nothing before what it needs."""
 
 import doctest
+import json
 import re
 import sys
 from pathlib import Path
@@ -61,7 +62,10 @@ def test_every_exercise_counts():
         assert 30 <= tasks <= 120, number
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 11])
+WITH_A_WAY_ON = [number for number in COURSE.names if number != 7]
+
+
+@pytest.mark.parametrize("number", WITH_A_WAY_ON)
 def test_a_chapter_ends_with_the_way_on(number):
     """To its exercise notebook, its quiz and the next chapter, with the minutes of each."""
     text = "\n".join("".join(c["source"]) for c in COURSE.notebook(number)["cells"])
@@ -71,6 +75,54 @@ def test_a_chapter_ends_with_the_way_on(number):
     assert f"(about {tasks} minutes)" in way
     assert f"(../book/quizzes.md) (about {COURSE.minutes({'quiz': number})[0]})" in way
     assert number == 11 or f"[chapter {number + 1}]({COURSE.names[number + 1]}.ipynb)" in way
+
+
+@pytest.mark.parametrize("number", WITH_A_WAY_ON)
+def test_an_exercise_notebook_ends_with_the_way_on(number):
+    """To the quiz, with its minutes, and to the next chapter."""
+    way = "".join(COURSE.notebook(number, "exercises")["cells"][-1]["source"]).replace("\n", " ")
+    assert f"(../../book/quizzes.md) (about {COURSE.minutes({'quiz': number})[0]} minutes)" in way
+    if number == max(COURSE.names):
+        assert "(../../book/where_next.md)" in way
+    else:
+        assert f"[chapter {number + 1}](../{COURSE.names[number + 1]}.ipynb)" in way
+
+
+def unlinked(text):
+    """The chapters that an opening names as what it needs, but does not link to."""
+    needs = text.partition("**What it needs**")[2].partition("\n\n")[0].replace("\n", " ")
+    plain = re.sub(r"\[[^\]]*\]\([^)]*\)", "", needs)
+    said = re.findall(r"[Cc]hapters? (\d+(?:(?:, | and )\d+)*)", plain)
+    return sorted(int(n) for found in said for n in re.findall(r"\d+", found))
+
+
+OPENINGS = sorted(
+    path
+    for folder in ("", "exercises", "capstone")
+    for path in (ROOT / "notebooks" / folder).glob("*.ipynb")
+)
+
+
+@pytest.mark.parametrize("path", OPENINGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_notebook_opens_with_what_it_needs_linked(path):
+    """To chapters before it, or from the first one to the pages that prepare for it."""
+    first = "".join(json.loads(path.read_text("utf-8"))["cells"][0]["source"])
+    needs = first.partition("**What it needs**")[2].partition("\n\n")[0]
+    assert unlinked(first) == [], "a chapter is named without a link"
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", needs)
+    assert links, "what does it need? Link it"
+    assert all((path.parent / link).is_file() for link in links), links
+    numbers = [int(n) for n in re.findall(r"(\d\d)_\w+\.ipynb", " ".join(links))]
+    if path.parent.name == "exercises":
+        assert int(path.name[:2]) in numbers
+    elif path.parent.name == "notebooks":
+        assert all(number < int(path.name[:2]) for number in numbers)
+        assert numbers or "math_toolbox.md" in needs
+
+
+def test_a_chapter_named_without_a_link_is_noticed():
+    assert unlinked("**What it needs**: [chapter 1](01_a.ipynb), chapters 2 and 4.") == [2, 4]
+    assert unlinked("**What it needs**: [chapter 1](01_a.ipynb).\n\nChapter 9 is later.") == []
 
 
 # --- The module -----------------------------------------------------------------------------------
