@@ -239,6 +239,55 @@ def test_a_docstring_keeps_its_meaning(docstring, shown):
     assert shown in rst
 
 
+# --- The glossary ---------------------------------------------------------------------------------
+
+# Names of programs, people, data sets and units, which no glossary explains.
+NO_TERMS = {
+    "NumPy", "PyTorch", "SciPy", "GB", "MB", "AI", "YouTube", "GroupLens", "MacAvaney", "McAuley",
+    "MS-COCO", "MiniLM-L6", "userId", "movieId", "DistributedDataParallel",
+}  # fmt: skip
+
+
+def abbreviations(text):
+    """The words with two capitals in Markdown, without code, formulas, links and the reading list.
+
+    >>> sorted(abbreviations("An MLP, `CODE`, $X_{AB}$ [at](HTTP) and iALS"))
+    ['MLP', 'iALS']
+    """
+    text = text.split("## Further reading")[0]
+    for pattern in (r"```.*?```", r"`[^`]*`", r"\$\$.*?\$\$", r"\$[^$]*\$", r"\]\([^)]*\)"):
+        text = re.sub(pattern, " ", text, flags=re.S)
+    return set(re.findall(r"\b\w*[A-Z]\w*[A-Z]\w*(?:-\w+)?", text))
+
+
+def glossary_words():
+    """The words of the glossary's terms, in lower case."""
+    text = (ROOT / "book" / "glossary.md").read_text("utf-8")
+    blocks = re.findall(r"^```\{glossary\}\n(.*?)^```", text, re.S | re.M)
+    terms = [line for block in blocks for line in block.split("\n") if line[:1].strip()]
+    return {word.lower() for term in terms for word in [term, *re.split(r"[\s@-]", term)]}
+
+
+@pytest.mark.parametrize("name", course_data.chapter_files(ROOT))
+def test_every_abbreviation_of_a_chapter_is_in_the_glossary(name):
+    notebook = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text("utf-8"))
+    cells = [c for c in notebook["cells"] if c["cell_type"] == "markdown"]
+    found = abbreviations("\n\n".join("".join(c["source"]) for c in cells))
+    terms = glossary_words()
+    missing = {
+        word
+        for word in found - NO_TERMS
+        if not {word.lower(), word.lower().rstrip("s"), word.lower().partition("-")[0]} & terms
+    }
+    assert not missing, f"book/glossary.md lacks abbreviations of {name}: {sorted(missing)}"
+
+
+def test_an_abbreviation_is_seen_in_prose_alone():
+    text = "An MLP, `CODE`, $X_{AB}$ [at](HTTP) and iALS\n## Further reading\nBPR"
+    assert abbreviations(text) == {"MLP", "iALS"}
+    assert {"mlp", "ials", "ndcg"} <= glossary_words()
+
+
 # --- For who carries on ---------------------------------------------------------------------------
 
 
