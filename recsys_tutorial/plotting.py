@@ -4,6 +4,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from recsys_tutorial import _diagrams
 
 # Okabe & Ito's colours: told apart by colour-blind readers, and of different lightness.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -78,3 +81,26 @@ def lines(
     if len(frame.columns) > 1:
         ax.legend()
     return ax
+
+
+def diagram(name: str) -> Figure:
+    """A model as a diagram: what is read stands below, what comes out above.
+
+    Dashed boxes are read, grey ones are frozen, thick-edged ones are trained.
+
+    Parameters
+    ----------
+    name : str, one of "factors", "text towers", "picture towers", "interaction", "cross-encoder",
+        "batch", "gradient cache", "fusion" and "feedback loop"
+
+    Returns
+    -------
+    Figure, 5 to 6 inches wide, so that a phone shows its text in a readable size
+
+    Raises
+    ------
+    ValueError if there is no diagram of this name
+    """
+    if name not in _diagrams.DRAWN:
+        raise ValueError(f"no diagram {name!r}: there are {', '.join(_diagrams.DRAWN)}")
+    return _diagrams.DRAWN[name]()

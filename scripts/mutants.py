@@ -42,6 +42,7 @@ PACKAGE = "recsys_tutorial"
 # The tests of datasets/cleaning are tests/datasets/test_cleaning.py; a module without a file of its
 # name is tested by all of its room's, unless it is named here.
 OWN_TESTS = {
+    "_diagrams": ["test_plotting"],
     "_lazy": ["test_moved"],
     "_tensor_files": ["test_tensor_files", "training/test_checkpoints"],
     "course/_contrastive": ["test_course_contrastive"],

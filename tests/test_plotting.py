@@ -8,7 +8,7 @@ import pytest
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from recsys_tutorial import plotting
+from recsys_tutorial import _diagrams, plotting
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +75,60 @@ def test_one_column_needs_no_legend_and_several_do(axes):
     axes.clear()
     plotting.lines(FRAME[["mean"]], "across", "up", ax=axes)
     assert axes.get_legend() is None and axes.get_xscale() == "linear"
+
+
+@pytest.mark.parametrize("name", _diagrams.DRAWN)
+def test_a_diagram_is_narrow_and_cuts_nothing_off(name):
+    fig = plotting.diagram(name)
+    assert fig.get_size_inches()[0] <= 6
+    (ax,) = fig.axes
+    width, height = ax.get_xlim()[1], ax.get_ylim()[1]
+    assert len(ax.patches) >= 5 and len(ax.texts) >= 4
+    for box in ax.patches:
+        x, y, w, h = *box.get_xy(), box.get_width(), box.get_height()
+        assert x >= 0 and y >= 0 and x + w <= width + 1e-9 and y + h <= height + 1e-9
+    fig.canvas.draw()
+    to_units = ax.transData.inverted()
+    for text in ax.texts:
+        if text.get_text():
+            left, low, right, high = text.get_window_extent().transformed(to_units).extents
+            assert left > -0.1 and right < width + 0.1, text.get_text()
+            assert low > -0.1 and high < height + 0.1, text.get_text()
+
+
+@pytest.mark.parametrize("name", _diagrams.DRAWN)
+def test_the_words_of_a_diagram_cover_no_other_words(name):
+    fig = plotting.diagram(name)
+    (ax,) = fig.axes
+    fig.canvas.draw()
+    boxes = [(t.get_text(), t.get_window_extent()) for t in ax.texts if t.get_text()]
+    for place, (text, box) in enumerate(boxes):
+        for other, there in boxes[:place]:
+            assert not box.overlaps(there), (text, other)
+
+
+def test_the_words_of_a_box_stay_in_it():
+    fig = plotting.diagram("fusion")
+    (ax,) = fig.axes
+    fig.canvas.draw()
+    to_units = ax.transData.inverted()
+    (text,) = (t for t in ax.texts if t.get_text() == "sum of scores")
+    box = text.get_window_extent().transformed(to_units)
+    assert any(
+        b.get_x() < box.x0 and box.x1 < b.get_x() + b.get_width()
+        and b.get_y() < box.y0 and box.y1 < b.get_y() + b.get_height()
+        for b in ax.patches
+    )  # fmt: skip
+
+
+def test_kinds_are_told_apart_without_colour():
+    """Frozen, trained and read differ in the width or the kind of the edge."""
+    looks = {(k.get("ls", "-"), k["lw"], k["fc"] == "white") for k in _diagrams.KINDS.values()}
+    assert len(looks) >= 4
+    edges = [(k.get("ls", "-"), k["lw"]) for k in map(_diagrams.KINDS.get, ("read", "trained"))]
+    assert edges[0] != edges[1]
+
+
+def test_an_unknown_diagram_is_named():
+    with pytest.raises(ValueError, match="no diagram 'tower': there are factors"):
+        plotting.diagram("tower")
