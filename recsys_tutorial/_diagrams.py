@@ -78,28 +78,28 @@ def _two_towers(left, right, vectors, score, note) -> Figure:
 
 def factors() -> Figure:
     """Ratings as mean, biases and a product of two thin tables."""
-    fig, ax = _canvas(11.6, 7.2)
+    fig, ax = _canvas(10, 7.2)
     ratings = np.random.default_rng(1).random((8, 12)) < 0.22
-    _box(ax, 3.4, 4.0, 4.8, 2.8)
+    _box(ax, 2.9, 4.0, 3.6, 2.8)
     for row, column in np.argwhere(ratings):
-        fill = plt.Rectangle((3.4 + 0.4 * column, 4.0 + 0.35 * row), 0.4, 0.35, fc="0.7", lw=0)
+        fill = plt.Rectangle((2.9 + 0.3 * column, 4.0 + 0.35 * row), 0.3, 0.35, fc="0.7", lw=0)
         ax.add_patch(fill)
-    _box(ax, 6.6, 5.4, 0.4, 0.35, kind="marked")
-    ax.text(3.2, 5.57, "user $u$", ha="right", va="center", size=SIZE)
-    ax.text(6.8, 6.9, "film $i$", ha="center", size=SIZE)
-    _note(ax, 9.9, 5.4, "stars $r_{ui}$,\nmost unknown")
+    _box(ax, 5.3, 5.4, 0.3, 0.35, kind="marked")
+    ax.text(2.7, 5.57, "user $u$", ha="right", va="center", size=SIZE)
+    ax.text(5.45, 6.9, "film $i$", ha="center", size=SIZE)
+    _note(ax, 8.1, 5.4, "stars $r_{ui}$,\nmost unknown")
     # x, y, width, height; where the user's row or the film's column stands in it; name
     parts = (
-        (1.7, 0.9, 0.4, 2.4, (1.7, 2.1, 0.4, 0.3), "$b_u$"),
-        (2.8, 1.95, 3.2, 0.4, (5.0, 1.95, 0.3, 0.4), "$b_i$"),
-        (6.7, 0.9, 0.9, 2.4, (6.7, 2.1, 0.9, 0.3), "$P$: $d$ per user"),
-        (8.2, 1.7, 3.2, 0.9, (10.4, 1.7, 0.3, 0.9), r"$Q^\top$: $d$ per film"),
+        (1.6, 0.9, 0.4, 2.4, (1.6, 2.1, 0.4, 0.3), "$b_u$"),
+        (2.6, 1.95, 2.4, 0.4, (4.2, 1.95, 0.25, 0.4), "$b_i$"),
+        (5.7, 0.9, 0.9, 2.4, (5.7, 2.1, 0.9, 0.3), "$P$: $d$ per user"),
+        (7.2, 1.7, 2.4, 0.9, (8.8, 1.7, 0.25, 0.9), r"$Q^\top$: $d$ per film"),
     )
     for x, y, width, height, mark, name in parts:
         _box(ax, x, y, width, height, kind="trained")
         _box(ax, *mark, kind="marked")
         ax.text(x + width / 2, y - 0.45, name, ha="center", va="center", size=SIZE)
-    for x, sign in ((0.8, r"$\approx\ \mu\ +$"), (2.45, "+"), (6.35, "+"), (7.9, "·")):
+    for x, sign in ((0.75, r"$\approx\ \mu\ +$"), (2.3, "+"), (5.35, "+"), (6.9, "·")):
         ax.text(x, 2.15, sign, ha="center", va="center", size=SIZE + 2)
     return fig
 
@@ -158,14 +158,14 @@ def cross_encoder() -> Figure:
     centres = [0.85 + 1.62 * k + (0.35 if k > 3 else 0) for k in range(6)]
     levels = (1.2, 3.0, 4.8)
     for k, (x, word) in enumerate(zip(centres, words, strict=True)):
-        kind = "frozen" if k < 4 else "trained"
+        kind = "plain" if k < 4 else "marked"
         _box(ax, x - 0.7, levels[0], 1.4, 0.7, word, "read", SIZE - 0.5)
         for y in levels[1:]:
             _cells(ax, x - 0.68, y, 3, kind)
     for low, high in ((levels[0] + 0.7, levels[1]), (levels[1] + 0.45, levels[2])):
         for k, x in enumerate(centres):
             for other in range(4 if k < 4 else 6):
-                late = {"color": "#0072B2", "lw": 1.4} if k > 3 else {"color": "0.6", "lw": 0.8}
+                late = {"color": "#a33a00", "lw": 1.4} if k > 3 else {"color": "0.6", "lw": 0.8}
                 _arrow(ax, (centres[other], low), (x, high), arrowstyle="-", **late)
     x = centres[-1]
     _arrow(ax, (x, levels[2] + 0.45), (x, 6.1))
@@ -174,7 +174,7 @@ def cross_encoder() -> Figure:
     ax.text(x - 0.75, 7.6, "$s_{ui}$", ha="center", size=SIZE + 2)
     _note(ax, 3.3, 0.55, "the user: looks at itself only,\ncomputed once for all candidates")
     _note(ax, 8.45, 0.55, "a candidate:\nlooks at everything")
-    _note(ax, 3.0, 6.5, "full attention: the grey tokens\nlook at all, for each candidate anew")
+    _note(ax, 3.0, 6.5, "full attention: the user's tokens, too,\nlook at all, for each candidate anew")
     return fig
 
 
@@ -236,27 +236,27 @@ def gradient_cache() -> Figure:
 
 def fusion() -> Figure:
     """Three places where modalities meet."""
-    fig, ax = _canvas(11.4, 5.2)
-    for x, name in ((0.1, "early"), (3.95, "late"), (7.8, "intermediate")):
-        ax.text(x + 1.75, 4.85, name, ha="center", size=SIZE, weight="bold")
+    fig, ax = _canvas(10, 5.2)
+    for x, name in ((0.15, "early"), (3.5, "late"), (6.85, "intermediate")):
+        ax.text(x + 1.5, 4.85, name, ha="center", size=SIZE, weight="bold")
         for k, what in enumerate(("picture", "words")):
-            _box(ax, x + 1.8 * k, 0.2, 1.7, 0.8, what, "frozen")
-            _arrow(ax, (x + 0.85 + 1.8 * k, 1.0), (x + 0.85 + 1.8 * k, 1.5))
+            _box(ax, x + 1.55 * k, 0.2, 1.45, 0.8, what, "frozen")
+            _arrow(ax, (x + 0.72 + 1.55 * k, 1.0), (x + 0.72 + 1.55 * k, 1.5))
         if name == "early":
-            _box(ax, x, 1.5, 3.5, 0.9, "one head", "trained")
-            _arrow(ax, (x + 1.75, 2.4), (x + 1.75, 2.95))
-            _cells(ax, x + 0.85, 2.95, 4)
-            _note(ax, x + 1.75, 3.85, "one vector")
+            _box(ax, x, 1.5, 3.0, 0.9, "one head", "trained")
+            _arrow(ax, (x + 1.5, 2.4), (x + 1.5, 2.95))
+            _cells(ax, x + 0.6, 2.95, 4)
+            _note(ax, x + 1.5, 3.8, "one vector")
             continue
         for k in range(2):
-            _box(ax, x + 1.8 * k, 1.5, 1.7, 0.9, "tower", "trained")
-            _arrow(ax, (x + 0.85 + 1.8 * k, 2.4), (x + 0.85 + 1.8 * k, 2.95))
+            _box(ax, x + 1.55 * k, 1.5, 1.45, 0.9, "tower", "trained")
+            _arrow(ax, (x + 0.72 + 1.55 * k, 2.4), (x + 0.72 + 1.55 * k, 2.95))
         if name == "late":
-            _box(ax, x, 2.95, 3.5, 0.8, "sum of scores")
+            _box(ax, x, 2.95, 3.0, 0.8, "sum of scores")
             continue
-        _box(ax, x, 2.95, 3.5, 0.8, "fuse", "trained")
-        _arrow(ax, (x + 1.75, 3.75), (x + 1.75, 4.05))
-        _cells(ax, x + 0.85, 4.05, 4)
+        _box(ax, x, 2.95, 3.0, 0.8, "fuse", "trained")
+        _arrow(ax, (x + 1.5, 3.75), (x + 1.5, 4.05))
+        _cells(ax, x + 0.6, 4.05, 4)
     return fig
 
 

@@ -8,6 +8,7 @@ import functools
 import gzip
 import http.server
 import json
+import math
 import os
 import re
 import shutil
@@ -343,6 +344,42 @@ def test_a_quiz_answers_to_the_keyboard(new_tab):
         assert answer.locator("p").is_visible()
         page.keyboard.press("Tab")
     assert question.locator(".quiz-right").count() == 1
+    assert tab.errors == []
+
+
+# --- The slider for the temperature ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_temperature_answers_to_the_keyboard_and_is_right(new_tab, scheme):
+    tab = new_tab(PHONE, scheme)
+    page = tab.open("book/math_toolbox.html")
+    box = page.locator("div.temperature")
+    slider, said = box.get_by_role("slider"), box.locator(".temperature-said")
+
+    def state():
+        tau = 10 ** float(slider.input_value())
+        shown = box.locator("tbody td:last-child").all_inner_texts()
+        return tau, [float(text.rstrip("\u00a0%")) / 100 for text in shown]
+
+    seen = []
+    for key in ("Home", "ArrowRight", "End"):
+        slider.focus()
+        page.keyboard.press(key)
+        tau, shares = state()
+        powers = [math.exp((s - 0.9) / tau) for s in (0.9, 0.7, 0.5, 0.1)]
+        assert shares == pytest.approx([p / sum(powers) for p in powers], abs=0.006)
+        loss = float(re.search(r"Loss (\d+\.\d\d)", said.inner_text())[1])
+        assert loss == pytest.approx(math.log(sum(powers)), abs=0.006)
+        assert slider.get_attribute("aria-valuetext").startswith("temperature ")
+        seen.append(tau)
+    assert seen[0] < seen[1] < seen[2]
+    bars = box.locator(".bar > div")
+    widths = [bars.nth(n).bounding_box()["width"] for n in range(4)]
+    assert max(widths) < 1.15 * min(widths)  # at temperature 10 all are alike
+    page.keyboard.press("Home")
+    assert bars.nth(0).bounding_box()["width"] > 15 * bars.nth(3).bounding_box()["width"]
+    assert box.bounding_box()["width"] < PHONE[0]
     assert tab.errors == []
 
 
