@@ -174,7 +174,7 @@ def cross_encoder() -> Figure:
     ax.text(x - 0.75, 7.6, "$s_{ui}$", ha="center", size=SIZE + 2)
     _note(ax, 3.3, 0.55, "the user: looks at itself only,\ncomputed once for all candidates")
     _note(ax, 8.45, 0.55, "a candidate:\nlooks at everything")
-    _note(ax, 3.0, 6.5, "full attention: the user's tokens, too,\nlook at all, for each candidate anew")
+    _note(ax, 3.0, 6.5, "full attention: the user's tokens\nlook at all, too, for each candidate")
     return fig
 
 
