@@ -347,7 +347,7 @@ def test_a_quiz_answers_to_the_keyboard(new_tab):
     assert tab.errors == []
 
 
-# --- The slider for the temperature ----------------------------------------------------------------
+# --- The slider for the temperature ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
