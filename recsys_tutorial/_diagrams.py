@@ -25,7 +25,7 @@ LINE = {"arrowstyle": "->", "color": "0.25", "lw": 1.2, "shrinkA": 0, "shrinkB":
 
 def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
     """An empty figure of so many units."""
-    fig, ax = plt.subplots(figsize=(UNIT * width, UNIT * height))
+    fig, ax = plt.subplots(figsize=(UNIT * width, UNIT * height), dpi=100)
     ax.set(xlim=(0, width), ylim=(0, height), aspect="equal")
     ax.axis("off")
     return fig, ax
