@@ -27,6 +27,8 @@ def test_rounding_moves_a_number_by_half_a_millionth_of_the_largest():
     assert 0 < np.abs(on_grid(values) - values).max() <= 2.0**-20 * np.abs(values).max()
     np.testing.assert_array_equal(on_grid(on_grid(values)), on_grid(values))
     assert on_grid(np.zeros((2, 3))).tolist() == [[0.0] * 3] * 2
+    small = values * 2.0**-30  # all far below 1: their own size decides, not 1
+    np.testing.assert_array_equal(on_grid(small), on_grid(values) * 2.0**-30)
 
 
 def test_another_last_bit_draws_the_same_negatives():

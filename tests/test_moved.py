@@ -118,3 +118,10 @@ def test_what_needs_no_torch_does_not_import_it():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_the_old_names_are_found_by_one_finder_however_often_they_are_installed():
+    _moved.install()
+    _moved.install()
+    finders = [finder for finder in sys.meta_path if type(finder).__name__ == "_OldNames"]
+    assert len(finders) == 1

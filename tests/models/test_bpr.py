@@ -14,6 +14,14 @@ from recsys_tutorial.models._bpr_folding import fold_in
 from tests.models.planted import groups_of_taste, likes
 
 
+def test_bpr_starts_near_zero_and_without_a_direction():
+    """Scores are next to 0 at first, so that the loss starts at log 2 for each pair."""
+    model = BPR(16, iterations=1, learning_rate=1e-12).fit(groups_of_taste()[0])
+    for factors in (model.user_factors_, model.item_factors_):
+        assert abs(factors.mean()) < 0.01
+        np.testing.assert_allclose(factors.std(), 0.1 / 4, rtol=0.2)
+
+
 def test_bpr_objective_falls():
     objective = BPR(8, iterations=30, batch_size=64).fit(groups_of_taste()[0]).history_["objective"]
     assert objective.iloc[-1] < 0.7 * objective.iloc[0]

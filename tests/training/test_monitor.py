@@ -1,11 +1,13 @@
 """The monitor of a fit: the best state stays, and bad numbers are named."""
 
+import io
 import math
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from recsys_tutorial.training.monitor import FitMonitor, model_state, restore_state
 from tests.training.problem import linear
@@ -27,6 +29,20 @@ def test_the_monitor_serves_models_of_arrays():
     assert history["validation"].tolist() == [1.0, 3.0, 2.0, 2.0]
     assert history.index.tolist() == [1, 2, 3, 4] and history.index.name == "iteration"
     assert model.value_.tolist() == [2, 2] and model.not_fitted.tolist() == [4, 4]
+
+
+def test_the_bar_counts_steps_whether_they_are_told_or_not(monkeypatch):
+    def shown(**options):  # as in a terminal
+        return tqdm(**options | {"disable": False, "file": io.StringIO()})
+
+    monkeypatch.setattr("recsys_tutorial.training.monitor.tqdm", shown)
+    monitor, seen = FitMonitor(linear(), 3, steps=4), []
+    for iteration in monitor:
+        seen.append(monitor._bar.n)
+        if iteration == 2:
+            monitor.advance(3)  # of 4: the last one is not told
+        monitor.record(objective=1.0)
+    assert seen == [0, 4, 8] and monitor._bar.n == 12
 
 
 def test_the_monitor_says_what_is_wrong():
