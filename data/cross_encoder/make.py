@@ -1,139 +1,237 @@
-"""Train the cross-encoder's adapter that chapter 7 loads: on training users alone, hour-long.
+"""Chapter 7's films: a cross-encoder that reranks, its control, and what else could rerank.
 
-    python data/cross_encoder/make.py
+    PYTHONPATH=. python data/cross_encoder/make.py      # half an hour on one core, no GPU
 
-Lists are made as at serving time: a training user shows a random part of what they liked, and the
-text tower proposes candidates; what the user liked of the rest is to be found among them. Tower,
-EASE and the collaborative evidence in the texts know nothing of a user whose lists they serve:
-they are fitted on the other folds of the training users. Validation users are never touched.
+The first stage is fading EASE + BERT kernel (chapter 3, `course.FirstStage`); its 30 best films of
+each user are put into another order. The adapter for the tuning users learns on the lists of the
+134 users known before the first tuning window; the one for the test users goes on from there on
+those of the 302 known before the first test window. A list is made as at serving time: a user shows
+a random part of their likes, and a first stage that was fitted on the other folds of the users
+proposes; the "liked with" in the films' texts comes from those folds, too. The control learns with
+the films' texts permuted. Weights of the mix: the best of six on the tuning users. A second table
+has the text tower of chapter 4 as the first stage.
 
-The adapters for queries are made by make_queries.py. A run that is killed goes on from
-OUT.checkpoint when the same command is given again.
+Written beside this file: `tuning.safetensors` and `prefix.safetensors` (the adapters), `films.csv.gz`
+(each test user's NDCG@10 and recall@20), `films_tuning.csv` (every weight), `films_curve.csv` (loss
+by step), `films_scores.csv.gz` (the adapter's scores of the test users' candidates). Training goes
+on from a checkpoint when it was stopped. It computes in bfloat16, so another processor's numbers
+differ in the third digit.
 """
 
 from __future__ import annotations
 
-import argparse
-import logging
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
-from scipy import sparse
 
+from recsys_tutorial.course import MODELS, FirstStage, counted_titles, fading_ease
 from recsys_tutorial.datasets import load_movielens
-from recsys_tutorial.encoders import TextEncoder
-from recsys_tutorial.evaluation import rank
-from recsys_tutorial.models import EASE
-from recsys_tutorial.models.content import standardize, unit_rows
-from recsys_tutorial.models.cross_encoder import CrossEncoder
-from recsys_tutorial.models.pair_layout import item_texts, liked_together, short_titles, user_texts
-from recsys_tutorial.models.two_tower import FeatureTower, HistoryTower, TwoTower
-from recsys_tutorial.splits import new_user_split
+from recsys_tutorial.models import (
+    ContentKernel,
+    CrossEncoder,
+    item_texts,
+    liked_together,
+    short_titles,
+    user_texts,
+)
+from recsys_tutorial.models._histories import divide_likes
+from recsys_tutorial.ranking import rank
+from recsys_tutorial.reranking import Candidates
+from recsys_tutorial.splits import Split, rolling_split
 
 HERE = Path(__file__).parent
-N_FOLDS = 4
-BATCH = 2  # lists in a step
-DEPTH = 60  # candidates that the tower proposes
-log = logging.getLogger("make")
+N_FOLDS, DEPTH, SIZE, LIKED = 3, 30, 8, 3  # a list to learn from: 8 of the 30, at most 3 liked
+TITLES, NEIGHBOURS, TOKENS = 10, 3, 64  # a user's films, a film's neighbours; the user is cut there
+BLOCKS, RANK, BATCH = 3, 8, 2
+DRAWS = {"tuning": 4, "test": 2}  # lists per user
+WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+METRICS = ["ndcg@10", "recall@20"]
+STARTED = time.time()
 
 
-def fit_tower(features: np.ndarray, train: sparse.csr_matrix, seed: int = 0) -> TwoTower:
-    """The retriever: frozen title vectors, two linear heads, a softmax over all items."""
-    torch.manual_seed(seed)
-    towers = [FeatureTower(features, 64, dropout=0.2) for _ in range(2)]
-    model = TwoTower(HistoryTower(towers[0]), towers[1], popularity_prior=True)
-    return model.fit(train, epochs=15, learning_rate=3e-3, seed=seed)
+def say(*what) -> None:
+    print(f"{time.time() - STARTED:6.0f} s", *what, flush=True)
 
 
-def make_lists(train: sparse.csr_matrix, features: np.ndarray, items, n_draws: int, size: int):
-    """Users' texts, items' texts (one catalogue per fold), and lists that point into them."""
-    rng = np.random.default_rng(0)
-    titles, genres = items["title"].tolist(), items["genres"].tolist()
-    short, fold = short_titles(titles), rng.permutation(train.shape[0]) % N_FOLDS
-    users, texts, parts, owners = [], [], [], []
-    for number in range(N_FOLDS):
-        others, own = train[fold != number], np.flatnonzero(fold == number)
-        tower, ease = fit_tower(features, others), EASE(500).fit(others)
-        texts += item_texts(titles, genres, liked_together(others))
-        for _ in range(n_draws):
-            likes = train[own]
-            share = np.repeat(rng.uniform(0.2, 0.8, len(own)), np.diff(likes.indptr))
-            shown = likes.copy()
-            shown.data = (rng.random(likes.nnz) < share).astype(float)
-            shown.eliminate_zeros()
-            base = tower.score(shown)
-            teacher = 0.5 * standardize(base) + 0.5 * standardize(ease.score(shown))
-            ranked = rank(base, shown, DEPTH)  # (n_own, DEPTH)
-            rows = np.arange(len(own))[:, None]
-            liked = (likes - shown).toarray()[rows, ranked] > 0
-            # Some of the proposals, the liked ones with preference.
-            place = np.argsort(rng.random(ranked.shape) - 0.7 * liked, axis=1)[:, :size]
-            chosen = np.take_along_axis(ranked, place, axis=1)  # (n_own, size)
-            keep = np.diff(shown.indptr) > 0
-            parts.append((number * len(titles) + chosen, liked[rows, place], teacher[rows, chosen]))
-            parts[-1] = tuple(values[keep] for values in parts[-1])
-            users += user_texts(shown[np.flatnonzero(keep)], short)
-            owners.append(own[keep])
-    lists = [np.concatenate(values) for values in zip(*parts, strict=True)]
-    return users, texts, lists, np.concatenate(owners)
+class World:
+    """Windows, films, and the first stage."""
+
+    def __init__(self):
+        rolling = rolling_split(*load_movielens())
+        self.windows = {"tuning": rolling.tuning, "test": rolling.test}
+        self.items, last = rolling.test[0].items, rolling.test[-1]
+        everybody = [w.test.history.indices for w in (*rolling.tuning, *rolling.test)]
+        liked = np.unique(np.concatenate([last.train.indices, *everybody]))
+        self.first = FirstStage(self.items, liked)
+        self.titles, self.genres = self.items["title"].tolist(), self.items["genres"].tolist()
+        self.short = short_titles(self.titles)
+        # The control: every film is told by the text of another one.
+        self.others = np.random.default_rng(7).permutation(len(self.titles))
+
+    def texts(self, train, control: bool) -> list[str]:
+        """Of all films, with those liked together with them in `train`."""
+        texts = item_texts(self.titles, self.genres, liked_together(train, NEIGHBOURS))
+        return [texts[n] for n in self.others] if control else texts
+
+    def lists(self, split: Split, n_draws: int, control: bool):
+        """Users' texts, films' texts (a catalogue per fold), candidates and labels."""
+        rng, train = np.random.default_rng(0), split.train
+        fold = rng.permutation(train.shape[0]) % N_FOLDS
+        users, texts, candidates, labels = [], [], [], []
+        for number in range(N_FOLDS):
+            own, others = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
+            score = self.first.fit(split, others)
+            texts += self.texts(train[others], control)
+            for _ in range(n_draws):
+                shown, hidden = divide_likes(train[own], (0.2, 0.8), rng)
+                some = (np.diff(shown.indptr) > 0) & (np.diff(hidden.indptr) > 0)
+                shown, hidden = shown[some], hidden[some]
+                ranked = rank(score(shown), shown, DEPTH)  # (n, DEPTH)
+                liked = np.take_along_axis(hidden.toarray(), ranked, 1) > 0
+                key = rng.random(ranked.shape)
+                order = np.argsort(np.where(liked, key - 2, key), axis=1)  # liked ones first
+                for text, row, y, o in zip(user_texts(shown, self.short, TITLES), ranked, liked, order,
+                                           strict=True):  # fmt: skip
+                    n = min(int(y.sum()), LIKED)
+                    place = np.append(o[:n], o[int(y.sum()) :])[:SIZE]
+                    if n and len(place) == SIZE:
+                        users.append(text)
+                        candidates.append(number * len(self.titles) + row[place])
+                        labels.append(y[place])
+        return users, texts, np.array(candidates), np.array(labels, float)
+
+
+def train_adapter(world: World, part: str, control: bool, curve: list, start=None) -> CrossEncoder:
+    """On the users known before the part's first window."""
+    split, name = world.windows[part][0], "permuted texts" if control else "cross-encoder"
+    users, texts, candidates, labels = world.lists(split, DRAWS[part], control)
+    say(name, part, len(users), "lists of", SIZE, "liked in each", labels.sum(1).mean().round(2))
+    model = CrossEncoder(attention="prefix", last_blocks=BLOCKS, lora_rank=RANK, dropout=0.0,
+                         max_user_tokens=TOKENS)  # fmt: skip
+    if start is not None:
+        model.load_state_dict(start.state_dict())
+    steps = len(users) // (4 * BATCH)
+
+    def piece(rng: np.random.Generator) -> list[np.ndarray]:
+        return list(rng.permutation(len(users))[: steps * BATCH].reshape(steps, BATCH))
+
+    def look(_) -> dict:
+        say(name, part, "a quarter more")
+        return {}
+
+    model.fit(
+        users, texts, candidates, labels, user_ids=split.train_user_ids, epochs=4, batches=piece,
+        batch_size=BATCH, metrics=look, precision="bf16", checkpoint_every=20,
+        checkpoint=HERE / f"films_{part}{'_permuted' if control else ''}.checkpoint",
+    )  # fmt: skip
+    say(name, part, model.history_["loss"].round(3).tolist())
+    for n, loss in enumerate(model.history_["loss"], 1):
+        curve.append((name, part, n * steps, loss))
+    return model
+
+
+class Lists:
+    """A first stage's candidates of all windows of a part, and what others say of them."""
+
+    def __init__(self, world: World, part: str, fit):
+        self.world, self.windows = world, world.windows[part]
+        self.found = []
+        for split in self.windows:
+            self.found.append(Candidates(fit(split), split.test, DEPTH))
+
+    def read(self, model: CrossEncoder, control: bool = False) -> list[np.ndarray]:
+        """A reading of each pair, window by window."""
+        said = []
+        for split, found in zip(self.windows, self.found, strict=True):
+            texts = self.world.texts(split.train, control)
+            users = user_texts(split.test.history, self.world.short, TITLES)
+            who = np.repeat(users, DEPTH).tolist()
+            with torch.autocast("cpu", torch.bfloat16):
+                scores = model.score_pairs(who, [texts[c] for c in found.ranked.ravel()])
+            said.append(scores.reshape(found.ranked.shape).round(4))
+        return said
+
+    def take(self, fit) -> list[np.ndarray]:
+        """Another model's scores of the candidates."""
+        return [found.take(fit(split)).round(9)
+                for split, found in zip(self.windows, self.found, strict=True)]  # fmt: skip
+
+    def mixed(self, said: list[np.ndarray], weight: float) -> pd.DataFrame:
+        """Each user's metrics."""
+        pairs = zip(self.found, said, strict=True)
+        return pd.concat([found.mix(s, weight).per_user[METRICS] for found, s in pairs])
 
 
 def main() -> None:
-    """Make the lists, train, save."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("out", type=Path, nargs="?", default=HERE / "prefix.safetensors")
-    parser.add_argument("--attention", choices=["full", "prefix"], default="prefix")
-    parser.add_argument("--last-blocks", type=int, default=3)
-    parser.add_argument("--lora-rank", type=int, default=8)
-    parser.add_argument("--draws", type=int, default=6, help="lists per training user")
-    parser.add_argument("--size", type=int, default=16, help="candidates in a list")
-    parser.add_argument("--distill", type=float, default=0.5, help="weight of the teacher's loss")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(1)
+    world = World()
+    curve: list = []
+    models = {}
+    for name, control in (("cross-encoder", False), ("permuted texts", True)):
+        tuned = train_adapter(world, "tuning", control, curve)
+        models[name] = {"tuning": tuned, "test": train_adapter(world, "test", control, curve, tuned)}
+        if not control:
+            tuned.save(HERE / "tuning.safetensors", {"split": "rolling, before the tuning windows"})
+            models[name]["test"].save(HERE / "prefix.safetensors",
+                                      {"split": "rolling, before the test windows"})  # fmt: skip
+    columns = ["model", "part", "step", "loss"]
+    pd.DataFrame(curve, columns=columns).round(4).to_csv(HERE / "films_curve.csv", index=False)
+    kernel = ContentKernel(counted_titles(world.items), 2.0, center=False)
+    linear = {"fading EASE": lambda split: fading_ease(split).score(split.test.history),
+              "TF-IDF": lambda split: kernel.score(split.test.history)}  # fmt: skip
+    trials, values = [], {}
+    for stage in ("fading EASE + BERT", "text two-tower"):
+        lists = {}
+        tower = MODELS["text two-tower"].fit(0)
+        for part in ("tuning", "test"):
+            if stage == "text two-tower":
+                tower = MODELS["text two-tower"].fit(0)  # trained on from window to window
+                fit = lambda split, tower=tower: tower(split).score(split.test.history)  # noqa: E731
+            else:
+                fit = lambda split: world.first.fit(split)(split.test.history)  # noqa: E731
+            lists[part] = Lists(world, part, fit)
+            say(stage, part, "candidates")
+        said = {name: {p: lists[p].take(fit) for p in lists} for name, fit in linear.items()}
+        for name, model in models.items():
+            if name != "cross-encoder" and stage == "text two-tower":
+                continue
+            said[name] = {p: lists[p].read(model[p], name != "cross-encoder") for p in lists}
+            say(stage, name, "read")
+        if stage == "fading EASE + BERT":
+            keep_scores(lists["test"], said["cross-encoder"]["test"])
+        nothing = [found.scores for found in lists["test"].found]
+        oracle = [found.liked for found in lists["test"].found]
+        for name, s, w in (("first stage", nothing, 0.0), ("oracle", oracle, 1.0)):
+            values |= columns_of(stage, name, lists["test"].mixed(s, w))
+        for name, parts in said.items():
+            tried = {w: lists["tuning"].mixed(parts["tuning"], w)["ndcg@10"].mean()
+                     for w in WEIGHTS}  # fmt: skip
+            best = max(tried, key=tried.get)
+            trials += [(stage, name, w, v) for w, v in tried.items()]
+            found = lists["test"].mixed(parts["test"], best)
+            values |= columns_of(stage, name, found)
+            values |= columns_of(stage, f"{name}, alone", lists["test"].mixed(parts["test"], 1.0))
+            say(stage, name, best, {w: round(v, 4) for w, v in tried.items()},
+                found.mean().round(4).to_dict())  # fmt: skip
+        pd.DataFrame(values).round(6).to_csv(HERE / "films.csv.gz", index_label="user_id")
+        frame = pd.DataFrame(trials, columns=["first stage", "reranker", "weight", "ndcg@10"])
+        frame.round(5).to_csv(HERE / "films_tuning.csv", index=False)
 
-    movielens = load_movielens()
-    split = new_user_split(movielens.ratings, movielens.items)
-    items = split.items
-    plain = item_texts(items["title"], items["genres"])
-    features = TextEncoder().encode(plain)
-    features = unit_rows(features, center=True) * features.shape[1] ** 0.5
-    log.info("features %s", features.shape)
-    users, texts, (candidates, labels, teacher), owners = make_lists(
-        split.train, features, items, arguments.draws, arguments.size
-    )
-    log.info("%d lists of %d, %.1f liked in each", *candidates.shape, labels.sum(1).mean())
 
-    model = CrossEncoder(
-        attention=arguments.attention,
-        last_blocks=arguments.last_blocks,
-        lora_rank=arguments.lora_rank,
-    )
-    began, n_pieces, n_steps = time.time(), 20, len(users) // (20 * BATCH)
+def columns_of(stage: str, name: str, found: pd.DataFrame) -> dict[str, pd.Series]:
+    return {f"{stage}|{name}|{metric}": found[metric] for metric in METRICS}
 
-    def piece(rng: np.random.Generator) -> list[np.ndarray]:
-        return list(rng.permutation(len(users))[: n_steps * BATCH].reshape(n_steps, BATCH))
 
-    def report(_) -> dict:
-        log.info("%d steps more, %.0f s in this run", n_steps, time.time() - began)
-        return {}
-
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    model.fit(
-        users, texts, candidates, labels,
-        loss="listwise", teacher=teacher, distill=arguments.distill,
-        user_ids=split.train_user_ids[np.unique(owners)],
-        # An "epoch" here is a random twentieth of the lists, so that the log shows progress.
-        epochs=n_pieces, batches=piece, batch_size=BATCH, metrics=report,
-        checkpoint=f"{arguments.out}.checkpoint", checkpoint_every=10,
-    )  # fmt: skip
-    notes = {k: str(v) if isinstance(v, Path) else v for k, v in vars(arguments).items()}
-    model.save(arguments.out, notes | {"lists": len(users)})
-    log.info("%.0f s in this run; saved %s, %d bytes", time.time() - began, arguments.out,
-             arguments.out.stat().st_size)  # fmt: skip
-    log.info("loss, by piece: %s", model.history_["loss"].round(3).tolist())
+def keep_scores(lists: Lists, said: list[np.ndarray]) -> None:
+    """What the adapter says of each test user's candidates, in the first stage's order."""
+    ids = np.concatenate([split.test.user_ids for split in lists.windows])
+    frame = pd.DataFrame(np.vstack(said), pd.Index(ids, name="user_id")).round(3)
+    frame.to_csv(HERE / "films_scores.csv.gz")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

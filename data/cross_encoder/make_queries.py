@@ -106,22 +106,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--draws", type=int, default=10, help="lists per training query")
     parser.add_argument("--steps", type=int, default=160, help="of the tower")
+    parser.add_argument("--seed", type=int, default=0, help="of a cross-encoder's start and order")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     films, genres = catalogue()
-    queries, out = genre_queries(genres), arguments.out / f"queries_{arguments.what}.safetensors"
+    name = arguments.what + (f"_{arguments.seed}" if arguments.seed else "")
+    queries, out = genre_queries(genres), arguments.out / f"queries_{name}.safetensors"
     began = time.time()
     if arguments.what == "tower":
         model = train_tower(queries, films, out.with_suffix(".checkpoint"), arguments.steps)
         model.save(out)
     else:
         tower = query_tower(queries.texts, films)
-        tower.load(arguments.out / "queries_tower.safetensors")
+        tower.load(Path(__file__).parent / "queries_tower.safetensors")
         texts, candidates, labels = make_lists(queries, films, tower, arguments.draws)
         log.info("%d lists of %d", *candidates.shape)
         model = CrossEncoder(
             attention=arguments.what, last_blocks=BLOCKS, lora_rank=RANK, dropout=0.0,
-            max_user_tokens=64, device="cpu",
+            max_user_tokens=64, device="cpu", seed=arguments.seed,
         )  # fmt: skip
         steps = len(texts) // 20
 
@@ -134,7 +136,7 @@ def main() -> None:
 
         model.fit(
             texts, films, candidates, labels, user_ids=queries.rows("train"), epochs=10,
-            batches=piece, batch_size=2, learning_rate=1e-3, metrics=report,
+            batches=piece, batch_size=2, learning_rate=1e-3, metrics=report, seed=arguments.seed,
             checkpoint=out.with_suffix(".checkpoint"), checkpoint_every=10,
         )  # fmt: skip
         model.save(out, {"queries": "part train of genre_queries, films of learned_films"})

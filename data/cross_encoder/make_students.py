@@ -1,0 +1,222 @@
+"""Chapter 7's queries: every row by kind, students of the cross-encoder and of the labels, attention.
+
+    PYTHONPATH=. python data/cross_encoder/make_queries.py full --out adapters
+    PYTHONPATH=. python data/cross_encoder/make_queries.py full --seed 1 --out adapters
+    PYTHONPATH=. python data/cross_encoder/make_queries.py prefix --seed 1 --out adapters
+    PYTHONPATH=. python data/cross_encoder/make_students.py adapters      # ten minutes on one core
+
+The students are the two-tower, frozen, with a hidden layer beside each side. They learn from the
+labels of 24 films for each training query, or from the cross-encoder's scores of the same films.
+Fewer labels, two ways. "3 labels": 3 of the 24 films have theirs, and the teacher has seen all.
+"8 labels": one list of eight for each query is all that anybody has seen, the teacher (trained here
+on those lists, as many steps) as well as the student of the labels. Students' own candidates are
+also reranked. Written beside this file: `queries.csv.gz`, NDCG@10 of each test query, a column for
+each model and seed. Weights of a mix are chosen on the validation queries.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import make_queries as work
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+
+from recsys_tutorial.datasets.genre_queries import genre_queries, learned_films
+from recsys_tutorial.evaluation import evaluate, rank
+from recsys_tutorial.losses import listwise_loss, margin_mse
+from recsys_tutorial.models import CrossEncoder, TwoTower
+from recsys_tutorial.models.towers import FeatureTower
+from recsys_tutorial.reranking import Candidates
+from recsys_tutorial.splits import Holdout
+from recsys_tutorial.training import train
+
+HERE = Path(__file__).parent
+DEPTH, TAUGHT, SEEDS = 30, 24, (0, 1, 2)
+WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+STARTED = time.time()
+
+
+def say(*what) -> None:
+    print(f"{time.time() - STARTED:6.0f} s", *what, flush=True)
+
+
+class Exam:
+    """Queries and films, the trained tower's vectors, and who is to be found."""
+
+    def __init__(self):
+        self.films, genres = work.catalogue()
+        self.queries = genre_queries(genres)
+        self.tower = work.query_tower(self.queries.texts, self.films)
+        self.first = self.vectors()
+        self.tower.load(HERE / "queries_tower.safetensors")
+        self.z, self.f = self.vectors()
+        learned = learned_films(len(self.films))
+        self.learned, self.searched = np.flatnonzero(learned), np.flatnonzero(~learned)
+        self.holdouts = {part: self.holdout(part) for part in ("validation", "test")}
+        self.values: dict[str, pd.Series] = {}
+
+    def vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.tower.encode_users(np.arange(len(self.queries.texts))), self.tower.encode_items()
+
+    def holdout(self, part: str) -> Holdout:
+        rows = self.queries.rows(part)
+        right = sparse.csr_matrix(self.queries.relevant[rows][:, self.searched].astype(float))
+        none = sparse.csr_matrix(right.shape)
+        return Holdout(rows, none, none, none, right)
+
+    def own(self, part: str, z=None, f=None) -> np.ndarray:
+        """The tower's scores of the searched films."""
+        z, f = (self.z, self.f) if z is None else (z, f)
+        return z[self.queries.rows(part)] @ f[self.searched].T
+
+    def read(self, model: CrossEncoder, found: Candidates) -> np.ndarray:
+        who = np.repeat([self.queries.texts[r] for r in found.holdout.user_ids], DEPTH).tolist()
+        what = [self.films[self.searched[c]] for c in found.ranked.ravel()]
+        return model.score_pairs(who, what).reshape(found.ranked.shape).round(5)
+
+    def keep(self, name: str, found) -> None:
+        self.values[name] = found.values("ndcg@10")
+        kind = pd.Series(self.queries.kind[found.per_user.index], found.per_user.index)
+        by = self.values[name].groupby(kind).mean().round(3).to_dict()
+        say(name, round(self.values[name].mean(), 4), by)
+        frame = pd.DataFrame(self.values).round(5)
+        frame.insert(0, "kind", kind)
+        frame.to_csv(HERE / "queries.csv.gz", index_label="query")
+
+    def rerank(self, name: str, model: CrossEncoder, scores: dict[str, np.ndarray]) -> None:
+        """The 30 best films of a first stage, at the weight that validation queries choose."""
+        found = {p: Candidates(s, self.holdouts[p], DEPTH) for p, s in scores.items()}
+        said = {p: self.read(model, c) for p, c in found.items()}
+        tried = {w: found["validation"].mix(said["validation"], w)["ndcg@10"] for w in WEIGHTS}
+        best = max(WEIGHTS, key=tried.get)
+        say(name, "weight", best)
+        self.keep(name, found["test"].mix(said["test"], best))
+        if f"{name}: oracle" not in self.values and "student" in name:
+            self.keep(f"{name}: oracle", found["test"].judge(found["test"].liked))
+
+
+def adapter(attention: str, path: Path) -> CrossEncoder:
+    model = CrossEncoder(attention=attention, last_blocks=work.BLOCKS, lora_rank=work.RANK,
+                         max_user_tokens=64, dropout=0.0, device="cpu")  # fmt: skip
+    return model.load(path) if path else model
+
+
+def scaled(side: np.ndarray) -> np.ndarray:
+    return (side - side.mean(0)) / np.maximum(side.std(0), 1e-6)
+
+
+def student(exam: Exam, lists, loss, seed: int) -> dict[str, np.ndarray]:
+    """Scores of the searched films; `loss` takes the scores of some lists and their rows."""
+    rows = exam.queries.rows("train")
+    torch.manual_seed(seed)
+    sides = [FeatureTower(scaled(side), 256, hidden=512, dropout=0.2) for side in (exam.z, exam.f)]
+    torch.nn.init.zeros_(sides[0].head[-1].weight)  # at first nothing is added
+    model = TwoTower(*sides, dtype=torch.float64)
+    frozen = torch.from_numpy(np.einsum("qd,qnd->qn", exam.z[rows], exam.f[lists]))
+
+    def objective(model, batch, rng):
+        u, w = model.user_vectors(rows[batch]), model.item_vectors(lists[batch].ravel())
+        added = torch.einsum("bd,bnd->bn", u, w.reshape(len(batch), lists.shape[1], -1))
+        return loss(frozen[batch] + added, batch)
+
+    train(model, objective, len(rows), epochs=60, batch_size=32, learning_rate=1e-3,
+          weight_decay=0.1, seed=seed)  # fmt: skip
+    return {part: exam.own(part) + model.encode_users(exam.queries.rows(part))
+            @ model.encode_items(exam.searched).T for part in exam.holdouts}  # fmt: skip
+
+
+def of_teacher(exam: Exam, teacher: CrossEncoder, lists: np.ndarray):
+    """Margin MSE to the teacher's scores, brought to the spread of the tower's."""
+    rows = exam.queries.rows("train")
+    who = np.repeat([exam.queries.texts[r] for r in rows], lists.shape[1]).tolist()
+    said = teacher.score_pairs(who, [exam.films[c] for c in lists.ravel()]).reshape(lists.shape)
+    frozen = np.einsum("qd,qnd->qn", exam.z[rows], exam.f[lists])
+    wanted = torch.from_numpy(said * frozen.std(1).mean() / said.std(1).mean())
+    truth = np.take_along_axis(exam.queries.relevant[rows], lists, 1).astype(float)
+    agree = [np.corrcoef(t, a)[0, 1] for t, a in zip(said, truth, strict=True) if a.std()]
+    say("teacher and truth, mean correlation within lists", np.mean(agree).round(3))
+    return lambda scores, batch: margin_mse(scores, wanted[batch])
+
+
+def of_labels(labels: np.ndarray, known: np.ndarray | None = None):
+    """Listwise on the films whose label is known."""
+    labels = torch.from_numpy(labels)
+    known = torch.ones_like(labels) if known is None else torch.from_numpy(known.astype(float))
+
+    def loss(scores, batch):
+        y, seen = labels[batch] * known[batch], known[batch] > 0
+        some = (y.sum(1) > 0).nonzero()[:, 0]
+        return listwise_loss(torch.where(seen, scores, -1e4)[some], y[some])
+
+    return loss
+
+
+def few_labels(exam: Exam) -> tuple[np.ndarray, np.ndarray, CrossEncoder]:
+    """One list of eight per query, and a teacher that has seen nothing else."""
+    texts, lists, labels = work.make_lists(exam.queries, exam.films, exam.tower, 1)
+    model = adapter("prefix", None)
+    path = HERE / "queries_few.checkpoint"
+    model.fit(texts, exam.films, lists, labels, user_ids=exam.queries.rows("train"), epochs=10,
+              batch_size=2, learning_rate=1e-3, checkpoint=path, precision="bf16",
+              metrics=lambda _: say("few labels") or {})  # fmt: skip
+    say("few labels, loss", model.history_["loss"].round(3).tolist())
+    return lists, labels, model
+
+
+def main(adapters: Path) -> None:
+    torch.set_num_threads(1)
+    exam = Exam()
+    exam.keep("two-tower, untrained", evaluate(exam.own("test", *exam.first), exam.holdouts["test"]))
+    exam.keep("two-tower", evaluate(exam.own("test"), exam.holdouts["test"]))
+    tower = {part: exam.own(part) for part in exam.holdouts}
+    found = Candidates(tower["test"], exam.holdouts["test"], DEPTH)
+    exam.keep("oracle", found.judge(found.liked))
+    teacher = adapter("prefix", HERE / "queries_prefix.safetensors")
+    exam.rerank("reranked|0", teacher, tower)
+
+    rows, rng = exam.queries.rows("train"), np.random.default_rng(0)
+    near = rank(exam.z[rows] @ exam.f[exam.learned].T, None, 60)
+    lists = np.stack([rng.permutation(row)[: TAUGHT // 2] for row in near])
+    rest = rng.integers(len(exam.learned), size=(len(rows), TAUGHT - TAUGHT // 2))
+    lists = exam.learned[np.hstack([lists, rest])]  # (n_rows, TAUGHT)
+    labels = np.take_along_axis(exam.queries.relevant[rows], lists, 1).astype(float)
+    key = rng.random(labels.shape)
+    key[np.arange(len(rows)), np.where(labels > 0, key + 1, key).argmax(1)] = 2  # a right one
+    known = np.argsort(np.argsort(-key, 1), 1) < 3
+    arms = {
+        "student of the cross-encoder": (lists, of_teacher(exam, teacher, lists)),
+        "student of the labels": (lists, of_labels(labels)),
+        "student of 3 labels": (lists, of_labels(labels, known)),
+    }
+    for name, (which, loss) in arms.items():
+        for seed in SEEDS:
+            scores = student(exam, which, loss, seed)
+            exam.keep(f"{name}|{seed}", evaluate(scores["test"], exam.holdouts["test"]))
+            if "3" not in name:
+                exam.rerank(f"{name}, reranked|{seed}", teacher, scores)
+    eight, labels_of_eight, weak = few_labels(exam)
+    exam.rerank("reranked by the teacher of 8 labels|0", weak, tower)
+    arms = {
+        "student of 8 labels": (eight, of_labels(labels_of_eight)),
+        "student of the teacher of 8 labels": (lists, of_teacher(exam, weak, lists)),
+        "the same, on the lists of 8": (eight, of_teacher(exam, weak, eight)),
+    }
+    for name, (which, loss) in arms.items():
+        for seed in SEEDS:
+            scores = student(exam, which, loss, seed)
+            exam.keep(f"{name}|{seed}", evaluate(scores["test"], exam.holdouts["test"]))
+    for attention, seed in (("full", 0), ("full", 1), ("prefix", 1)):
+        name = f"queries_{attention}{f'_{seed}' if seed else ''}.safetensors"
+        if not (adapters / name).exists():
+            continue
+        label = "reranked" if attention == "prefix" else "reranked, full attention"
+        exam.rerank(f"{label}|{seed}", adapter(attention, adapters / name), tower)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
