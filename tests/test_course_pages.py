@@ -14,7 +14,7 @@ import pytest
 import yaml
 from matplotlib.text import Text
 
-from recsys_tutorial import frozen_leaderboard, leaderboard
+from recsys_tutorial import leaderboard
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTENSIONS = ROOT / "book" / "_ext"
@@ -60,7 +60,7 @@ def test_a_number_that_is_gone_is_an_error(tmp_path, monkeypatch):
     with pytest.raises(LookupError, match="no output that matches"):
         course_data.stored_value(tmp_path, "cold targets")
     with pytest.raises(LookupError, match="no 'nobody"):
-        course_data.leaderboard_value(frozen_leaderboard.load(), "nobody ndcg@10")
+        course_data.leaderboard_value(leaderboard.load(), "nobody ndcg@10")
 
 
 def table_cells(lines):
@@ -68,13 +68,9 @@ def table_cells(lines):
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
 
 
-@pytest.mark.parametrize("board", [leaderboard, frozen_leaderboard], ids=["rolling", "frozen"])
-def test_a_table_shows_every_row_of_its_file_best_first(board):
-    if board is leaderboard:
-        lines = course_data.leaderboard_markdown()
-    else:
-        lines = course_data.frozen_markdown(course_figures.ranked_rows())
-    rows, cells = board.load().set_index("model"), table_cells(lines)
+def test_a_table_shows_every_row_of_its_file_best_first():
+    lines = course_data.leaderboard_markdown()
+    rows, cells = leaderboard.load().set_index("model"), table_cells(lines)
     assert {len(row) for row in cells} == {len(lines[0].strip("|").split(" | "))}
     models = [row[1] for row in cells]
     assert sorted(models) == sorted(rows.index)
@@ -153,7 +149,7 @@ def test_labels_in_a_crowd_cover_neither_each_other_nor_a_point():
 def test_labels_of_the_quality_cost_plot_do_not_overlap(cost):
     fig = course_figures.quality_cost(cost)
     boxes = label_boxes(fig.axes[0])
-    assert len(boxes) == frozen_leaderboard.load()[cost].notna().sum() > 5
+    assert len(boxes) == leaderboard.load()[cost].notna().sum() > 5
     assert not any(box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[:i])
     plt.close(fig)
 
@@ -168,8 +164,8 @@ def test_cards_name_goal_and_time_of_every_chapter():
 
 def test_no_page_types_a_number_of_the_leaderboard():
     """A quality typed by hand would stay behind when the chapter is run again."""
-    both = pd.concat([leaderboard.load()["ndcg@10"], frozen_leaderboard.load()["ndcg@10"]])
-    values = {f"{value:.4f}"[:-1] for value in both} | {f"{value:.3f}" for value in both}
+    quality = leaderboard.load()["ndcg@10"]
+    values = {f"{value:.4f}"[:-1] for value in quality} | {f"{value:.3f}" for value in quality}
     assert len(values) > 10 and len(PAGES) > 10
     for page in PAGES:
         text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.S)

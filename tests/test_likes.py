@@ -28,7 +28,6 @@ from recsys_tutorial.models.interaction import GMF, TargetAttention
 from recsys_tutorial.models.interaction_ranker import InteractionRanker
 from recsys_tutorial.models.pair_layout import liked_together, user_texts
 from recsys_tutorial.models.two_tower import FeatureTower, HistoryTower, TextHistoryTower
-from recsys_tutorial.recency import fading_popularity
 from recsys_tutorial.sampling import PopularityNegatives, UniformNegatives
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -344,11 +343,3 @@ def test_metrics_know_no_zeros_and_refuse_negatives():
     np.testing.assert_array_equal(metrics.ndcg_at_k(ranked, with_zeros(HISTORY), 5), clean)
     with pytest.raises(ValueError, match=r"relevant holds the negative value -1.0 in row 1"):
         metrics.recall_at_k(ranked[:3], with_value(-1.0), 5)
-
-
-def test_a_stored_zero_has_no_age():
-    part = SimpleNamespace(
-        train=with_zeros(TRAIN), train_user_ids=np.arange(20), item_ids=np.arange(N_ITEMS)
-    )
-    with pytest.raises(ValueError, match="train stores zeros or a like in parts"):
-        fading_popularity(part, None)

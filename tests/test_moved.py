@@ -48,7 +48,6 @@ FIRST_EDITION = {
     "recsys_tutorial.pictures": "open_picture",
     "recsys_tutorial.ranking_losses": "distillation_loss listwise_loss margin_mse pairwise_loss "
     "pointwise_loss",
-    "recsys_tutorial.recency": "fading_popularity like_ages",
     "recsys_tutorial.retrieval": "FaissIndex top_k",
     "recsys_tutorial.sampling": "PopularityNegatives UniformNegatives",
     "recsys_tutorial.shop_logs": "choice click_law",

@@ -78,7 +78,7 @@ def test_the_wheel_holds_the_package_its_data_and_licences_and_nothing_else(buil
         assert any(n.startswith(f"recsys_tutorial/_data/movielens-small/{name}") for n in data), (
             name
         )
-    for name in ("leaderboard.csv", "leaderboard_users.csv", "leaderboard_frozen.csv"):
+    for name in ("leaderboard.csv", "leaderboard_users.csv"):
         assert f"recsys_tutorial/_data/{name}" in data
     # The scripts that made the data stay in the repository.
     assert [n for n in data if n.endswith(".py") or "/." in n] == []

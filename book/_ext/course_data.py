@@ -1,14 +1,12 @@
 """Numbers, tables, figures and cards of the prose pages, from the chapters' own results.
 
-    {measured}`EASE ndcg@10`            a value of data/leaderboard_frozen.csv
+    {measured}`EASE ndcg@10`            a value of data/leaderboard.csv
     {measured}`cold targets`            a value of a stored output, found as STORED says
     {chapter}`6`                        a link once there is one; or {chapter}`Chapter 6`
     ```{leaderboard}
     ```                                 the whole table, and how often the test users were looked at
     ```{packages-leaderboard}
     ```                                 the table of the second world
-    ```{frozen-leaderboard}
-    ```                                 the table of the chapters whose models are trained once
     ```{course-figure} funnel
     :alt: what it shows
     caption
@@ -40,7 +38,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 from study import in_words
 
-from recsys_tutorial import frozen_leaderboard, leaderboard
+from recsys_tutorial import leaderboard
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # Sphinx adds this folder alone
 
@@ -138,16 +136,6 @@ def costs(row, columns=tuple(COST_COLUMNS)):
     return [write(row[column], column) for column in columns]
 
 
-def frozen_markdown(rows):
-    """The table of models that are trained once, best first."""
-    header = ["#", "model", "chapter", "NDCG@10", "95 % interval", *COST_COLUMNS.values()]
-    return markdown(header, [
-        [str(row["place"]), row["model"], str(row["chapter"]), write(row["ndcg@10"], "ndcg@10"),
-         f"{row['ndcg@10_low']:.3f} to {row['ndcg@10_high']:.3f}", *costs(row)]
-        for _, row in rows.iterrows()
-    ])  # fmt: skip
-
-
 def leaderboard_markdown(board=leaderboard.FILMS):
     """A leaderboard, best first: shared places, paired differences to the references, costs.
 
@@ -185,7 +173,7 @@ class Measured(SphinxRole):
             if self.text in STORED:
                 value = stored_value(Path(self.env.srcdir), self.text)
             else:
-                value = leaderboard_value(frozen_leaderboard.load(), self.text)
+                value = leaderboard_value(leaderboard.load(), self.text)
         except LookupError as error:
             LOGGER.warning("measured: %s", error, location=self.get_location())
             value = "?"
@@ -229,13 +217,6 @@ class PackagesLeaderboard(Markdown):
 
     def run(self):
         return self.parsed(leaderboard_markdown(leaderboard.PACKAGES))
-
-
-class FrozenLeaderboard(Markdown):
-    """The table of models that are trained once."""
-
-    def run(self):
-        return self.parsed(frozen_markdown(course_figures.ranked_rows()))
 
 
 class CourseFigure(SphinxDirective):
@@ -405,7 +386,6 @@ def setup(app):
     app.add_role("chapter", Chapter())
     app.add_directive("leaderboard", Leaderboard)
     app.add_directive("packages-leaderboard", PackagesLeaderboard)
-    app.add_directive("frozen-leaderboard", FrozenLeaderboard)
     app.add_directive("course-figure", CourseFigure)
     app.add_directive("chapter-cards", ChapterCards)
     app.add_directive("practice", Practice)

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from recsys_tutorial import frozen_leaderboard, leaderboard, plotting
+from recsys_tutorial import leaderboard, plotting
 
 COSTS = {
     "ms_per_user": "scoring the catalogue for one user, ms",
@@ -36,8 +36,8 @@ def pareto(cost, quality):
 
 
 def ranked_rows():
-    """The table of models that are trained once, best first, with its places 1, 2, ..."""
-    rows = frozen_leaderboard.load().sort_values(["ndcg@10", "model"], ascending=[False, True])
+    """The leaderboard, best first, with the number of each row: 1, 2, ..."""
+    rows = leaderboard.load().sort_values(["ndcg@10", "model"], ascending=[False, True])
     rows = rows.reset_index(drop=True)
     rows.insert(0, "place", np.arange(1, len(rows) + 1))
     return rows
@@ -57,26 +57,6 @@ def leaderboard_rolling():
         ax.errorbar(mean, place, xerr=[mean - low, high - mean], fmt="s", capsize=3, color="C1")
         ax.axvline(0, color="black", lw=1, ls="--")
         ax.set_xlabel(f"minus {reference}")
-    return fig
-
-
-def leaderboard_intervals():
-    """Every model with its interval, and on the same line what scoring one user takes."""
-    rows = ranked_rows()
-    place = np.arange(len(rows))[::-1]
-    fig, (left, right) = plt.subplots(
-        1, 2, figsize=(8.4, 1.2 + 0.3 * len(rows)), sharey=True, width_ratios=[3, 2]
-    )
-    left.errorbar(rows["ndcg@10"], place, xerr=errors(rows), fmt="o", capsize=3, color="C0")
-    names = [
-        f"{model} ({chapter})"
-        for model, chapter in zip(rows["model"], rows["chapter"], strict=True)
-    ]
-    left.set_yticks(place, names)
-    left.set_xlabel("NDCG@10 and its 95 % interval")
-    right.plot(rows["ms_per_user"].clip(lower=1e-3), place, "s", color="C1")
-    right.set_xscale("log")
-    right.set_xlabel("ms per user")
     return fig
 
 

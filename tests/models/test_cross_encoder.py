@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from recsys_tutorial.datasets import data_dir, load_movielens
+from recsys_tutorial.datasets import data_dir, load_movielens, load_packages
 from recsys_tutorial.datasets.genre_queries import genre_queries
 from recsys_tutorial.losses.lists import listwise_loss
 from recsys_tutorial.models.cross_encoder import CrossEncoder, hash_of_users
-from recsys_tutorial.splits import new_user_split
+from recsys_tutorial.splits import group_split, rolling_split
 from recsys_tutorial.training import train
 
 USERS = ["Liked: Alien; Heat; The Big Lebowski", "Liked: Toy Story", "Liked: "]
@@ -247,16 +247,32 @@ def test_an_adapter_survives_the_disk_and_knows_its_users(tmp_path):
         CrossEncoder(**SMALL | {"lora_rank": 4}).load(path)
 
 
-def test_the_committed_adapter_has_seen_training_users_alone():
-    path = data_dir() / "cross_encoder" / "prefix.safetensors"
-    assert path.stat().st_size <= 2_000_000
-    model = CrossEncoder(attention="prefix", last_blocks=3, lora_rank=8, device="cpu").load(path)
-    movielens = load_movielens()
-    split = new_user_split(movielens.ratings, movielens.items)
-    assert model.train_users_ == hash_of_users(split.train_user_ids)
-    held_out = np.concatenate([split.validation.user_ids, split.test.user_ids])
-    assert not np.isin(held_out, split.train_user_ids).any()
-    assert model.train_users_ != hash_of_users(np.append(split.train_user_ids, held_out[0]))
+ADAPTER = {"last_blocks": 3, "lora_rank": 8, "max_user_tokens": 64, "device": "cpu"}
+
+
+def committed(name):
+    path = data_dir() / "cross_encoder" / f"{name}.safetensors"
+    assert path.stat().st_size <= 1_300_000
+    return CrossEncoder(attention="prefix", **ADAPTER).load(path)
+
+
+@pytest.mark.parametrize("name, part", [("tuning", "tuning"), ("prefix", "test")])
+def test_an_adapter_for_films_has_seen_nobody_whom_it_is_judged_on(name, part):
+    windows = getattr(rolling_split(*load_movielens()), part)
+    known = windows[0].train_user_ids
+    assert committed(name).train_users_ == hash_of_users(known)
+    judged = np.concatenate([window.test.user_ids for window in windows])
+    assert len(judged) > 100 and not np.isin(judged, known).any()
+    assert committed(name).train_users_ != hash_of_users(np.append(known, judged[0]))
+
+
+def test_the_adapter_for_packages_has_seen_no_judged_maintainer():
+    sources, packages, needs = load_packages()
+    groups = sources["group"].to_numpy()
+    split = group_split(needs, packages, groups)
+    assert committed("packages").train_users_ == hash_of_users(split.train_user_ids)
+    for holdout in (split.validation, split.test):
+        assert not np.isin(groups[holdout.user_ids], groups[split.train_user_ids]).any()
 
 
 def test_the_reranker_of_queries_has_seen_training_queries_alone():
