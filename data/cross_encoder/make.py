@@ -11,7 +11,7 @@ proposes; the "liked with" in the films' texts comes from those folds, too. The 
 the films' texts permuted. Weights of the mix: the best of six on the tuning users. A second table
 has the text tower of chapter 4 as the first stage.
 
-Written beside this file: `tuning.safetensors` and `prefix.safetensors` (the adapters), `films.csv.gz`
+Written beside this file: `tuning.safetensors` and `prefix.safetensors` (adapters), `films.csv.gz`
 (each test user's NDCG@10 and recall@20), `films_tuning.csv` (every weight), `films_curve.csv` (loss
 by step), `films_scores.csv.gz` (the adapter's scores of the test users' candidates). Training goes
 on from a checkpoint when it was stopped. It computes in bfloat16, so another processor's numbers
@@ -94,8 +94,8 @@ class World:
                 liked = np.take_along_axis(hidden.toarray(), ranked, 1) > 0
                 key = rng.random(ranked.shape)
                 order = np.argsort(np.where(liked, key - 2, key), axis=1)  # liked ones first
-                for text, row, y, o in zip(user_texts(shown, self.short, TITLES), ranked, liked, order,
-                                           strict=True):  # fmt: skip
+                told = user_texts(shown, self.short, TITLES)
+                for text, row, y, o in zip(told, ranked, liked, order, strict=True):
                     n = min(int(y.sum()), LIKED)
                     place = np.append(o[:n], o[int(y.sum()) :])[:SIZE]
                     if n and len(place) == SIZE:
@@ -173,10 +173,11 @@ def main() -> None:
     models = {}
     for name, control in (("cross-encoder", False), ("permuted texts", True)):
         tuned = train_adapter(world, "tuning", control, curve)
-        models[name] = {"tuning": tuned, "test": train_adapter(world, "test", control, curve, tuned)}
+        later = train_adapter(world, "test", control, curve, tuned)
+        models[name] = {"tuning": tuned, "test": later}
         if not control:
             tuned.save(HERE / "tuning.safetensors", {"split": "rolling, before the tuning windows"})
-            models[name]["test"].save(HERE / "prefix.safetensors",
+            later.save(HERE / "prefix.safetensors",
                                       {"split": "rolling, before the test windows"})  # fmt: skip
     columns = ["model", "part", "step", "loss"]
     pd.DataFrame(curve, columns=columns).round(4).to_csv(HERE / "films_curve.csv", index=False)

@@ -29,7 +29,6 @@ from torch.nn.functional import normalize
 
 from recsys_tutorial.datasets import load_packages
 from recsys_tutorial.encoders import TextEncoder
-from recsys_tutorial.evaluation import evaluate
 from recsys_tutorial.losses import listwise_loss
 from recsys_tutorial.models import CrossEncoder, NeighbourVotes, hash_of_users
 from recsys_tutorial.models.towers import LastBlocksTower
@@ -105,6 +104,7 @@ class World:
         return np.stack([*votes, popularity[ranked], *cosines], axis=2)
 
     def features_of(self, found: Candidates) -> np.ndarray:
+        """`features` of judged projects."""
         users = found.holdout.user_ids
         scores = [v.score(x[0][users]) for v, x in
                   ((self.votes, self.bert), (self.word_votes, self.words))]  # fmt: skip
@@ -191,16 +191,19 @@ class BiEncoder(torch.nn.Module):
         self.scale = torch.nn.Parameter(torch.tensor(10.0))
 
     def vectors(self, rows: np.ndarray) -> torch.Tensor:
+        """Of these rows of the tower, length 1."""
         unique, place = np.unique(rows, return_inverse=True)
         return normalize(self.tower.vectors(torch.from_numpy(unique)), dim=1)[place.ravel()]
 
     def forward(self, users: np.ndarray, candidates: np.ndarray) -> torch.Tensor:
+        """Scores (n, k)."""
         z = self.vectors(np.searchsorted(self.users, users))  # (n, dim)
         columns = len(self.users) + np.searchsorted(self.packages, candidates.ravel())
         v = self.vectors(columns).reshape(*candidates.shape, -1)  # (n, k, dim)
         return self.scale * torch.einsum("nd,nkd->nk", z.float(), v.float())
 
     def score(self, found: Candidates) -> np.ndarray:
+        """Of all candidates."""
         with torch.no_grad():
             self.eval()
             scores = [self(found.holdout.user_ids[i : i + 100], found.ranked[i : i + 100])
@@ -254,8 +257,11 @@ def main() -> None:
     for arm, kept in (("cheap features", [0, 1, 2, 3, 4]), ("TF-IDF cosine", [4]),
                       ("BERT cosine, untrained", [3])):  # fmt: skip
         fit = LogisticRegression(max_iter=1000).fit(((x - mean) / spread)[:, kept], y)
-        said[arm] = [fit.decision_function(((world.features_of(f).reshape(-1, 5) - mean) / spread)
-                     [:, kept]).reshape(f.ranked.shape).round(9) for f in (tuning, test)]  # fmt: skip
+        said[arm] = []
+        for f in (tuning, test):
+            own_x = (world.features_of(f).reshape(-1, len(names)) - mean) / spread
+            scores = fit.decision_function(own_x[:, kept])
+            said[arm].append(scores.reshape(f.ranked.shape).round(9))
         say(arm, dict(zip(np.array(names)[kept], fit.coef_[0].round(3), strict=True)))
     curve: list = []
     order = own[rows]

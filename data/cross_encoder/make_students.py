@@ -1,4 +1,4 @@
-"""Chapter 7's queries: every row by kind, students of the cross-encoder and of the labels, attention.
+"""Chapter 7's queries by kind: the reranker, students of it and of the labels, full attention.
 
     PYTHONPATH=. python data/cross_encoder/make_queries.py full --out adapters
     PYTHONPATH=. python data/cross_encoder/make_queries.py full --seed 1 --out adapters
@@ -61,9 +61,12 @@ class Exam:
         self.values: dict[str, pd.Series] = {}
 
     def vectors(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.tower.encode_users(np.arange(len(self.queries.texts))), self.tower.encode_items()
+        """The tower's, of queries and films."""
+        users = self.tower.encode_users(np.arange(len(self.queries.texts)))
+        return users, self.tower.encode_items()
 
     def holdout(self, part: str) -> Holdout:
+        """A query is a user, the searched films are the items."""
         rows = self.queries.rows(part)
         right = sparse.csr_matrix(self.queries.relevant[rows][:, self.searched].astype(float))
         none = sparse.csr_matrix(right.shape)
@@ -75,11 +78,13 @@ class Exam:
         return z[self.queries.rows(part)] @ f[self.searched].T
 
     def read(self, model: CrossEncoder, found: Candidates) -> np.ndarray:
+        """Scores (n_queries, DEPTH) of all candidates."""
         who = np.repeat([self.queries.texts[r] for r in found.holdout.user_ids], DEPTH).tolist()
         what = [self.films[self.searched[c]] for c in found.ranked.ravel()]
         return model.score_pairs(who, what).reshape(found.ranked.shape).round(5)
 
     def keep(self, name: str, found) -> None:
+        """A column of the file."""
         self.values[name] = found.values("ndcg@10")
         kind = pd.Series(self.queries.kind[found.per_user.index], found.per_user.index)
         by = self.values[name].groupby(kind).mean().round(3).to_dict()
@@ -96,8 +101,9 @@ class Exam:
         best = max(WEIGHTS, key=tried.get)
         say(name, "weight", best)
         self.keep(name, found["test"].mix(said["test"], best))
-        if f"{name}: oracle" not in self.values and "student" in name:
-            self.keep(f"{name}: oracle", found["test"].judge(found["test"].liked))
+        if "student" in name:
+            oracle = found["test"].judge(found["test"].liked)
+            self.keep(name.replace("|", ": oracle|"), oracle)
 
 
 def adapter(attention: str, path: Path) -> CrossEncoder:
@@ -171,8 +177,9 @@ def few_labels(exam: Exam) -> tuple[np.ndarray, np.ndarray, CrossEncoder]:
 def main(adapters: Path) -> None:
     torch.set_num_threads(1)
     exam = Exam()
-    exam.keep("two-tower, untrained", evaluate(exam.own("test", *exam.first), exam.holdouts["test"]))
-    exam.keep("two-tower", evaluate(exam.own("test"), exam.holdouts["test"]))
+    wishes = exam.holdouts["test"]
+    exam.keep("two-tower, untrained", evaluate(exam.own("test", *exam.first), wishes))
+    exam.keep("two-tower", evaluate(exam.own("test"), wishes))
     tower = {part: exam.own(part) for part in exam.holdouts}
     found = Candidates(tower["test"], exam.holdouts["test"], DEPTH)
     exam.keep("oracle", found.judge(found.liked))
