@@ -6,12 +6,11 @@
     PYTHONPATH=. python data/cross_encoder/make_students.py adapters      # ten minutes on one core
 
 The students are the two-tower, frozen, with a hidden layer beside each side. They learn from the
-labels of 24 films for each training query, or from the cross-encoder's scores of the same films.
-Fewer labels, two ways. "3 labels": 3 of the 24 films have theirs, and the teacher has seen all.
-"8 labels": one list of eight for each query is all that anybody has seen, the teacher (trained here
-on those lists, six times over) as well as the student of the labels. Students' own candidates are
-also reranked. Written beside this file: `queries.csv.gz`, NDCG@10 of each test query, a column for
-each model and seed. Weights of a mix are chosen on the validation queries.
+labels of 24 films for each training query, or from the cross-encoder's scores of the same films, or
+from the labels of 3 of the 24 (a right one among them, where there is one); from labels listwise
+or pairwise. One student's own candidates are also reranked. Written beside this file:
+`queries.csv.gz`, NDCG@10 of each test query, a column for each model and seed; what it has already
+is left out of a run. Weights of a mix are chosen on the validation queries.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import sparse
+from torch.nn.functional import softplus
 
 from recsys_tutorial.datasets.genre_queries import genre_queries, learned_films
 from recsys_tutorial.evaluation import evaluate, rank
@@ -52,13 +52,15 @@ class Exam:
         self.films, genres = work.catalogue()
         self.queries = genre_queries(genres)
         self.tower = work.query_tower(self.queries.texts, self.films)
-        self.first = self.vectors()
+        file = HERE / "queries.csv.gz"
+        known = pd.read_csv(file, index_col="query") if file.exists() else pd.DataFrame()
+        self.values = {name: known[name] for name in known.columns.drop("kind", errors="ignore")}
+        self.first = None if self.values else self.vectors()
         self.tower.load(HERE / "queries_tower.safetensors")
         self.z, self.f = self.vectors()
         learned = learned_films(len(self.films))
         self.learned, self.searched = np.flatnonzero(learned), np.flatnonzero(~learned)
         self.holdouts = {part: self.holdout(part) for part in ("validation", "test")}
-        self.values: dict[str, pd.Series] = {}
 
     def vectors(self) -> tuple[np.ndarray, np.ndarray]:
         """The tower's, of queries and films."""
@@ -162,29 +164,32 @@ def of_labels(labels: np.ndarray, known: np.ndarray | None = None):
     return loss
 
 
-def few_labels(exam: Exam) -> tuple[np.ndarray, np.ndarray, CrossEncoder]:
-    """One list of eight per query, and a teacher that has seen nothing else."""
-    texts, lists, labels = work.make_lists(exam.queries, exam.films, exam.tower, 1)
-    model = adapter("prefix", None)
-    path = HERE / "queries_few.checkpoint"
-    model.fit(texts, exam.films, lists, labels, user_ids=exam.queries.rows("train"), epochs=6,
-              batch_size=2, learning_rate=1e-3, checkpoint=path, precision="bf16",
-              metrics=lambda _: say("few labels") or {})  # fmt: skip
-    say("few labels, loss", model.history_["loss"].round(3).tolist())
-    return lists, labels, model
+def of_pairs(labels: np.ndarray, known: np.ndarray | None = None):
+    """Each right film against each wrong one of its list, as far as both have their label."""
+    y = torch.from_numpy(labels) > 0
+    known = torch.ones_like(y) if known is None else torch.from_numpy(known)
+
+    def loss(scores, batch):
+        right, wrong = y[batch] & known[batch], ~y[batch] & known[batch]
+        pairs = right[:, :, None] & wrong[:, None, :]
+        return softplus(scores[:, None, :] - scores[:, :, None])[pairs].mean()
+
+    return loss
 
 
 def main(adapters: Path) -> None:
     torch.set_num_threads(1)
     exam = Exam()
     wishes = exam.holdouts["test"]
-    exam.keep("two-tower, untrained", evaluate(exam.own("test", *exam.first), wishes))
-    exam.keep("two-tower", evaluate(exam.own("test"), wishes))
+    if exam.first is not None:
+        exam.keep("two-tower, untrained", evaluate(exam.own("test", *exam.first), wishes))
+        exam.keep("two-tower", evaluate(exam.own("test"), wishes))
     tower = {part: exam.own(part) for part in exam.holdouts}
     found = Candidates(tower["test"], exam.holdouts["test"], DEPTH)
     exam.keep("oracle", found.judge(found.liked))
     teacher = adapter("prefix", HERE / "queries_prefix.safetensors")
-    exam.rerank("reranked|0", teacher, tower)
+    if "reranked|0" not in exam.values:
+        exam.rerank("reranked|0", teacher, tower)
 
     rows, rng = exam.queries.rows("train"), np.random.default_rng(0)
     near = rank(exam.z[rows] @ exam.f[exam.learned].T, None, 60)
@@ -196,32 +201,25 @@ def main(adapters: Path) -> None:
     key[np.arange(len(rows)), np.where(labels > 0, key + 1, key).argmax(1)] = 2  # a right one
     known = np.argsort(np.argsort(-key, 1), 1) < 3
     arms = {
-        "student of the cross-encoder": (lists, of_teacher(exam, teacher, lists)),
-        "student of the labels": (lists, of_labels(labels)),
-        "student of 3 labels": (lists, of_labels(labels, known)),
+        "student of the cross-encoder": lambda: of_teacher(exam, teacher, lists),
+        "student of the labels": lambda: of_labels(labels),
+        "student of 3 labels": lambda: of_labels(labels, known),
+        "student of the labels, pairwise": lambda: of_pairs(labels),
+        "student of 3 labels, pairwise": lambda: of_pairs(labels, known),
     }
-    for name, (which, loss) in arms.items():
-        for seed in SEEDS:
-            scores = student(exam, which, loss, seed)
+    for name, make in arms.items():
+        left = [seed for seed in SEEDS if f"{name}|{seed}" not in exam.values]
+        loss = make() if left else None
+        for seed in left:
+            scores = student(exam, lists, loss, seed)
             exam.keep(f"{name}|{seed}", evaluate(scores["test"], exam.holdouts["test"]))
             if name == "student of the labels" and seed == 0:
                 exam.rerank(f"{name}, reranked|{seed}", teacher, scores)
-    eight, labels_of_eight, weak = few_labels(exam)
-    exam.rerank("reranked by the teacher of 8 labels|0", weak, tower)
-    arms = {
-        "student of 8 labels": (eight, of_labels(labels_of_eight)),
-        "student of the teacher of 8 labels": (lists, of_teacher(exam, weak, lists)),
-        "the same, on the lists of 8": (eight, of_teacher(exam, weak, eight)),
-    }
-    for name, (which, loss) in arms.items():
-        for seed in SEEDS:
-            scores = student(exam, which, loss, seed)
-            exam.keep(f"{name}|{seed}", evaluate(scores["test"], exam.holdouts["test"]))
     for attention, seed in (("full", 0), ("full", 1), ("prefix", 1)):
         name = f"queries_{attention}{f'_{seed}' if seed else ''}.safetensors"
-        if not (adapters / name).exists():
-            continue
         label = "reranked" if attention == "prefix" else "reranked, full attention"
+        if not (adapters / name).exists() or f"{label}|{seed}" in exam.values:
+            continue
         exam.rerank(f"{label}|{seed}", adapter(attention, adapters / name), tower)
 
 
