@@ -208,7 +208,8 @@ def main(adapters: Path) -> None:
         "student of 3 labels, pairwise": lambda: of_pairs(labels, known),
     }
     for name, make in arms.items():
-        left = [seed for seed in SEEDS if f"{name}|{seed}" not in exam.values]
+        seeds = SEEDS[:2] if name == "student of 3 labels, pairwise" else SEEDS
+        left = [seed for seed in seeds if f"{name}|{seed}" not in exam.values]
         loss = make() if left else None
         for seed in left:
             scores = student(exam, lists, loss, seed)
