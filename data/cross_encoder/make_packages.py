@@ -10,8 +10,9 @@ and bi-encoder start from the same BERT, train low-rank updates of the same bloc
 lists, as many steps. Weights of the mix: the best of six on the tuning maintainers. Written beside
 this file: `packages.safetensors` (the adapter), `packages.csv.gz` (each test
 project's NDCG@10), `packages_tuning.csv` (every weight) and `packages_curve.csv` (loss and tuning
-NDCG@10 by training step). Training goes on from a checkpoint when it was stopped. It computes in
-bfloat16, so another processor's numbers differ in the third digit.
+NDCG@10 by training step). Training goes on from a checkpoint when it was stopped;
+`--without-control` leaves out the bi-encoder. It computes in bfloat16, so another processor's
+numbers differ in the third digit.
 """
 
 from __future__ import annotations
