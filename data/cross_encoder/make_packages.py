@@ -1,4 +1,4 @@
-"""Rerank packages by reading: a cross-encoder, a bi-encoder of equal training, cheap features.
+"""Rerank packages by reading: a cross-encoder, cheap features; a bi-encoder was not run.
 
     PYTHONPATH=. python data/cross_encoder/make_packages.py      # half an hour on one core, no GPU
 
