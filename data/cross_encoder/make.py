@@ -14,9 +14,9 @@ chapter 4 as the first stage.
 
 Written beside this file: `tuning.safetensors` and `prefix.safetensors` (adapters), `films.csv.gz`
 (each test user's NDCG@10 and recall@20), `films_tuning.csv` (every weight), `films_curve.csv` (loss
-by step), `films_scores.csv.gz` (the adapter's scores of the test users' candidates). Training goes
-on from a checkpoint when it was stopped. It computes in bfloat16, so another processor's numbers
-differ in the third digit.
+and seconds by step), `films_scores.csv.gz` (the adapter's scores of the test users' candidates).
+Training goes on from a checkpoint when it was stopped. It computes in bfloat16, so another
+processor's numbers differ in the third digit.
 """
 
 from __future__ import annotations
@@ -121,7 +121,10 @@ def train_adapter(world: World, part: str, control: bool, curve: list, start=Non
     def piece(rng: np.random.Generator) -> list[np.ndarray]:
         return list(rng.permutation(len(users))[: steps * BATCH].reshape(steps, BATCH))
 
+    began, passed = time.time(), []
+
     def look(_) -> dict:
+        passed.append(round(time.time() - began))  # of this run, where it went on from a checkpoint
         say(name, part, "a quarter more")
         return {}
 
@@ -132,8 +135,9 @@ def train_adapter(world: World, part: str, control: bool, curve: list, start=Non
         checkpoint=HERE / f"films_{part}{'_permuted' if control else ''}.checkpoint",
     )  # fmt: skip
     say(name, part, model.history_["loss"].round(3).tolist())
-    for n, loss in enumerate(model.history_["loss"], 1):
-        curve.append((name, part, n * steps, loss))
+    passed = [None] * (len(model.history_) - len(passed)) + passed
+    for n, (loss, seconds) in enumerate(zip(model.history_["loss"], passed, strict=True), 1):
+        curve.append((name, part, n * steps, loss, seconds))
     return model
 
 
@@ -186,7 +190,7 @@ def main() -> None:
             later.save(HERE / "prefix.safetensors",
                                       {"split": "rolling, before the test windows"})  # fmt: skip
     if curve:
-        columns = ["model", "part", "step", "loss"]
+        columns = ["model", "part", "step", "loss", "seconds"]
         pd.DataFrame(curve, columns=columns).round(4).to_csv(HERE / "films_curve.csv", index=False)
     kernel = ContentKernel(counted_titles(world.items), 2.0, center=False)
     rng = np.random.default_rng(0)
