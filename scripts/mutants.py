@@ -74,6 +74,7 @@ OWN_TESTS = {
     "models/_next_item": ["models/test_sequential"],
     "models/_ease_users": ["models/test_ease"],
     "models/_ratings": ["models/test_biased_mf"],
+    "models/_saving": ["models/test_two_tower", "models/test_sequential"],
     "models/_sequence_blocks": ["models/test_sequential"],
     "models/_sequence_network": ["models/test_sequential"],
     "models/_two_tower_vectors": ["models/test_two_tower"],

@@ -6,7 +6,6 @@ import torch
 from scipy import sparse
 
 from recsys_tutorial import course
-from recsys_tutorial.losses import info_nce
 from recsys_tutorial.models import TwoTower, towers
 from recsys_tutorial.splits import Holdout, Split
 
@@ -35,10 +34,6 @@ def window():
     part = Holdout(np.arange(60), likes, likes, likes, likes)
     split = Window(np.arange(24), None, likes, likes, np.arange(60), part, part)
     return split, features, camp
-
-
-def soft(b):
-    return info_nce(b.users, b.items, temperature=1.0, mask=b.known, log_q=b.log_q)
 
 
 def test_a_batch_hides_what_is_to_be_found():
@@ -73,7 +68,7 @@ def test_towers_learn_the_camps_and_untrained_ones_do_not():
 
     def share_of_own(rate):
         options = {"epochs": (30, 1), "batch_size": 64, "dim": 4, "learning_rate": rate}
-        fit = course.contrastive_towers(features, soft, 0.2, **options)
+        fit = course.contrastive_towers(features, course.corrected_info_nce, 0.2, **options)
         scores = fit(split).score(split.train)
         best = np.argsort(-scores, axis=1)[:, :8]
         return np.take_along_axis(right, best, axis=1).mean()
@@ -87,7 +82,7 @@ def test_later_windows_go_on_from_the_first():
 
     def counted(b):
         steps.append(len(b.users))
-        return soft(b)
+        return course.corrected_info_nce(b)
 
     fit = course.contrastive_towers(features, counted, 0.2, epochs=(3, 1), batch_size=64, dim=4)
     first = fit(split)
@@ -102,7 +97,7 @@ def test_the_bias_starts_once_even_where_all_windows_have_as_many_epochs():
     split, features, _ = window()
 
     def with_bias(b):
-        return soft(b) + (b.bias - 3) ** 2
+        return course.corrected_info_nce(b) + (b.bias - 3) ** 2
 
     fit = course.contrastive_towers(features, with_bias, 0.2, epochs=(1, 1), batch_size=8, dim=4)
     start = -np.log((1 + np.asarray(split.train.sum(0))).sum())

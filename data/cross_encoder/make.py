@@ -205,7 +205,6 @@ def main() -> None:
         if not missing:
             continue
         lists = {}
-        tower = MODELS["text two-tower"].fit(0)
         for part in ("tuning", "test"):
             if stage == "text two-tower":
                 tower = MODELS["text two-tower"].fit(0)  # trained on from window to window

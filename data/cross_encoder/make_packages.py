@@ -17,13 +17,14 @@ numbers differ in the third digit.
 
 from __future__ import annotations
 
+import copy
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from make import WEIGHTS, say
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from torch.nn.functional import normalize
@@ -41,13 +42,7 @@ from recsys_tutorial.training import train
 HERE = Path(__file__).parent
 N_FOLDS, DEPTH, SIZE, LIKED = 4, 30, 8, 3  # a list to learn from: 8 of the 30, at most 3 needed
 BLOCKS, RANK, BATCH, PIECES, STEPS = 3, 8, 4, 5, 160  # lists in a step; steps in a piece
-WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 N_CURVE = 100  # tuning projects in the learning curve
-STARTED = time.time()
-
-
-def say(*what) -> None:
-    print(f"{time.time() - STARTED:6.0f} s", *what, flush=True)
 
 
 class World:
@@ -140,8 +135,7 @@ def quality(found: Candidates, scores: np.ndarray, weight: float) -> pd.Series:
 
 def part_of(found: Candidates, rows: slice) -> Candidates:
     """Some of its users."""
-    some = object.__new__(Candidates)
-    h = found.holdout
+    some, h = copy.copy(found), found.holdout
     some.holdout = type(h)(h.user_ids[rows], *(m[rows] for m in
                            (h.history, h.history, h.seen, h.targets)))  # fmt: skip
     some.ranked, some.scores = found.ranked[rows], found.scores[rows]
@@ -315,8 +309,7 @@ def after(found: Candidates, scores: np.ndarray, trials: list) -> Candidates:
     """The same candidates, but the cheap features' mix, at its weight, is the first stage."""
     rows = [(v, w) for arm, w, v in trials if arm == "cheap features"]
     weight = max(rows)[1]
-    again = object.__new__(Candidates)
-    again.__dict__.update(found.__dict__)
+    again = copy.copy(found)
     again.scores = (1 - weight) * standardize(found.scores) + weight * standardize(
         scores[: len(found.scores)]
     )

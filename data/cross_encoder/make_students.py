@@ -16,13 +16,13 @@ is left out of a run. Weights of a mix are chosen on the validation queries.
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import make_queries as work
 import numpy as np
 import pandas as pd
 import torch
+from make import WEIGHTS, say
 from scipy import sparse
 from torch.nn.functional import softplus
 
@@ -37,12 +37,6 @@ from recsys_tutorial.training import train
 
 HERE = Path(__file__).parent
 DEPTH, TAUGHT, SEEDS = 30, 24, (0, 1, 2)
-WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
-STARTED = time.time()
-
-
-def say(*what) -> None:
-    print(f"{time.time() - STARTED:6.0f} s", *what, flush=True)
 
 
 class Exam:

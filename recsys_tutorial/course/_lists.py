@@ -160,7 +160,7 @@ def reranked(design: Callable[[], Callable], learning_rate: float) -> Callable[[
         def fit(split: Split) -> np.ndarray:
             nonlocal ranker
             number = next(numbers)
-            learned, judged = _lists_of(_Same(split), number)
+            learned, judged = _lists_of(split, number)
             if ranker is None:
                 torch.manual_seed(seed)
                 ranker = InteractionRanker(film_parts(split.items), design(), DIM)
@@ -179,22 +179,8 @@ def reranked(design: Callable[[], Callable], learning_rate: float) -> Callable[[
     return begin
 
 
-class _Same:
-    """A window as the key of a cache: equal to itself alone."""
-
-    def __init__(self, split: Split):
-        self.split = split
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.split is self.split
-
-    def __hash__(self) -> int:
-        return id(self.split)
-
-
 @functools.lru_cache(maxsize=12)  # all seeds and designs read the lists of the same windows
-def _lists_of(window: _Same, number: int) -> tuple[CandidateLists, CandidateLists]:
-    split = window.split
+def _lists_of(split: Split, number: int) -> tuple[CandidateLists, CandidateLists]:
     first = FirstStage(split.items, np.union1d(split.train.indices, split.test.history.indices))
     taken = max(np.diff(part.indptr).max() for part in (split.train, split.test.seen))
     n = min(CANDIDATES, split.train.shape[1] - taken)  # everybody must have so many left

@@ -141,8 +141,5 @@ def no_later(n_new: int, n_all: int, like: Tensor) -> Tensor:
     n_new, n_all : int, the new events are the last ones
     like : Tensor, whose dtype and device it gets
     """
-    above = torch.ones(n_new, n_all, dtype=torch.bool, device=like.device)
-    above = above.triu(n_all - n_new + 1)
-    return torch.zeros(n_new, n_all, dtype=like.dtype, device=like.device).masked_fill(
-        above, -math.inf
-    )
+    everywhere = torch.full((n_new, n_all), -math.inf, dtype=like.dtype, device=like.device)
+    return everywhere.triu(n_all - n_new + 1)

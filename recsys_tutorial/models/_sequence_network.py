@@ -119,7 +119,7 @@ class SequenceNetwork(nn.Module):
         return torch.cat([vectors, prior[:, None].to(vectors)], dim=1)
 
     def _weight(self) -> float:
-        """W as a number, 0 without the prior."""
+        """The weight of the prior as a number, 0 without it."""
         return self.popularity_weight.item() if self.popularity_prior else 0.0
 
     def _with_weight(self, states: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recsys_tutorial._checks import check_one_of, check_shape
 from recsys_tutorial._modules import evaluating
-from recsys_tutorial._tensor_files import load_tensors, refuse_other_settings, save_tensors
+from recsys_tutorial._tensor_files import save_tensors
 from recsys_tutorial.losses.lists import (
     distillation_loss,
     listwise_loss,
@@ -23,9 +23,10 @@ from recsys_tutorial.losses.lists import (
     pointwise_loss,
 )
 from recsys_tutorial.models._pair_network import PairNetwork
+from recsys_tutorial.models._saving import read_into
 from recsys_tutorial.models.pair_layout import Texts
 from recsys_tutorial.training import train as run_training
-from recsys_tutorial.training.monitor import model_state, restore_state
+from recsys_tutorial.training.monitor import model_state
 
 LOSSES = {"pointwise": pointwise_loss, "pairwise": pairwise_loss, "listwise": listwise_loss}
 _KIND = "a cross-encoder's adapter"
@@ -216,17 +217,10 @@ class CrossEncoder(PairNetwork):
         ValueError
             When the file is damaged or belongs to a model with other settings.
         """
-        tensors, info = load_tensors(path, _KIND)
         mend = "Build the model with the settings of the one that was saved"
-        refuse_other_settings(path, info["model"], self.description, mend)
-        refuse_other_settings(path, _shapes(tensors), _shapes(model_state(self)), mend)
-        restore_state(self, tensors)
+        info = read_into(self, path, _KIND, "model", self.description, mend)
         self.train_users_ = info["train_users"]
         return self
-
-
-def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in state.items()}
 
 
 def _pairs(

@@ -18,15 +18,16 @@ from torch import Tensor
 from recsys_tutorial._checks import check_at_least
 from recsys_tutorial._likes import check_train
 from recsys_tutorial._modules import evaluating, version
-from recsys_tutorial._tensor_files import load_tensors, refuse_other_settings, save_tensors
+from recsys_tutorial._tensor_files import save_tensors
 from recsys_tutorial.models._events import last_events, likes_in_time, pieces
 from recsys_tutorial.models._histories import checked_popularity
 from recsys_tutorial.models._next_item import next_item_sampled, next_item_softmax
+from recsys_tutorial.models._saving import parts_and_shapes, read_into
 from recsys_tutorial.models._sequence_blocks import AttentionBlock, HSTUBlock
 from recsys_tutorial.models._sequence_network import SequenceNetwork
 from recsys_tutorial.sampling import UniformNegatives
 from recsys_tutorial.training import train as run_training
-from recsys_tutorial.training.monitor import model_state, restore_state
+from recsys_tutorial.training.monitor import model_state
 
 __all__ = ["AttentionBlock", "HSTUBlock", "SASRec"]
 
@@ -200,16 +201,11 @@ class SASRec(SequenceNetwork):
         ValueError
             When the file is damaged or belongs to a model of other parts.
         """
-        tensors, info = load_tensors(path, _KIND)
         mend = "Build the model from the parts of the one that was saved"
-        refuse_other_settings(path, info["parts"], self._description(), mend)
-        restore_state(self, tensors)
+        read_into(self, path, _KIND, "parts", self._description(), mend)
         self._catalogue = None
         return self
 
     def _description(self) -> dict:
         parts = {"block": type(self.blocks[0]).__name__, "max_length": self.max_length}
-        for name, part in self.named_modules():
-            if hasattr(part, "describe"):
-                parts[name] = {"type": type(part).__name__, **part.describe()}
-        return {**parts, **{name: list(v.shape) for name, v in model_state(self).items()}}
+        return parts | parts_and_shapes(self)

@@ -16,16 +16,17 @@ from scipy import sparse
 from recsys_tutorial._checks import check_one_of
 from recsys_tutorial._likes import check_history, check_train
 from recsys_tutorial._modules import evaluating, version
-from recsys_tutorial._tensor_files import load_tensors, refuse_other_settings, save_tensors
+from recsys_tutorial._tensor_files import save_tensors
 from recsys_tutorial.encoders.base import Encoder
 from recsys_tutorial.models._histories import HISTORY_SHARE, checked_popularity
 from recsys_tutorial.models._objectives import catalogue_softmax, in_batch_softmax
+from recsys_tutorial.models._saving import parts_and_shapes, read_into
 from recsys_tutorial.models._two_tower_vectors import TwoTowerVectors
 
 # The first edition had the towers here.
 from recsys_tutorial.models.towers import *  # noqa: F403
 from recsys_tutorial.training import train as run_training
-from recsys_tutorial.training.monitor import model_state, restore_state
+from recsys_tutorial.training.monitor import model_state
 
 _KIND = "a two-tower model"
 _BLOCK = 256  # users that are encoded at a time
@@ -209,21 +210,15 @@ class TwoTower(TwoTowerVectors):
         ValueError
             When the file is damaged or belongs to a model of other parts or other items.
         """
-        tensors, info = load_tensors(path, _KIND)
         mend = "It belongs to another model: build this one from the same parts, and unfreeze the "
         mend += "same blocks, as the one that was saved"
-        refuse_other_settings(path, info["parts"], self._description(), mend)
-        restore_state(self, tensors)
+        read_into(self, path, _KIND, "parts", self._description(), mend)
         self._catalogue = None
         return self
 
     def _description(self) -> dict:
         parts = {"similarity": self.similarity, "popularity prior": self.popularity_prior}
-        for name, part in self.named_modules():
-            if hasattr(part, "describe"):
-                parts[name] = {"type": type(part).__name__, **part.describe()}
-        shapes = {name: list(value.shape) for name, value in model_state(self).items()}
-        return {**parts, **shapes}
+        return parts | parts_and_shapes(self)
 
     def _numpy(self, encode: Callable, what) -> np.ndarray:
         with evaluating(self):

@@ -66,7 +66,7 @@ class Holdout:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no one answer to ==: a split equals itself
 class Split:
     """Training matrices beside held-out users; columns are `item_ids` everywhere.
 
