@@ -237,15 +237,16 @@ class Api(SphinxDirective):
         lines = [f".. automodule:: {name}", ""]
         for member in members(module):
             value = getattr(module, member)
-            kind, options = "data", ["no-value"]
+            kind, options = "data", ["no-value:"]
             if inspect.isclass(value):
-                kind, options = "class", ["members"]
+                kind = "class"
+                options = ["members:", "inherited-members: Module, Sequential, tuple, Exception"]
                 if issubclass(value, BaseException):
                     kind = "exception"
             elif callable(value):
                 kind, options = "function", []
             lines += [f".. auto{kind}:: {name}.{member}"]
-            lines += [f"   :{option}:" for option in options] + [""]
+            lines += [f"   :{option}" for option in options] + [""]
         holder = nodes.container(classes=["api"])
         self.state.nested_parse(StringList(lines, self.state_machine.input_lines.source(0)),
                                 self.content_offset, holder)  # fmt: skip

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from recsys_tutorial._checks import check_at_least, check_within
+from recsys_tutorial.models._catalogue import CatalogueModel, default_dtype
 from recsys_tutorial.models._events import Events
 from recsys_tutorial.models._sequence_blocks import AttentionBlock, Clock, Kept, no_later
 
 
-class SequenceNetwork(nn.Module):
+class SequenceNetwork(CatalogueModel):
     """States of histories and vectors of items, with gradients; see `SASRec` for the parameters."""
 
     def __init__(
@@ -36,7 +37,7 @@ class SequenceNetwork(nn.Module):
         dim = item_tower.dim
         if dim % n_heads:
             raise ValueError(f"{n_heads} heads do not divide the towers' length {dim}")
-        self.item_tower, self.n_items, self.max_length = item_tower, item_tower.n_rows, max_length
+        self.item_tower, self.max_length = item_tower, max_length
         settings = (dim, n_heads, dropout, max_length)
         self.blocks = nn.ModuleList(block(*settings) for _ in range(n_blocks))
         self.positions = nn.Embedding(max_length, dim) if positions else None
@@ -44,12 +45,8 @@ class SequenceNetwork(nn.Module):
         self.drop, self.norm = nn.Dropout(dropout), nn.LayerNorm(dim)
         if positions:
             nn.init.normal_(self.positions.weight, std=0.05)
-        self.popularity_prior = popularity_prior
-        if popularity_prior:
-            self.popularity_weight = nn.Parameter(torch.tensor(1.0))
-            self.register_buffer("log_popularity", torch.zeros(self.n_items))
-        default = torch.float32 if torch.cuda.is_available() else torch.float64
-        self.to(default if dtype is None else dtype)
+        self._add_prior(item_tower.n_rows, popularity_prior)
+        self.to(default_dtype() if dtype is None else dtype)
 
     @property
     def device(self) -> torch.device:
@@ -112,18 +109,8 @@ class SequenceNetwork(nn.Module):
         Tensor (n, dim), or (n, dim + 1) with the prior
         """
         rows = None if items is None else torch.from_numpy(items).to(self.device)
-        vectors = self.item_tower(rows)
-        if not self.popularity_prior:
-            return vectors
-        prior = self.log_popularity if rows is None else self.log_popularity[rows]
-        return torch.cat([vectors, prior[:, None].to(vectors)], dim=1)
+        return self._with_counts(self.item_tower(rows), slice(None) if rows is None else rows)
 
     def _weight(self) -> float:
         """The weight of the prior as a number, 0 without it."""
         return self.popularity_weight.item() if self.popularity_prior else 0.0
-
-    def _with_weight(self, states: Tensor) -> Tensor:
-        if not self.popularity_prior:
-            return states
-        weight = self.popularity_weight.expand(*states.shape[:2], 1).to(states)
-        return torch.cat([states, weight], dim=2)

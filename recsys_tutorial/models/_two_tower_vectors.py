@@ -8,10 +8,11 @@ from torch.nn import functional
 
 from recsys_tutorial._checks import check_at_least, check_one_of
 from recsys_tutorial._precision import at_least_float32, in_full_precision
-from recsys_tutorial.encoders.base import Encoder, best_device
+from recsys_tutorial.encoders.base import Encoder
+from recsys_tutorial.models._catalogue import CatalogueModel, default_dtype
 
 
-class TwoTowerVectors(nn.Module):
+class TwoTowerVectors(CatalogueModel):
     """f(user) / temperature and g(item), with gradients; see `TwoTower` for the parameters."""
 
     def __init__(
@@ -38,15 +39,12 @@ class TwoTowerVectors(nn.Module):
             reads = f"the user tower reads histories of {user_tower.n_items} items"
             raise ValueError(f"{reads}, but the item tower has {self.n_items}")
         self.user_tower, self.item_tower = user_tower, item_tower
-        self.similarity, self.popularity_prior = similarity, popularity_prior
+        self.similarity = similarity
         self.log_temperature = nn.Parameter(
             torch.tensor(float(np.log(temperature))), requires_grad=cosine
         )
-        if popularity_prior:
-            self.popularity_weight = nn.Parameter(torch.tensor(1.0))
-            self.register_buffer("log_popularity", torch.zeros(self.n_items))
-        default = torch.float64 if best_device() == "cpu" else torch.float32
-        _cast_heads(self, default if dtype is None else dtype)
+        self._add_prior(self.n_items, popularity_prior)
+        _cast_heads(self, default_dtype() if dtype is None else dtype)
 
     @property
     def temperature(self) -> Tensor:
@@ -101,11 +99,7 @@ class TwoTowerVectors(nn.Module):
             vectors = self.user_tower(self._rows(users, self.user_tower.n_rows, "user"))
         else:
             vectors = self.user_tower.embed(users)
-        vectors = self._scaled(vectors) / self.temperature
-        if not self.popularity_prior:
-            return vectors
-        prior = self.popularity_weight.expand(len(vectors), 1).to(vectors)
-        return torch.cat([vectors, prior], dim=1)
+        return self._with_weight(self._scaled(vectors) / self.temperature)
 
     def item_vectors(self, items=None) -> Tensor:
         """g(item), and the prior's log(1 + n_item), with gradients.
@@ -118,15 +112,13 @@ class TwoTowerVectors(nn.Module):
         -------
         Tensor (n, dim), or (n, dim + 1) with the prior, which is 0 for items without a row
         """
-        known = items is None or (isinstance(items, np.ndarray) and items.ndim == 1)
-        rows = self._rows(items, self.n_items, "item") if known and items is not None else None
-        vectors = self._scaled(self.item_tower(rows) if known else self.item_tower.embed(items))
-        if not self.popularity_prior:
-            return vectors
-        prior = vectors.new_zeros(len(vectors))  # nobody has liked a new item
-        if known:
-            prior = self.log_popularity if rows is None else self.log_popularity[rows]
-        return torch.cat([vectors, prior[:, None].to(vectors)], dim=1)
+        if items is None:
+            return self._with_counts(self._scaled(self.item_tower(None)), slice(None))
+        if isinstance(items, np.ndarray) and items.ndim == 1:
+            rows = self._rows(items, self.n_items, "item")
+            return self._with_counts(self._scaled(self.item_tower(rows)), rows)
+        # Nobody has liked a new item.
+        return self._with_counts(self._scaled(self.item_tower.embed(items)), None)
 
     def _rows(self, rows: np.ndarray, n: int, what: str) -> Tensor:
         rows = np.asarray(rows, dtype=np.int64)

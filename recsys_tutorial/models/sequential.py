@@ -7,7 +7,6 @@ The network is in `_sequence_network` and `_sequence_blocks`, how histories beco
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 
 import numpy as np
@@ -17,21 +16,17 @@ from torch import Tensor
 
 from recsys_tutorial._checks import check_at_least
 from recsys_tutorial._likes import check_train
-from recsys_tutorial._modules import evaluating, version
-from recsys_tutorial._tensor_files import save_tensors
+from recsys_tutorial._modules import evaluating
 from recsys_tutorial.models._events import last_events, likes_in_time, pieces
 from recsys_tutorial.models._histories import checked_popularity
 from recsys_tutorial.models._next_item import next_item_sampled, next_item_softmax
-from recsys_tutorial.models._saving import parts_and_shapes, read_into
 from recsys_tutorial.models._sequence_blocks import AttentionBlock, HSTUBlock
 from recsys_tutorial.models._sequence_network import SequenceNetwork
 from recsys_tutorial.sampling import UniformNegatives
 from recsys_tutorial.training import train as run_training
-from recsys_tutorial.training.monitor import model_state
 
 __all__ = ["AttentionBlock", "HSTUBlock", "SASRec"]
 
-_KIND = "a model of sequences"
 _BLOCK = 128  # users that are read at a time
 
 
@@ -74,7 +69,8 @@ class SASRec(SequenceNetwork):
     """
 
     reads_times = True
-    _catalogue: tuple[int, np.ndarray] | None = None
+    _kind = "a model of sequences"
+    _mend = "Build the model from the parts of the one that was saved"
 
     def fit(
         self,
@@ -171,41 +167,6 @@ class SASRec(SequenceNetwork):
                 states[rows] = found[torch.arange(len(rows)), last].double().cpu().numpy()
         return states @ self.encode_items().T
 
-    def encode_items(self) -> np.ndarray:
-        """Vectors of the catalogue, computed once: ndarray (n_items, dim [+ 1]), float64."""
-        now = version(self)
-        if self._catalogue is None or self._catalogue[0] != now:
-            with evaluating(self):
-                self._catalogue = now, self.item_vectors().double().cpu().numpy()
-        return self._catalogue[1]
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Write what was learned to a safetensors file; the towers' features stay out.
-
-        Parameters
-        ----------
-        path : file name
-        """
-        save_tensors(path, model_state(self), {"kind": _KIND, "parts": self._description()})
-
-    def load(self, path: str | os.PathLike) -> SASRec:
-        """Read what `save` wrote into a model that was built from the same parts; return self.
-
-        Parameters
-        ----------
-        path : file name
-
-        Raises
-        ------
-        FileNotFoundError
-        ValueError
-            When the file is damaged or belongs to a model of other parts.
-        """
-        mend = "Build the model from the parts of the one that was saved"
-        read_into(self, path, _KIND, "parts", self._description(), mend)
-        self._catalogue = None
-        return self
-
     def _description(self) -> dict:
         parts = {"block": type(self.blocks[0]).__name__, "max_length": self.max_length}
-        return parts | parts_and_shapes(self)
+        return parts | super()._description()

@@ -1,13 +1,12 @@
 """Two towers: a user vector, an item vector, and nothing but a dot product between them.
 
 What a tower is, is in `models.towers`; how its vectors become scores, in `_two_tower_vectors`; what
-`fit` minimises, in `_objectives`. Of the module's lines more than half say what its methods take.
+`fit` minimises, in `_objectives`; how a model is saved, in `_saving`.
 """
 
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,20 +14,15 @@ from scipy import sparse
 
 from recsys_tutorial._checks import check_one_of
 from recsys_tutorial._likes import check_history, check_train
-from recsys_tutorial._modules import evaluating, version
-from recsys_tutorial._tensor_files import save_tensors
-from recsys_tutorial.encoders.base import Encoder
+from recsys_tutorial._modules import evaluating
 from recsys_tutorial.models._histories import HISTORY_SHARE, checked_popularity
 from recsys_tutorial.models._objectives import catalogue_softmax, in_batch_softmax
-from recsys_tutorial.models._saving import parts_and_shapes, read_into
 from recsys_tutorial.models._two_tower_vectors import TwoTowerVectors
 
 # The first edition had the towers here.
 from recsys_tutorial.models.towers import *  # noqa: F403
 from recsys_tutorial.training import train as run_training
-from recsys_tutorial.training.monitor import model_state
 
-_KIND = "a two-tower model"
 _BLOCK = 256  # users that are encoded at a time
 
 
@@ -68,7 +62,11 @@ class TwoTower(TwoTowerVectors):
         fit together.
     """
 
-    _catalogue: tuple[int, np.ndarray] | None = None
+    _kind = "a two-tower model"
+    _mend = (
+        "It belongs to another model: build this one from the same parts, and unfreeze the same "
+        "blocks, as the one that was saved"
+    )
 
     def fit(
         self,
@@ -173,52 +171,11 @@ class TwoTower(TwoTowerVectors):
         -------
         ndarray (n, dim [+ 1]), float64
         """
-        if items is not None:
-            return self._numpy(self.item_vectors, items)
-        now = version(self)
-        if self._catalogue is None or self._catalogue[0] != now:
-            self._catalogue = (now, self._numpy(self.item_vectors, None))
-        return self._catalogue[1]
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Write what was learned to a safetensors file; frozen encoders and features stay out.
-
-        Parameters
-        ----------
-        path : file name
-
-        Raises
-        ------
-        ValueError
-            When an encoder was trained and is frozen now: what it learned would stay out.
-        """
-        for name, part in self.named_modules():
-            if isinstance(part, Encoder) and not part.n_trainable and part.changed:
-                raise ValueError(f"{name} was trained and then frozen again: unfreeze it to save")
-        save_tensors(path, model_state(self), {"kind": _KIND, "parts": self._description()})
-
-    def load(self, path: str | os.PathLike) -> TwoTower:
-        """Read what `save` wrote into a model that was built from the same parts; return self.
-
-        Parameters
-        ----------
-        path : file name
-
-        Raises
-        ------
-        FileNotFoundError
-        ValueError
-            When the file is damaged or belongs to a model of other parts or other items.
-        """
-        mend = "It belongs to another model: build this one from the same parts, and unfreeze the "
-        mend += "same blocks, as the one that was saved"
-        read_into(self, path, _KIND, "parts", self._description(), mend)
-        self._catalogue = None
-        return self
+        return super().encode_items() if items is None else self._numpy(self.item_vectors, items)
 
     def _description(self) -> dict:
         parts = {"similarity": self.similarity, "popularity prior": self.popularity_prior}
-        return parts | parts_and_shapes(self)
+        return parts | super()._description()
 
     def _numpy(self, encode: Callable, what) -> np.ndarray:
         with evaluating(self):
