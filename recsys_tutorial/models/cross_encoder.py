@@ -166,19 +166,14 @@ class CrossEncoder(PairNetwork):
             `score_pairs`.
         """
         check_one_of(LOSSES, loss=loss)
-        candidates, labels = np.asarray(candidates), torch.as_tensor(np.asarray(labels, float))
-        shape = (len(users), candidates.shape[-1])
-        teacher = None if teacher is None else torch.as_tensor(np.asarray(teacher))
-        for what, values in (("candidates", candidates), ("labels", labels), ("teacher", teacher)):
-            if values is not None:
-                check_shape(what, values, shape)
+        candidates, labels, teacher = _checked_lists(len(users), candidates, labels, teacher)
         used, place = np.unique(candidates, return_inverse=True)
-        place = place.reshape(shape)
+        place = place.reshape(candidates.shape)
         read = self.layout.users(users)
         texts = self.layout.items([items[row] for row in used])
 
         def objective(model: CrossEncoder, rows: np.ndarray, rng) -> Tensor:
-            pairs = _pairs(read, np.repeat(rows, shape[1]), texts, place[rows].ravel())
+            pairs = _pairs(read, np.repeat(rows, place.shape[1]), texts, place[rows].ravel())
             scores = model(*pairs).reshape(len(rows), -1)  # (batch_size, list_size)
             value = LOSSES[loss](scores, labels[rows].to(scores))
             if teacher is None:
@@ -229,6 +224,18 @@ def _pairs(
     """What `forward` takes of users and items at these positions; each user is there once."""
     numbers, owner = np.unique(users.rows[whose], return_inverse=True)
     return [users.ids[n] for n in numbers], owner, [items.ids[n] for n in items.rows[what]]
+
+
+def _checked_lists(
+    n_lists: int, candidates: np.ndarray, labels: np.ndarray, teacher: np.ndarray | None
+) -> tuple[np.ndarray, Tensor, Tensor | None]:
+    """What `fit` was given, as array and tensors; ValueError unless all are (n_lists, size)."""
+    candidates, labels = np.asarray(candidates), torch.as_tensor(np.asarray(labels, float))
+    teacher = None if teacher is None else torch.as_tensor(np.asarray(teacher))
+    for what, values in (("candidates", candidates), ("labels", labels), ("teacher", teacher)):
+        if values is not None:
+            check_shape(what, values, (n_lists, candidates.shape[-1]))
+    return candidates, labels, teacher
 
 
 def hash_of_users(user_ids: Sequence[int]) -> str:

@@ -8,6 +8,7 @@ other, so they are solved together, without a Python loop over them.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -108,7 +109,6 @@ class BatchedRidge:
         weights = None if weights is None else np.append(weights, 1.0)
         # D^-1 needs a penalty on everything: not 0, and not next to nothing beside the others.
         invertible = penalty.size > 0 and penalty.min() > 1e-10 * penalty.max()
-        most = max(1, self.block_elements // self.n_features)  # vectors gathered at a time
         x = np.zeros((self.shape[0], self.n_features))
         explained = np.zeros(self.shape[0])
 
@@ -116,13 +116,9 @@ class BatchedRidge:
             rows, columns, places = block
             d = penalty if penalty.ndim == 1 else penalty[rows]  # (b, k)
             w = None if weights is None else weights[places]  # (b, w)
-            step = self._wide
-            if invertible and columns.shape[1] < (self.n_features if start is None else SMALL):
-                step = narrow
-            elif start is not None and len(rows) * columns.shape[1] <= most:
-                step = functools.partial(descend, x=start[rows])
+            way = self._way(block, start, invertible)
             try:
-                x[rows], explained[rows] = step(features, columns, targets[places], w, d)
+                x[rows], explained[rows] = way(features, columns, targets[places], w, d)
             except np.linalg.LinAlgError as error:
                 raise np.linalg.LinAlgError(
                     f"the normal equations of one of the rows {rows[:5].tolist()}... are "
@@ -131,13 +127,23 @@ class BatchedRidge:
 
         with one_blas_thread(), ThreadPoolExecutor(self.n_threads) as pool:
             list(pool.map(solve_block, self._blocks))
-        if not np.isfinite(x).all():
-            row = int(np.flatnonzero(~np.isfinite(x).all(axis=1))[0])
+        bad = ~np.isfinite(x).all(axis=1)
+        if bad.any():
             raise np.linalg.LinAlgError(
-                f"the normal equations of row {row} are numerically singular: raise the "
-                "regularisation"
+                f"the normal equations of row {int(bad.argmax())} are numerically singular: raise "
+                "the regularisation"
             )
         return x, explained
+
+    def _way(self, block: _Block, start: np.ndarray | None, invertible: bool) -> Callable:
+        """How a block is solved soonest: as small systems, by descent from `start`, or as it is."""
+        n_rows, width = block.columns.shape
+        if invertible and width < (self.n_features if start is None else SMALL):
+            return narrow
+        most = max(1, self.block_elements // self.n_features)  # vectors gathered at a time
+        if start is not None and n_rows * width <= most:
+            return functools.partial(descend, x=start[block.rows])
+        return self._wide
 
     def _group(self, matrix: sparse.csr_matrix):
         """Cut the rows, sorted by their number of observations, into blocks."""

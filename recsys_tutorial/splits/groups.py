@@ -69,12 +69,6 @@ def group_split(
         )
     rng = np.random.default_rng(seed)
     part = _deal(groups, n_test, n_validation, max_group_share * n_test, rng)
-    if not all(np.any(part == p) for p in (0, 1, 2)):
-        sizes = [int(np.count_nonzero(part == p)) for p in (0, 1, 2)]
-        raise ValueError(
-            f"of {n_users} users in {len(np.unique(groups))} groups {sizes[0]} train, {sizes[1]} "
-            f"test and {sizes[2]} validate: ask for other numbers"
-        )
     shown = _some_of_each(likes, history_fraction, rng)
     rows = np.flatnonzero(part == 0)
     return Split(
@@ -151,7 +145,7 @@ def hold_out_by_group(
 def _deal(
     groups: np.ndarray, n_test: int, n_validation: int, largest: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """(n_users,): 0 for who trains, 1 for who tests, 2 for who validates."""
+    """(n_users,): 0 for who trains, 1 for who tests, 2 for who validates; ValueError for nobody."""
     _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     part, room = np.zeros(len(sizes), dtype=int), {1: n_test, 2: n_validation}
     for g in rng.permutation(len(sizes)):
@@ -159,7 +153,14 @@ def _deal(
         if fits:
             part[g] = fits[0]
             room[fits[0]] -= sizes[g]
-    return part[group]
+    part = part[group]
+    n_users = np.bincount(part, minlength=3)
+    if not n_users.all():
+        raise ValueError(
+            f"of {len(part)} users in {len(sizes)} groups {n_users[0]} train, {n_users[1]} test "
+            f"and {n_users[2]} validate: ask for other numbers"
+        )
+    return part
 
 
 def _some_of_each(

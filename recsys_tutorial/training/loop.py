@@ -93,12 +93,7 @@ def train(
         For a number out of range, a loss that is no scalar, epochs of unequally many batches, or a
         checkpoint that is damaged or that another run wrote.
     """
-    counts = {"epochs": epochs, "batch_size": batch_size, "n_examples": n_examples}
-    check_at_least(1, **counts, checkpoint_every=checkpoint_every)
-    check_at_least(0, weight_decay=weight_decay)
-    check_within(0, 1, warmup=warmup)
-    if clip_norm is not None:
-        check_positive(clip_norm=clip_norm)
+    check_at_least(1, batch_size=batch_size, checkpoint_every=checkpoint_every)
     precision = machine.chosen_precision(precision)
     settings = {
         "n_examples": n_examples, "epochs": epochs, "weight_decay": weight_decay,
@@ -106,6 +101,7 @@ def train(
         "warmup": warmup, "clip_norm": clip_norm, "seed": seed, "patience": patience,
         "precision": precision,
     }  # fmt: skip
+    _check(settings)
     plan = functools.partial(_plan, seed, n_examples, batch_size, batches)
 
     with machine.accelerator_for(precision) as accelerator, machine.own_randomness():
@@ -122,9 +118,7 @@ def train(
         run = Checkpoint(checkpoint, model, optimizer, monitor, accelerator, settings)
         run.resume()
         for epoch in monitor:
-            order = plan(epoch)
-            if len(order) != n_steps:
-                raise ValueError(f"epoch {epoch} has {len(order)} batches, epoch 1 had {n_steps}")
+            order = plan(epoch, n_steps)
             done = run.step - (epoch - 1) * n_steps  # above 0 after resuming within an epoch
             monitor.advance(done)
             model.train()
@@ -176,11 +170,31 @@ def warmup_cosine(step: int, n_steps: int, warmup: float = 0.1) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * (step - rising) / (n_steps - rising)))
 
 
+def _check(settings: Mapping) -> None:
+    """ValueError for a setting of `train` that is out of range."""
+    check_at_least(1, **{name: settings[name] for name in ("epochs", "n_examples")})
+    check_at_least(0, weight_decay=settings["weight_decay"])
+    check_within(0, 1, warmup=settings["warmup"])
+    if settings["clip_norm"] is not None:
+        check_positive(clip_norm=settings["clip_norm"])
+
+
 def _plan(
-    seed: int, n_examples: int, batch_size: int, batches: Callable | None, epoch: int
+    seed: int,
+    n_examples: int,
+    batch_size: int,
+    batches: Callable | None,
+    epoch: int,
+    n_steps: int | None = None,
 ) -> list[np.ndarray]:
-    """The batches of an epoch: all examples in random order, unless `batches` says which."""
+    """The batches of an epoch: all examples in random order, unless `batches` says which.
+
+    ValueError unless there are `n_steps` of them, where it is given.
+    """
     rng = np.random.default_rng([seed, epoch])
-    if batches is not None:
-        return list(batches(rng))
-    return np.array_split(rng.permutation(n_examples), math.ceil(n_examples / batch_size))
+    if batches is None:
+        return np.array_split(rng.permutation(n_examples), math.ceil(n_examples / batch_size))
+    order = list(batches(rng))
+    if n_steps is not None and len(order) != n_steps:
+        raise ValueError(f"epoch {epoch} has {len(order)} batches, epoch 1 had {n_steps}")
+    return order
