@@ -72,7 +72,8 @@ def test_bpr_loss_is_what_its_formula_says(positive, shift):
     negative = positive[::-1] + shift
     expected = np.mean(np.log1p(np.exp(negative - positive)))
     got = bpr_loss(torch.from_numpy(positive), torch.from_numpy(negative.copy()))
-    np.testing.assert_allclose(got.item(), expected, rtol=1e-10, atol=1e-12)
+    # Above 20 torch's softplus is x itself, which leaves out e^-20 of 20: a share of 1.03e-10.
+    np.testing.assert_allclose(got.item(), expected, rtol=1.1e-10, atol=1e-12)
 
 
 def test_bpr_loss_is_stable_and_broadcasts():
