@@ -14,14 +14,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from recsys_tutorial import evaluation, splits
+from recsys_tutorial import course, evaluation, splits
 from recsys_tutorial.datasets import film_texts, load_movielens
 from recsys_tutorial.encoders import TextEncoder
 from recsys_tutorial.models import TwoTower, towers
 
 HERE = Path(__file__).parent
-DIM, FIRST, LATER, BATCH, RATE = 32, 40, 6, 256, 0.01  # as in chapter 4
-FADING_LIST, SEEDS = 2_000, (0, 1, 2)
+DIM, SEEDS = 32, (0, 1, 2)
 DECAYS = (0.2, 0.6, 2.0, 6.0, 20.0, 60.0)
 FOUR = ("title", "genres", "year", "ID")
 WAYS = {  # name: (what is read, how it is brought together)
@@ -62,26 +61,12 @@ def film_tower(features: dict, n_items: int, names: tuple, how: str):
 
 
 def film_fit(features: dict, n_items: int, way: str, decay: float, seed: int):
-    """fit(split) -> TwoTower, which goes on from window to window."""
+    """fit(split) -> TwoTower, which goes on from window to window as in chapter 4."""
     torch.manual_seed(seed)
     users = towers.HistoryTower(film_tower(features, n_items, *WAYS[way]), pooling="sqrt")
     films = film_tower(features, n_items, *WAYS[way])
     model = TwoTower(users, films, popularity_prior=True, dtype=torch.float64)
-    epochs = [FIRST]
-
-    def fit(split: splits.Split) -> TwoTower:
-        known = np.bincount(split.train.indices, minlength=n_items) > 0
-        for part in model.modules():
-            if isinstance(part, towers.IdTower):  # no like, no vector
-                part.known.copy_(torch.from_numpy(known))
-        n = np.asarray(split.faded(FADING_LIST, "likes").sum(axis=0)).ravel()
-        options = {"negatives": "liked", "learning_rate": RATE, "batch_size": BATCH}
-        options |= {"weight_decay": decay, "seed": seed, "epochs": epochs[0]}
-        model.fit(split.train, popularity=n, **options)
-        epochs[0] = LATER
-        return model
-
-    return fit
+    return course.in_windows(lambda split: model, decay, seed)
 
 
 def scores_of(fit, windows) -> list[np.ndarray]:

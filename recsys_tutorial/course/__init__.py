@@ -31,7 +31,7 @@ from recsys_tutorial.course._contrastive import (
     info_nce_towers,
 )
 from recsys_tutorial.course._features import bert_titles, counted_titles
-from recsys_tutorial.course._fits import Fit, bpr, fading_ease
+from recsys_tutorial.course._fits import Fit, bpr, fading_ease, in_windows
 from recsys_tutorial.course._lists import FirstStage, film_parts, window_lists
 from recsys_tutorial.course._log import log_features
 from recsys_tutorial.models import EASE, ItemKNN, Popularity
@@ -49,6 +49,7 @@ __all__ = [
     "counted_titles",
     "fading_ease",
     "film_parts",
+    "in_windows",
     "log_features",
     "window_lists",
 ]

@@ -15,10 +15,24 @@ from recsys_tutorial.models import unit_rows
 BERT = "all-MiniLM-L6-v2"
 
 
+def genre_columns(genres: pd.Series) -> pd.DataFrame:
+    """A column of zeros and ones for each genre; "(no genres listed)" is none."""
+    return genres.str.get_dummies("|").drop(columns="(no genres listed)", errors="ignore")
+
+
+def decade_columns(years: pd.Series, first: int = 1930) -> np.ndarray:
+    """True where a year is at most five from first, first + 10, ...; unknown ones are the median's.
+
+    Bool ndarray (n_films, decades to the 2010s).
+    """
+    year = years.astype(float)
+    year = year.fillna(year.median()).to_numpy()
+    return np.abs(year[:, None] - np.arange(first, 2020, 10)) <= 5
+
+
 def rare_genres(items: pd.DataFrame) -> sparse.csr_matrix:
     """A 1 for each genre, times log(films / films of that genre)."""
-    genres = items["genres"].str.get_dummies("|")
-    ones = genres.drop(columns="(no genres listed)", errors="ignore").to_numpy(float)
+    ones = genre_columns(items["genres"]).to_numpy(float)
     return unit_rows(sparse.csr_matrix(ones * np.log(len(ones) / ones.sum(axis=0))))
 
 
@@ -78,7 +92,4 @@ def bert_texts(items: pd.DataFrame) -> np.ndarray:
 
 def genres_and_decade(items: pd.DataFrame) -> np.ndarray:
     """Columns of ones: chapter 4's cheapest features."""
-    genres = items["genres"].replace("(no genres listed)", "").str.get_dummies("|")
-    year = items["year"].astype(float).fillna(items["year"].astype(float).median()).to_numpy()
-    decades = np.abs(year[:, None] - np.arange(1930, 2020, 10)) <= 5
-    return np.hstack([genres.to_numpy(float), decades])
+    return np.hstack([genre_columns(items["genres"]), decade_columns(items["year"])]).astype(float)

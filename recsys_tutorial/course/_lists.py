@@ -12,7 +12,7 @@ import torch
 from scipy import sparse
 from sklearn.decomposition import PCA
 
-from recsys_tutorial.course._features import BERT, bert_titles
+from recsys_tutorial.course._features import BERT, bert_titles, decade_columns, genre_columns
 from recsys_tutorial.course._fits import FADING_LIST, Fit
 from recsys_tutorial.encoders import TextEncoder
 from recsys_tutorial.models import (
@@ -47,12 +47,8 @@ def film_parts(items: pd.DataFrame, encoder: str = BERT, dim: int = 64) -> list[
     vectors = TextEncoder(encoder).encode(list(items["title"])).astype(np.float64)
     dim = min(dim, *vectors.shape)  # of fewer films there are fewer components
     titles = PCA(dim, svd_solver="full").fit_transform(vectors)
-    genres = (
-        items["genres"].str.get_dummies("|").drop(columns="(no genres listed)", errors="ignore")
-    )
-    year = items["year"].astype(float).fillna(items["year"].astype(float).median()).to_numpy()
-    decade = np.abs(year[:, None] - np.arange(1935, 2020, 10)) <= 5
-    parts = [titles, genres.to_numpy(float), decade.astype(float)]
+    columns = genre_columns(items["genres"]).to_numpy(), decade_columns(items["year"], 1935)
+    parts = [part.astype(float) for part in (titles, *columns)]
     parts = [part - part.mean(axis=0) for part in parts]
     # A part in which all films are alike stays 0.
     size = [max((x**2).sum(axis=1).mean(), 1e-9) for x in parts]

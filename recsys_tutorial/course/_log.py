@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from recsys_tutorial.course._features import genre_columns
 from recsys_tutorial.datasets import CONTEXT
 
 
@@ -25,8 +26,7 @@ def log_features(log: pd.DataFrame, items: pd.DataFrame, train: np.ndarray) -> p
     found = log[[name for name in CONTEXT if name != "hour"]].copy()
     angle = 2 * np.pi * log["hour"].to_numpy() / 24
     found["hour_sin"], found["hour_cos"] = np.sin(angle), np.cos(angle)
-    genres = items.set_index("item_id")["genres"].str.get_dummies("|")
-    genres = genres.drop(columns="(no genres listed)", errors="ignore")
+    genres = genre_columns(items.set_index("item_id")["genres"])
     found[list(genres)] = genres.loc[log["item_id"]].to_numpy(float)
     known = found.iloc[train]
     return (found - known.mean()) / np.maximum(known.std(), 1e-6)
