@@ -7,7 +7,9 @@ from recsys_tutorial._checks import check_at_least, check_pairs, check_positive,
 from recsys_tutorial.losses._checks import bool_mask, log_probability
 
 
-def check_info_nce(a, positives, negatives, temperature, in_batch, symmetric, hardness) -> None:
+def check_info_nce(
+    a, positives, negatives, temperature, in_batch, symmetric=False, hardness=0.0
+) -> None:
     """ValueError for arguments of `info_nce` that do not fit each other, or leave no negative."""
     check_pairs(a, positives)
     n, dim = a.shape

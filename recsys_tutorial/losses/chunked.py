@@ -54,7 +54,7 @@ def info_nce_in_chunks(
     >>> torch.isclose(loss, info_nce(users, users, temperature=1.0)).item()
     True
     """
-    parts.check_info_nce(anchors, positives, None, temperature, True, False, 0.0)
+    parts.check_info_nce(anchors, positives, None, temperature, in_batch=True)
     check_at_least(1, chunk_size=chunk_size)
     if log_q is not None:
         log_q = log_probability("log_q", log_q, anchors, [(len(anchors),)])
@@ -62,8 +62,8 @@ def info_nce_in_chunks(
         positive_ids = torch.as_tensor(positive_ids, device=anchors.device)
         check_shape("positive_ids", positive_ids, (len(anchors),))
 
-    def of_chunk(rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean loss of some rows, and how many of them count."""
+    def of_chunk(rows: Tensor) -> Tensor:
+        """The sum of the losses of some rows."""
         logits = anchors[rows] @ positives.T / temperature  # (chunk, batch)
         if log_q is not None:
             logits = logits - log_q
@@ -71,11 +71,10 @@ def info_nce_in_chunks(
         if positive_ids is not None:
             left_out = positive_ids[rows][:, None] == positive_ids
         left_out[torch.arange(len(rows), device=rows.device), rows] = False
-        return softmax_loss(logits, rows, left_out), ((~left_out).sum(1) > 1).sum()
+        return len(rows) * softmax_loss(logits, rows, left_out)
 
     rows = torch.arange(len(anchors), device=anchors.device).split(chunk_size)
-    options = {"use_reentrant": False, "preserve_rng_state": False}
-    found = [checkpoint(of_chunk, chunk, **options) for chunk in rows]
-    counts = torch.stack([n for _, n in found])
-    loss = (torch.stack([loss for loss, _ in found]) * counts).sum() / counts.sum().clamp(min=1)
+    # Without a mask either every row has a negative or, where all ids are equal, none has one.
+    total = sum(checkpoint(of_chunk, chunk, use_reentrant=False) for chunk in rows)
+    loss = total / len(anchors)
     return check_finite(loss, anchors=anchors, positives=positives)

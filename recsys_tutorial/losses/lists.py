@@ -103,6 +103,7 @@ def listwise_loss(scores: Tensor, labels: Tensor) -> Tensor:
     >>> round(listwise_loss(torch.zeros(1, 4), torch.tensor([[1.0, 0, 0, 0]])).item(), 4)  # log 4
     1.3863
     """
+    _check(scores, labels)
     return multinomial_loss(scores, labels.to(scores))
 
 

@@ -9,7 +9,7 @@ from tests.losses.test_contrastive import vectors
 
 @pytest.mark.parametrize("chunk_size", [1, 3, 7, 100])
 @pytest.mark.parametrize("with_q", [False, True])
-@pytest.mark.parametrize("ids", [None, [0, 1, 0, 2, 3, 3, 4], [5] * 7])
+@pytest.mark.parametrize("ids", [None, [0, 1, 0, 2, 3, 3, 4], [0] * 6 + [1], [5] * 7])
 def test_in_chunks_is_info_nce_with_its_gradients(chunk_size, with_q, ids):
     a, p = (vectors(7, 5, seed=s).requires_grad_() for s in (1, 2))
     tau = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
@@ -56,5 +56,15 @@ def test_in_chunks_keeps_no_scores_for_the_backward_pass():
 def test_in_chunks_says_what_is_wrong(options, message):
     with pytest.raises(ValueError, match=message):
         info_nce_in_chunks(vectors(3, 2), vectors(3, 2), **{"temperature": 1.0, **options})
+    with pytest.raises(ValueError, match="both sides must be"):
+        info_nce_in_chunks(vectors(3, 2), vectors(4, 2), temperature=1.0, chunk_size=1)
     with pytest.raises(ValueError, match="no row has a negative"):
         info_nce_in_chunks(vectors(1, 2), vectors(1, 2), temperature=1.0, chunk_size=1)
+
+
+@pytest.mark.parametrize("side", ["anchors", "positives"])
+def test_in_chunks_names_the_row_that_spoils_the_loss(side):
+    tensors = {"anchors": vectors(3, 2), "positives": vectors(3, 2, seed=1)}
+    tensors[side][2] = torch.nan
+    with pytest.raises(ValueError, match=f"row 2 of {side} holds nan"):
+        info_nce_in_chunks(**tensors, temperature=1.0, chunk_size=2)

@@ -95,6 +95,21 @@ def test_the_defaults_choose_the_negatives():
     assert shared.item() == pytest.approx(given.item(), rel=1e-12)
 
 
+def test_candidates_without_a_log_q_are_not_corrected():
+    a, p, n = vectors(4, 3), vectors(4, 3, seed=1), vectors(5, 3, seed=2)
+    logits, labels = torch.cat([a @ p.T, a @ n.T], 1), torch.arange(4)
+    cross_entropy = torch.nn.functional.cross_entropy
+    for name, columns in (("log_q", range(4)), ("negative_log_q", range(4, 9))):
+        q = torch.linspace(0.1, 0.7, len(columns), dtype=torch.float64)
+        expected = logits.clone()
+        expected[:, columns] -= q.log()
+        loss = info_nce(a, p, n, temperature=1.0, in_batch=True, **{name: q.log()})
+        assert torch.isclose(loss, cross_entropy(expected, labels), rtol=1e-12)
+        # a list is read in the precision of the vectors, not in float32
+        listed = info_nce(a, p, n, temperature=1.0, in_batch=True, **{name: q.log().tolist()})
+        assert torch.isclose(listed, loss, rtol=1e-12)
+
+
 def test_in_batch_is_cross_entropy_in_both_directions():
     a, p = vectors(7, 5), vectors(7, 5, seed=1)
     logits, labels = a @ p.T / 0.3, torch.arange(7)
@@ -217,7 +232,8 @@ def test_log_q_makes_the_sampled_partition_unbiased():
 
 
 A, P, N = vectors(3, 2), vectors(3, 2, seed=1), vectors(4, 2, seed=2)
-NAN = A.clone().index_fill(0, torch.tensor([1]), math.nan)
+NAN = A.clone()
+NAN[1, 0] = NAN[2, 1] = math.nan  # the first bad row is named
 B = torch.eye(3, dtype=bool)
 
 
@@ -233,6 +249,7 @@ B = torch.eye(3, dtype=bool)
         ((A, P, N[:, :1]), {}, r"negatives must be \(n_neg, 2\) or \(3, n_neg, 2\), got \(4, 1\)"),
         ((A, P, N.expand(2, 4, 2)), {}, r"got \(2, 4, 2\)"),
         ((A, P, N[:0]), {}, r"got \(0, 2\)"),
+        ((A, P, N[0]), {}, r"got \(2,\)"),
         ((A[:1], P[:1]), {}, "no row has a negative"),
         ((A, P), {"in_batch": False}, "no row has a negative"),
         ((A, P), {"log_q": torch.zeros(2)}, r"log_q must be \(3,\), got \(2,\)"),
@@ -248,6 +265,7 @@ B = torch.eye(3, dtype=bool)
         ((NAN, P), {}, "row 1 of anchors holds nan"),
         ((A, NAN), {}, "row 1 of positives holds nan"),
         ((A, P, NAN), {}, "row 1 of negatives holds nan"),
+        ((1e200 * A, 1e200 * P), {}, "the loss is not finite: overflow"),
     ],
 )
 def test_info_nce_says_what_is_wrong(arguments, options, message):
@@ -400,6 +418,8 @@ def test_multi_positive_with_one_each_is_info_nce():
     "call, message",
     [
         (lambda: multi_positive_nce(A, P[:, :1], A > 0, temperature=1.0), "anchors must be"),
+        (lambda: multi_positive_nce(A[0], P, B, temperature=1.0), r"got \(2,\) and \(3, 2\)"),
+        (lambda: multi_positive_nce(A, P[0], B, temperature=1.0), r"got \(3, 2\) and \(2,\)"),
         (lambda: multi_positive_nce(A, P, A > 0, temperature=1.0), r"is_positive must be bool"),
         (lambda: multi_positive_nce(A, P, B, temperature=0.0), "temperature must be positive"),
         (lambda: multi_positive_nce(A, P, B, temperature=1.0, mask=B), "leaves a positive out"),

@@ -40,6 +40,8 @@ def test_each_loss_is_its_definition():
     assert listwise_loss(SCORES, LABELS).item() == pytest.approx(listed)
     assert distillation_loss(SCORES, TEACHER).item() == pytest.approx(distilled)
     assert margin_mse(SCORES, TEACHER).item() == pytest.approx(np.mean(margins))
+    one_pair = pairwise_loss(torch.tensor([[1.0, 0.0]]), torch.tensor([[1, 0]]))
+    assert one_pair.item() == pytest.approx(math.log(1 + math.exp(-1)))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
@@ -76,6 +78,9 @@ def test_a_student_that_agrees_with_its_teacher_has_no_gradient():
         (lambda: listwise_loss(SCORES, LABELS[:2]), r"got \(3, 5\) and \(2, 5\)"),
         (lambda: pairwise_loss(SCORES[0], LABELS[0]), r"must be \(n, dim\), got \(5,\) and \(5,\)"),
         (lambda: pointwise_loss(torch.zeros(0, 4), torch.zeros(0, 4)), "no candidate in lists"),
+        (lambda: listwise_loss(torch.zeros(0, 4), torch.zeros(0, 4)), "no candidate in lists"),
+        (lambda: distillation_loss(SCORES, TEACHER[:1]), r"got \(3, 5\) and \(1, 5\)"),
+        (lambda: margin_mse(SCORES, TEACHER[:1]), r"got \(3, 5\) and \(1, 5\)"),
         (lambda: distillation_loss(SCORES, TEACHER, temperature=0), "temperature"),
         (lambda: margin_mse(SCORES[:, :1], TEACHER[:, :1]), "no margin"),
     ],

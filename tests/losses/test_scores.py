@@ -163,7 +163,16 @@ S, T = torch.zeros(3), torch.zeros(3, 2)
         (lambda: bce_loss(T, T), r"got \(3, 2\) and \(3, 2\)"),
         (lambda: bce_loss(S, T[:, :0]), r"got \(3,\) and \(3, 0\)"),
         (lambda: bce_loss(S, T, S > 0), r"mask must be bool \(3, 2\)"),
+        (lambda: bce_loss(S[0], S[0]), r"got \(\) and \(\)"),
+        (lambda: bce_loss(S, T[:, :, None]), r"got \(3,\) and \(3, 2, 1\)"),
         (lambda: bce_loss(S, T * math.nan), "row 0 of negative_scores holds nan"),
+        (lambda: bce_loss(S * math.nan, T), "row 0 of positive_scores holds nan"),
+        (lambda: gbce_loss(S, T[:2], n_items=9), r"got \(3,\) and \(2, 2\)"),
+        (lambda: gbce_loss(S, T * math.nan, n_items=9), "row 0 of negative_scores holds nan"),
+        (lambda: gbce_loss(S * math.nan, T, n_items=9), "row 0 of positive_scores holds nan"),
+        (lambda: sampled_softmax_loss(S, T[:2], S[:2]), r"got \(3,\) and \(2, 2\)"),
+        (lambda: sampled_softmax_loss(S, T * math.nan, T), "row 0 of negative_scores holds nan"),
+        (lambda: sampled_softmax_loss(S * math.nan, T, T), "row 0 of positive_scores holds nan"),
         (lambda: sampled_softmax_loss(S, S, S), r"negative_scores must be \(batch, n_neg\)"),
         (lambda: sampled_softmax_loss(S, T, S), r"negative_log_q must be \(3, 2\) or \(2,\)"),
         (lambda: sampled_softmax_loss(S, T, T - math.inf), "no probability may be 0"),
@@ -183,6 +192,10 @@ def test_gbce_is_its_equation_and_between_bce_and_a_calibrated_loss():
         found = gbce_loss(p, n, n_items=100, calibration=t)
         assert torch.isclose(found, -total / 8, rtol=1e-12)
     assert torch.isclose(gbce_loss(p, n, n_items=100, calibration=0.0), bce_loss(p, n))
+    # all other items are drawn: nothing is left to calibrate
+    assert torch.isclose(gbce_loss(p, n, n_items=4, calibration=1.0), bce_loss(p, n))
+    one = gbce_loss(p, n[:, :1], n_items=100)
+    assert torch.isclose(gbce_loss(p, n[:, 0], n_items=100), one)
 
 
 def test_gbce_fully_calibrated_learns_the_probabilities():
