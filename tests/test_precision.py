@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, GradientState
 from scipy import sparse
 from torch import nn
 
@@ -22,7 +22,7 @@ from recsys_tutorial.models import two_tower
 from recsys_tutorial.models.interaction import PairAttention, TargetAttention, late_interaction
 from recsys_tutorial.models.towers.fusion import FusionTower
 from recsys_tutorial.models.two_tower import FeatureTower, HistoryTower, IdTower, TwoTower
-from recsys_tutorial.training import train
+from recsys_tutorial.training import _accelerators, train
 from recsys_tutorial.training._accelerators import chosen_precision
 from recsys_tutorial.training.large_batches import in_chunks
 
@@ -300,6 +300,27 @@ def test_precisions_follow_each_other_in_one_process():
         again = train(Towers(), contrast, 48, precision=outer, **OPTIONS)
         assert history["loss"].tolist() == again["loss"].tolist()
     AcceleratorState._reset_state()
+
+
+def test_a_training_leaves_no_state_of_accelerate_behind():
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
+    train(Towers(), contrast, 48, precision="fp16", **{**OPTIONS, "epochs": 1})
+    assert not AcceleratorState._shared_state and not GradientState._shared_state
+    assert Accelerator(mixed_precision="bf16").mixed_precision == "bf16"  # no other one is set
+    AcceleratorState._reset_state()
+
+
+def test_a_gpu_keeps_the_scaler_that_accelerate_gave_it(monkeypatch):
+    """On a CPU Accelerate gives none, so one is made here."""
+    given = SimpleNamespace(device=torch.device("cuda"), scaler="a scaler", native_amp=True)
+    monkeypatch.setattr(_accelerators, "Accelerator", lambda **options: given)
+    with _accelerators.accelerator_for("fp16") as accelerator:
+        assert accelerator.scaler == "a scaler"
+    monkeypatch.undo()
+    for precision, has_scaler in (("fp16", True), ("bf16", False), ("full", False)):
+        with _accelerators.accelerator_for(precision) as accelerator:
+            assert (accelerator.scaler is not None) == has_scaler
 
 
 def test_what_a_launcher_says_about_precision_does_not_count_twice(monkeypatch):

@@ -59,7 +59,7 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = factor * group["peak"]
         randomness = [self.seed, step, self.accelerator.process_index]
-        set_seed(int(np.random.SeedSequence(randomness).generate_state(1)[0]))
+        set_seed(np.random.SeedSequence(randomness).generate_state(1).item())
         self.optimizer.zero_grad()
         try:
             value = self._backward(batch, np.random.default_rng(randomness))
@@ -82,7 +82,7 @@ class Stepper:
         accelerator, world = self.accelerator, self.accelerator.num_processes
         own = np.array_split(batch, world)[accelerator.process_index]
         weight = world * len(own) / len(batch)  # the mean over processes is then that of the batch
-        own = own if len(own) else batch[:1]  # weighs 0: every process must take part in averaging
+        own = own if len(own) else batch  # weighs 0: every process must take part in averaging
         value = weight * self.objective(own, rng)
         accelerator.backward(value)
         if world > 1:
@@ -132,7 +132,7 @@ def parameter_groups(
             continue
         if not fitting:
             raise ValueError(f"learning_rate names no rate for {name}: add one for the prefix ''")
-        rate = rates[max(fitting, key=len)]
+        rate = rates[max(fitting)]  # the longest: it begins with the others
         groups.setdefault((rate, weight_decay * (parameter.ndim > 1)), []).append(parameter)
     if unknown := set(rates) - used:
         raise ValueError(f"learning_rate: no parameter's name starts with {sorted(unknown)}")

@@ -74,7 +74,7 @@ def gather_rows(own: Tensor) -> Tensor:
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return own
     size = torch.tensor([len(own)], device=own.device)
-    sizes = [torch.zeros_like(size) for _ in range(dist.get_world_size())]
+    sizes = [torch.empty_like(size) for _ in range(dist.get_world_size())]
     dist.all_gather(sizes, size)
     return _Gather.apply(own, [int(size) for size in sizes])
 

@@ -81,8 +81,8 @@ def train(
 
     Returns
     -------
-    DataFrame, one row per epoch: loss (mean over the steps), learning_rate (of the last step),
-    those of `metrics`, validation
+    DataFrame, one row per epoch: loss (mean over the steps), learning_rate (of the last step, for
+    the model's first parameter that is trained), those of `metrics`, validation
 
     Raises
     ------

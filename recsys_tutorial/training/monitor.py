@@ -58,7 +58,7 @@ class FitMonitor:
         self.validation, self.patience = validation, patience
         self.best_state: dict | None = None
         self._rows: list[dict[str, float]] = []
-        self._best, self._best_iteration = -np.inf, 0
+        self._best, self._best_iteration = None, None  # until the first validation
         self._bar: tqdm | None = None
 
     def __iter__(self) -> Iterator[int]:
@@ -67,8 +67,7 @@ class FitMonitor:
         options = {"desc": type(self.model).__name__, "disable": None, "leave": False}
         with tqdm(total=total, initial=done * self.steps, **options) as self._bar:
             for iteration in range(done + 1, self.iterations + 1):
-                waited = iteration - 1 - self._best_iteration
-                if self.validation is not None and waited >= self.patience:
+                if self.best_state is not None and iteration > self._best_iteration + self.patience:
                     break
                 yield iteration
                 shown = {name: f"{value:.5g}" for name, value in self._rows[-1].items()}
@@ -99,11 +98,10 @@ class FitMonitor:
             When the validation is nan.
         """
         iteration = len(self._rows) + 1
-        objective = values.get("objective", 0.0)
-        if not np.isfinite(objective):
+        if "objective" in values and not np.isfinite(values["objective"]):
             raise FloatingPointError(
-                f"the objective of {type(self.model).__name__} became {objective} in iteration "
-                f"{iteration}: lower learning_rate or raise reg"
+                f"the objective of {type(self.model).__name__} became {values['objective']} in "
+                f"iteration {iteration}: lower learning_rate or raise reg"
             )
         row = {name: float(value) for name, value in values.items()}
         if self.validation is not None:
@@ -111,7 +109,7 @@ class FitMonitor:
             if np.isnan(score):
                 raise ValueError(f"validation returned nan in iteration {iteration}")
             row["validation"] = score
-            if score > self._best or self.best_state is None:
+            if self.best_state is None or score > self._best:
                 self._best, self._best_iteration = score, iteration
                 self.best_state = model_state(self.model)
         self._rows.append(row)

@@ -24,8 +24,9 @@ def run(batch_size: int, epochs: int = 3, **options) -> tuple[np.ndarray, np.nda
     data = np.random.default_rng(0)
     x, y = torch.from_numpy(data.normal(size=(21, 4))), torch.from_numpy(data.normal(size=21))
     torch.manual_seed(PartialState().process_index)  # other start values in each process
-    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1))
-    model = model.double()
+    net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1))
+    # What a loss does not use has no gradient, and the processes must not wait for it.
+    model = torch.nn.ModuleDict({"net": net, "idle": torch.nn.Linear(2, 2)}).double()
     with torch.no_grad():
         if PartialState().is_main_process:
             for i, parameter in enumerate(model.parameters()):
@@ -34,11 +35,11 @@ def run(batch_size: int, epochs: int = 3, **options) -> tuple[np.ndarray, np.nda
                 )
 
     def loss(model, rows, rng):
-        return ((model(x[rows])[:, 0] - y[rows]) ** 2).mean()
+        return ((model["net"](x[rows])[:, 0] - y[rows]) ** 2).mean()
 
     # Each process would judge differently; the first one's verdict must count for all.
     def validation(model):
-        return PartialState().process_index - float(((model(x)[:, 0] - y) ** 2).mean())
+        return PartialState().process_index - float(((model["net"](x)[:, 0] - y) ** 2).mean())
 
     history = train(
         model, loss, 21, epochs=epochs, batch_size=batch_size, learning_rate=0.02, seed=1,

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ from torch import nn
 
 from recsys_tutorial._tensor_files import load_tensors, save_tensors
 from recsys_tutorial.training import train
+from recsys_tutorial.training.checkpoints import Checkpoint
+from recsys_tutorial.training.monitor import FitMonitor
 from scripts.machine_speed import limit
 from tests.training import training_script
 from tests.training.problem import HERE, environment, linear, parameters, squared_error
@@ -73,6 +76,79 @@ def test_a_finished_run_returns_at_once(tmp_path):
     first = training_script.run(tmp_path)
     second = training_script.run(tmp_path, "step:1")  # would be killed by a single step
     assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def alone(**options):
+    """What a checkpoint asks of an Accelerator."""
+    return SimpleNamespace(
+        **{"is_main_process": True, "scaler": None, "wait_for_everyone": lambda: None} | options
+    )
+
+
+def checkpoint(path, accelerator=None, model=None):
+    model = linear() if model is None else model
+    optimizer = torch.optim.Adam(model.parameters())
+    return Checkpoint(path, model, optimizer, FitMonitor(model, 3), accelerator or alone(), {})
+
+
+def test_a_run_without_a_file_begins_at_the_first_step_and_writes_nothing():
+    fresh = checkpoint(None)
+    fresh.resume()
+    fresh.save()
+    assert (fresh.step, fresh.loss_sum) == (0, 0.0)
+    assert train(linear(), squared_error, 30, epochs=2).shape == (2, 2)
+
+
+def test_the_main_process_writes_and_all_wait_until_all_have_read(tmp_path):
+    path, seen = tmp_path / "checkpoint", []
+
+    def wait():
+        seen.append((other.step, path.exists()))
+
+    other = checkpoint(path, alone(is_main_process=False, wait_for_everyone=wait))
+    other.save()
+    other.resume()
+    main = checkpoint(path)
+    main.step = 7
+    main.save()
+    other.resume()
+    assert seen == [(0, False), (7, True)]
+
+
+@pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
+def test_averages_go_to_where_the_weights_are_and_the_count_of_steps_does_not(tmp_path):
+    path = tmp_path / "checkpoint"
+    on_cpu = checkpoint(path)
+    squared_error(on_cpu.model, range(30), None).backward()
+    on_cpu.optimizer.step()
+    on_cpu.save()
+    elsewhere = checkpoint(path, model=linear().to("meta"))  # a device that every machine has
+    elsewhere.resume()
+    for state in elsewhere.optimizer.state.values():
+        assert state["exp_avg"].device.type == state["exp_avg_sq"].device.type == "meta"
+        assert state["step"].device.type == "cpu" and state["step"].item() == 1
+    assert len(elsewhere.optimizer.state) == 2
+
+
+def test_a_run_that_was_stopped_before_its_first_validation_has_no_best_state(tmp_path):
+    path, steps, states = tmp_path / "checkpoint", [], []
+
+    def loss(model, rows, rng):
+        steps.append(rows)
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+        return squared_error(model, rows, rng)
+
+    def validation(model):
+        states.append(parameters(model).clone())
+        return -float(len(states))  # the first epoch is the best one
+
+    options = {"epochs": 2, "batch_size": 6, "checkpoint": path, "checkpoint_every": 1}
+    with pytest.raises(KeyboardInterrupt):
+        train(linear(), loss, 30, validation=validation, **options)
+    model = linear()
+    train(model, loss, 30, validation=validation, **options)
+    assert (parameters(model) == states[0]).all() and not (states[0] == states[1]).all()
 
 
 def test_early_stopping_survives_a_resume(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from scipy import sparse
 from torch import nn
 
@@ -162,9 +163,15 @@ def test_nothing_to_encode_is_refused(n, chunk_size):
         in_chunks(nn.Linear(2, 2), torch.zeros(n, 2), chunk_size)
 
 
-def test_alone_gathering_changes_nothing():
+def test_alone_gathering_changes_nothing(tmp_path):
     x = torch.zeros(2, 3)
     assert gather_rows(x) is x
+    alone = {"init_method": f"file://{tmp_path / 'alone'}", "rank": 0, "world_size": 1}
+    dist.init_process_group("gloo", **alone)
+    try:
+        assert gather_rows(x) is x
+    finally:
+        dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")

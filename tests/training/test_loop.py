@@ -1,15 +1,22 @@
 """The training loop against a hand-written one, bad numbers, precision, several processes."""
 
+import contextlib
+import io
+import itertools
 import math
+import operator
 import random
 import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
+from tqdm import tqdm
 
+from recsys_tutorial._tensor_files import load_tensors
 from recsys_tutorial.training import train, warmup_cosine
 from recsys_tutorial.training.monitor import model_state
 from scripts.machine_speed import limit
@@ -23,6 +30,7 @@ def test_equals_a_loop_written_by_hand():
     options = {"epochs": 4, "batch_size": 7, "learning_rate": 0.05, "weight_decay": 0.5}
 
     def loss(model, rows, rng):
+        assert model.training
         order.append(rows)
         return squared_error(model, rows, rng)
 
@@ -74,11 +82,17 @@ def test_own_batches():
         seen.append(rows.tolist())
         return squared_error(model, rows, rng)
 
+    planned = []
+
     def pairs(rng):
-        return [np.sort(rng.choice(30, 2, replace=False)) for _ in range(3)]
+        planned.append([np.sort(rng.choice(30, 2, replace=False)) for _ in range(3)])
+        return planned[-1]
 
     train(linear(), loss, 30, epochs=2, batches=pairs)
     assert [len(rows) for rows in seen] == [2] * 6 and seen[:3] != seen[3:]
+    # counted for the first epoch, then made for each one
+    plans = [np.array(plan).tolist() for plan in planned]
+    assert plans == [seen[:3], seen[:3], seen[3:]]
     number = iter([3, 4, 2])
 
     def uneven(rng):
@@ -111,7 +125,9 @@ def test_learning_rates_by_name_and_frozen_parameters():
         hidden = torch.tanh(model["tower"]["encoder"](X[rows]))
         return ((model["tower"]["head"](hidden)[:, 0] - Y[rows]) ** 2).mean()
 
-    train(model, loss, 30, epochs=1, batch_size=30, learning_rate=rates, weight_decay=0, warmup=0)
+    options = {"batch_size": 30, "weight_decay": 0, "warmup": 0}
+    history = train(model, loss, 30, epochs=1, learning_rate=rates, **options)
+    assert history["learning_rate"].tolist() == [1e-4]  # that of the first parameter
     # Adam's first step is as long as the learning rate, whatever the gradient
     for name, rate in (("tower.encoder.weight", 1e-4), ("tower.head.weight", 1e-2)):
         moved = (model.get_parameter(name) - start[name]).abs()
@@ -129,10 +145,67 @@ def test_the_best_epoch_stays():
         return next(scores)
 
     model = linear()
-    history = train(model, squared_error, 30, epochs=6, validation=validation, patience=3)
-    assert history["validation"].tolist() == [0.1, 0.4, 0.3, 0.35, 0.2]  # never sees the 0.9
+
+    def loss(model, rows, rng):
+        assert model.training  # again, after each validation
+        return squared_error(model, rows, rng)
+
+    history = train(model, loss, 30, epochs=6, validation=validation, patience=2)
+    assert history["validation"].tolist() == [0.1, 0.4, 0.3, 0.35]  # never sees the 0.9
     assert (parameters(model) == states[1]).all() and not (states[1] == states[-1]).all()
     assert not model.training
+
+
+def test_checkpoints_are_written_as_often_as_asked_and_an_interrupted_run_goes_on(tmp_path):
+    path, written = tmp_path / "checkpoint", []
+
+    def run(path, interrupted_at=None):
+        model, calls = linear(), itertools.count(1)
+
+        def loss(model, rows, rng):
+            if path.exists():
+                written.append(load_tensors(path, "a training checkpoint")[1]["step"])
+            if next(calls) == interrupted_at:
+                raise KeyboardInterrupt
+            return squared_error(model, rows, rng)
+
+        options = {"epochs": 2, "batch_size": 6, "checkpoint": path, "checkpoint_every": 3}
+        return model, train(model, loss, 30, **options)
+
+    expected, history = run(path)
+    assert written == [3, 3, 5, 6, 6, 6, 9]  # at steps 3, 6 and 9, and at the end of an epoch
+    again, same = run(path)
+    assert len(written) == 7 and not again.training  # there was nothing left to do
+    pd.testing.assert_frame_equal(same, history)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "other", interrupted_at=9)
+    resumed, same = run(tmp_path / "other")
+    assert written[-4:] == [6, 6, 6, 9]  # steps 7 and 8 are taken again
+    pd.testing.assert_frame_equal(same, history)
+    assert (parameters(resumed) == parameters(expected)).all()
+    with pytest.raises(ValueError, match="its steps per epoch is 5, not 1"):
+        train(linear(), squared_error, 30, epochs=2, checkpoint=path)
+
+
+def test_the_bar_counts_steps_also_of_a_run_that_goes_on(tmp_path, monkeypatch):
+    bars, seen = [], []
+
+    def shown(**options):
+        bars.append(tqdm(**options | {"disable": False, "file": io.StringIO()}))
+        return bars[-1]
+
+    def loss(model, rows, rng):
+        seen.append(bars[-1].n)
+        if len(seen) == 8:
+            raise KeyboardInterrupt
+        return squared_error(model, rows, rng)
+
+    monkeypatch.setattr("recsys_tutorial.training.monitor.tqdm", shown)
+    options = {"epochs": 2, "batch_size": 6, "checkpoint": tmp_path / "checkpoint"}
+    for _ in range(2):
+        with contextlib.suppress(KeyboardInterrupt):
+            train(linear(), loss, 30, checkpoint_every=1, **options)
+    assert seen == [*range(8), *range(7, 10)] and {bar.total for bar in bars} == {10}
 
 
 def test_more_numbers_for_the_history():
@@ -165,13 +238,14 @@ def test_randomness_comes_from_the_seed_and_goes_no_further():
 # -- what may be wrong
 
 
+@pytest.mark.parametrize("how", [operator.mul, operator.add])  # with and without its gradient
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_stops_the_run(bad):
+def test_a_loss_that_is_not_finite_stops_the_run(bad, how):
     model, states = linear(), []
 
     def loss(model, rows, rng):
         states.append(parameters(model).clone())
-        return squared_error(model, rows, rng) * (bad if 17 in rows and len(states) > 8 else 1.0)
+        return how(squared_error(model, rows, rng), bad if 17 in rows and len(states) > 8 else 1.0)
 
     with pytest.raises(FloatingPointError, match=f"loss became {bad} at step ") as error:
         train(model, loss, 30, epochs=5, batch_size=5)
@@ -187,6 +261,16 @@ def test_a_gradient_that_is_not_finite_stops_the_run():
 
     with pytest.raises(FloatingPointError, match=r"gradient's norm became nan at step 1 "):
         train(linear(), loss, 30)
+
+
+@pytest.mark.parametrize("n, names", [(20, 20), (21, 20), (30, 20)])
+def test_at_most_twenty_examples_are_named(n, names):
+    with pytest.raises(FloatingPointError) as error:
+        train(linear(), lambda m, rows, rng: m.weight.sum() * math.nan, n)
+    told = str(error.value).partition("examples ")[2].partition(":")[0]
+    listed, _, more = told.partition(" and ")
+    assert len(set(listed.split(", "))) == names
+    assert more == (f"{n - 20} more" if n > 20 else "")
 
 
 def test_an_error_in_the_loss_tells_where():
@@ -207,6 +291,7 @@ def test_an_error_in_the_loss_tells_where():
         ({"weight_decay": -1}, "weight_decay must be finite and at least 0"),
         ({"warmup": 1.5}, "warmup must be 0 to 1, got 1.5"),
         ({"learning_rate": math.nan}, "learning_rate must be finite and at least 0, got nan"),
+        ({"learning_rate": {"": 1, "bias": -1}}, "learning_rate 'bias' must be finite and at"),
         ({"learning_rate": {"weight": 1e-3}}, "names no rate for bias: add one for the prefix ''"),
         ({"learning_rate": {"": 1, "head": 2}}, r"no parameter's name starts with \['head'\]"),
         ({"precision": "half"}, "precision must be 'auto', 'full', 'bf16' or 'fp16', got 'half'"),
