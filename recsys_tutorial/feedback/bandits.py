@@ -156,7 +156,7 @@ class LinUCB(Greedy):
         inverse = np.linalg.inv(self.tastes.precision())  # (n_shoppers, dim, dim)
         bound = inverse[:, self._upper[0], self._upper[1]] @ self._squares[stock].T
         bound += self.rates.doubt[stock] ** 2  # (n_shoppers, n_stock)
-        np.sqrt(np.maximum(bound, 0.0, out=bound), out=bound)
+        np.sqrt(bound, out=bound)  # no picture is without a doubt
         bound *= self.alpha
         bound += super().scores(stock)
         return bound

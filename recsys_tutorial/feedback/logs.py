@@ -60,7 +60,7 @@ class Choice:
         """
         shopper = rng.integers(len(self.logging), size=n)
         upper = self.logging[shopper].cumsum(axis=1)  # (n, n_candidates)
-        action = (upper < rng.random((n, 1)) * upper[:, -1:]).sum(axis=1)
+        action = (upper[:, :-1] < rng.random((n, 1))).sum(axis=1)  # what is left is the last one's
         reward = rng.random(n) < self.attraction[shopper, action]
         return shopper, action, reward.astype(float)
 

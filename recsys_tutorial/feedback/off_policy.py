@@ -102,7 +102,7 @@ def snips(rewards: np.ndarray, weights: np.ndarray) -> Estimate:
         As `ips` does, and when all weights are 0.
     """
     _check(rewards, weights)
-    if not weights.sum() > 0:
+    if not weights.any():
         raise ValueError("all weights are 0: the log holds no action that the target would take")
     value = float((weights * rewards).sum() / weights.sum())
     spread = weights * (rewards - value) / weights.mean()
@@ -152,7 +152,7 @@ def _expected(target: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         shapes = f"target {target.shape} and predicted {predicted.shape}"
         raise ValueError(f"{shapes} must be (n, n_actions)")
     total = target.sum(axis=1)
-    if not np.allclose(total, 1.0, atol=1e-6):
+    if not np.allclose(total, 1.0):
         row = int(np.argmax(np.abs(total - 1)))
         raise ValueError(f"the target probabilities of round {row} sum to {total[row]:.4f}, not 1")
     return (target * predicted).sum(axis=1)  # (n,)

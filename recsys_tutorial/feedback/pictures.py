@@ -65,8 +65,8 @@ def load_pictures() -> Pictures:
         item_id, features, looks = (stored[key] for key in ("item_id", "features", "looks"))
     items = load_clipart().items.set_index("item_id").loc[item_id]
     theme = items["category"].str.partition("/")[0]
-    themes = _frequent(pd.get_dummies(theme, dtype=float), "theme:")
-    keywords = _frequent(items["keywords"].str.get_dummies("|").astype(float), "keyword:")
+    themes = _frequent(pd.get_dummies(theme), "theme:")
+    keywords = _frequent(items["keywords"].str.get_dummies("|"), "keyword:")
     looks = (looks - looks.mean(axis=0)) / looks.std(axis=0)  # (n_items, N_LOOKS)
     names = ["constant", *themes.columns, *keywords.columns, *(f"look:{i}" for i in range(N_LOOKS))]
     traits = np.column_stack([np.ones(len(items)), themes, keywords, looks])

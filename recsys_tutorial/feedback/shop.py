@@ -197,7 +197,7 @@ class Shop:
         swaps = np.flatnonzero(rng.random(self.n_shoppers) < self.swap)
         which = rng.integers(N_LOVED, size=self.n_shoppers)[swaps]
         wish = rng.random((self.n_shoppers, len(themes)))[swaps]  # (n_swaps, n_themes)
-        wish[(self.loved[swaps][:, :, None] == themes).any(axis=1)] = -1.0  # not what is loved
+        wish[(self.loved[swaps][:, :, None] == themes).any(axis=1)] = -np.inf  # not what is loved
         new = themes[wish.argmax(axis=1)]
         self.taste[swaps, self.loved[swaps, which]] -= LOVED_THEME
         self.taste[swaps, new] += LOVED_THEME

@@ -69,8 +69,10 @@ def run_ways(
                 if day >= 0:
                     _after_visit(models[name], way, log, rng)
         for name, way in ways.items():
-            _at_night(models[name], way, day)
+            if day == -1:  # the night before the launch
+                models[name].refit()
             if day >= 0:
+                _at_night(models[name], way)
                 rows.append([name, day, share[name]])
         shop.next_day()
     return pd.DataFrame(rows, columns=["way", "day", "share"])
@@ -90,10 +92,10 @@ def _after_visit(model: OnlineTowers, way: Mapping, log: list, rng: np.random.Ge
             model.step(*sample(log, way.get("replay", False), rng), way["rate"])
 
 
-def _at_night(model: OnlineTowers, way: Mapping, day: int) -> None:
-    if day == -1 or (day >= 0 and way.get("head") == "night"):  # -1: the night before the launch
+def _at_night(model: OnlineTowers, way: Mapping) -> None:
+    if way.get("head") == "night":
         model.refit()
-    elif day >= 0 and way.get("users") == "night":
+    elif way.get("users") == "night":
         model.fold_in()
 
 

@@ -54,6 +54,55 @@ def test_thompson_draws_have_the_posterior_covariance():
     assert 0.55 < p < 0.95  # a test that tells something: neither greedy nor a coin
 
 
+def test_a_draw_without_noise_is_the_estimate():
+    features, days = history()
+    policies = [
+        make(rates(12), LinearTastes(features, 4, E, reg=2.0))
+        for make in (Greedy, lambda *known: ThompsonSampling(*known, scale=0.0))
+    ]
+    for shown, clicks in days:
+        for policy in policies:
+            policy.learn(shown, clicks)
+    stock = np.array([9, 2, 5])
+    estimate, draw = (policy.scores(stock) for policy in policies)
+    np.testing.assert_allclose(draw, estimate)
+    assert np.ptp(estimate, axis=1).min() > 0.01
+
+
+def test_upper_bounds_by_hand():
+    features, days = history()
+    policy = LinUCB(rates(12), LinearTastes(features, 4, E, reg=2.0), alpha=0.7)
+    for shown, clicks in days:
+        policy.learn(shown, clicks)
+    inverse = np.linalg.inv(policy.tastes.precision())
+    spread = np.einsum("id,ude,ie->ui", features, inverse, features)  # x' (A_u + reg I)^-1 x
+    hope = 0.7 * np.sqrt(policy.rates.doubt**2 + spread)
+    estimate = policy.tastes.weights() @ features.T + policy.rates.rates
+    np.testing.assert_allclose(policy.scores(np.arange(12)), estimate + hope)
+
+
+@pytest.mark.parametrize("random_days", [1, 3])
+def test_the_first_days_are_random_and_then_the_best_is_shown(random_days):
+    features, days = history(n_items=30)
+    policy = Greedy(rates(30), LinearTastes(features, 4, E), random_days=random_days)
+    stock, is_best = np.arange(30), []
+    for shown, clicks in days:
+        best = np.argsort(-policy.scores(stock), axis=1, kind="stable")[:, :3]
+        is_best.append(bool((policy.choose(stock) == best).all()))
+        policy.learn(shown, clicks)
+    assert is_best == [False] * random_days + [True] * (len(days) - random_days)
+
+
+@pytest.mark.parametrize("make", [Greedy, ThompsonSampling, LinUCB])
+def test_chance_comes_from_the_seed(make):
+    features, stock = history(n_items=30)[0], np.arange(30)
+
+    def first_lists(**seed):
+        return make(rates(30), LinearTastes(features, 4, E), **seed).choose(stock).tolist()
+
+    assert first_lists(seed=1) == first_lists(seed=1) != first_lists(seed=2)
+
+
 def test_tastes_learn_what_the_rates_did_not_expect():
     features, days = history()
     policy = Greedy(rates(12), LinearTastes(features, 4, E, reg=2.0))

@@ -37,6 +37,37 @@ def test_online_updates_equal_the_batch_fit(memory):
     np.testing.assert_allclose(learner.crowd, crowd, rtol=1e-9)
 
 
+def test_without_evidence_nobody_has_a_taste_and_evidence_adds_to_the_precision():
+    features, days = history()
+    learner = LinearTastes(features, 4, E, reg=3.0)
+    assert (learner.weights() == 0).all()
+    np.testing.assert_allclose(learner.precision(), np.broadcast_to(3 * np.eye(5), (4, 5, 5)))
+    shown, clicks = days[0]
+    learner.update(shown, clicks)
+    for u in range(4):
+        f = E[:, None] * features[shown[u]]
+        np.testing.assert_allclose(learner.precision()[u], f.T @ f + 3 * np.eye(5))
+
+
+F, SHOWN = np.eye(3), np.tile(np.arange(3), (2, 1))
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: LinearTastes(F, 2, E, reg=0.0), "reg must be positive and finite, got 0"),
+        (lambda: LinearTastes(F, 2, E, memory=0.0), "memory must be positive and finite, got 0"),
+        (lambda: LinearTastes(F, 2, E, memory=1.1), "memory must be 0 to 1, got 1.1"),
+        (lambda: LinearTastes(F, 2, E).update(SHOWN, SHOWN[:1]), r"clicks \(1, 3\) must be \(n_s"),
+        (lambda: LinearTastes(F, 2, E[:2]).update(SHOWN, SHOWN), r"must be \(n_shoppers, 2\)"),
+        (lambda: ItemRates(F, E, prior=0.0), "prior must be positive and finite, got 0"),
+    ],
+)
+def test_bad_arguments_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
 def test_position_is_corrected_for():
     """Shown always at the last slot, a picture's attraction is found again; ignored, it is not."""
     rng = np.random.default_rng(1)
@@ -60,6 +91,7 @@ def rates(n_items, examination=E, prior=5.0):
 def test_item_rates_by_hand():
     x = np.column_stack([np.ones(4), [0.0, 1, 2, 3]])
     model = ItemRates(x, E, prior=2.0)
+    assert (model.rates == 0).all()  # before the first clicks
     model.update(np.array([[0, 1, 2], [1, 0, 2]]), np.array([[1, 0, 1], [0, 1, 0]], dtype=bool))
     looks = np.array([1 + 0.36, 0.36 + 1, 0.32, 0])
     hits = np.array([1 + 0.6, 0, 0.4, 0])

@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+from recsys_tutorial.feedback import logs
+from recsys_tutorial.feedback.bandits import Greedy
+from recsys_tutorial.feedback.lists import top_slots
 from recsys_tutorial.feedback.logs import Choice, choice, click_law, first_days
 from recsys_tutorial.feedback.off_policy import doubly_robust, importance_weights
+from recsys_tutorial.feedback.runs import make_policies
 from recsys_tutorial.feedback.shop import Shop
+from tests.feedback.test_shop import small_pictures
 
 
 def small_choice():
@@ -38,7 +43,83 @@ def test_a_case_has_two_policies_and_candidates_worth_showing(pictures):
         assert case.logging.min() >= 0.02 - 1e-12
         assert case.target.max(axis=1).mean() > case.logging.max(axis=1).mean()
         assert case.truth > (case.logging * case.attraction).sum(axis=1).mean()
+        assert case.logging.shape == (300, 10)
     assert wanted.attraction.mean() > 1.5 * any_.attraction.mean()
+
+
+def test_the_logging_policy_has_learned_for_three_days_and_the_target_for_ten(monkeypatch):
+    pictures = small_pictures()
+    shop = Shop(pictures, 300, seed=7)
+    (learner,) = make_policies(shop, 7, ["epsilon 0.2"]).values()
+    stock, scores = np.arange(shop.n_items), []
+    for _ in range(11):
+        scores.append(Greedy.scores(learner, stock))
+        shown = learner.choose(stock)
+        if len(scores) <= 10:
+            learner.learn(shown, shop.clicks(shown))
+            shop.next_day()
+    columns = top_slots(scores[3].copy(), 10)
+    early, late, attraction = (
+        np.take_along_axis(table, columns, axis=1)
+        for table in (scores[3], scores[10], shop.attraction)
+    )
+    case = choice(7, retrieved=True, pictures=pictures)
+    np.testing.assert_allclose(case.logging, 0.8 * softmax(early / 0.1, axis=1) + 0.02)
+    np.testing.assert_allclose(case.target, softmax(late / 0.03, axis=1))
+    np.testing.assert_allclose(case.rates + case.tastes, late)
+    np.testing.assert_allclose(case.rates, learner.rates.rates[columns])
+    np.testing.assert_allclose(case.attraction, attraction)
+    monkeypatch.setattr(logs, "load_pictures", lambda: pictures)  # the default
+    np.testing.assert_array_equal(choice(7, retrieved=True).logging, case.logging)
+
+
+class Knowing:
+    """A model that knows the truth, or its contrary, and notes what it is asked and shown."""
+
+    def __init__(self, shop, sign):
+        self.shop, self.sign, self.asked, self.shown = shop, sign, [], []
+
+    def scores(self, cohort):
+        self.asked.append((self.shop.day, cohort, self.shop.attraction[:, cohort].copy()))
+        return self.sign * self.shop.attraction[:, cohort]
+
+    def learn(self, shown, clicks):
+        assert self.shop.stock[shown].all() and clicks.shape == shown.shape
+        self.shown.append((self.shop.day, self.shop.new(3)[shown]))
+
+
+def test_new_pictures_get_two_slots_and_are_judged_by_their_age(pictures, monkeypatch):
+    made = []
+
+    def models(shop, seed, names):
+        made.extend([Knowing(shop, 1), Knowing(shop, -1)])
+        return dict(zip(("best", "worst"), made[-2:], strict=True))
+
+    monkeypatch.setattr(logs, "make_policies", models)
+    table = first_days(5, n_days=7, n_shoppers=40, n_ages=2, pictures=pictures)
+    assert list(table) == ["policy", "day", "share"]
+    share = table.pivot(index="day", columns="policy", values="share")
+    assert share.index.tolist() == [0, 1]
+    best = made[0]
+    assert best.shop.arrival.max() == 6  # as many days as there are
+    # every morning from the second on, about those who came today and the day before
+    mornings = [(day, age) for day in range(2, 7) for age in range(2)]
+    assert [(day, day - best.shop.arrival[new[0]]) for day, new, _ in best.asked] == mornings
+    assert all(len(new) == 40 for _, new, _ in best.asked)
+    for age in (0, 1):
+        worth = [w for (_, a), (_, _, w) in zip(mornings, best.asked, strict=True) if a == age]
+        for name, picked in (("random", np.mean), ("worst", np.min), ("best", np.max)):
+            named = [picked(w, axis=1).mean() / w.max(axis=1).mean() for w in worth]
+            assert share.loc[age, name] == pytest.approx(np.mean(named))
+    # On day 0 nothing is new; then two slots of five, anywhere in the list.
+    days, new = zip(*best.shown, strict=True)
+    assert days == tuple(range(7)) and {rows.shape for rows in new} == {(40, 5)}
+    assert not new[0].any() and (np.sum(new[1:], axis=2) == 2).all()
+    by_slot = np.mean(np.concatenate(new[1:]), axis=0)
+    np.testing.assert_allclose(by_slot, 0.4, atol=0.16)  # five standard errors
+    monkeypatch.setattr(logs, "load_pictures", lambda: pictures)
+    again = first_days(5, n_days=3, n_shoppers=5, n_ages=1)  # the default
+    assert len(again) == 3
 
 
 def test_content_places_a_new_picture_at_once_and_numbers_cannot(pictures):

@@ -105,6 +105,14 @@ def test_standard_error_covers_the_truth_as_often_as_it_says():
     assert 0.92 <= inside / 400 <= 0.98
 
 
+def test_weights_are_in_double_precision_and_forgive_a_rounding():
+    single = importance_weights(np.float32([0.1, 0.0]), np.float32([0.3, 1.0]))
+    assert single.dtype == np.float64
+    np.testing.assert_array_equal(single, [float(np.float32(0.1)) / float(np.float32(0.3)), 0])
+    np.testing.assert_allclose(importance_weights([1 + 9e-10], [1 + 9e-10]), 1)
+    assert snips(np.array([1.0, 0.0]), np.array([0.0, 2.0])).value == 0  # some weights may be 0
+
+
 def test_clipping_bounds_the_weights_and_biases_downwards():
     a = np.array([0, 1, 2, 2])
     clipped = importance_weights(TARGET[a], LOGGING[a], clip=1.0)
@@ -130,6 +138,8 @@ def test_estimates_and_their_errors_by_hand():
     rounds = expected + w * (rewards - [0.6, 0.3, 0.2])
     dr = doubly_robust(rewards, w, np.array([1, 0, 1]), target, q)
     assert dr == pytest.approx((rounds.mean(), rounds.std(ddof=1) / 3**0.5))
+    two = ips(rewards[:2], w[:2])
+    assert two == pytest.approx((0.25, 0.25))  # of 0.5 and 0
     one = ips(np.ones(1), np.full(1, 2.0))
     assert one.value == 2 and np.isnan(one.standard_error)  # one round has no spread
 
@@ -140,10 +150,19 @@ BAD = {
     "zero propensity": (lambda: importance_weights([0.5, 0.5], [0.5, 0.0]), "logging.*round 1"),
     "above one": (lambda: importance_weights([1.5, 0.5], [0.5, 0.5]), "target.*round 0 is 1.5"),
     "nan": (lambda: importance_weights([np.nan, 0.5], [0.5, 0.5]), "target.*round 0 is nan"),
+    "below zero": (lambda: importance_weights([0.5, -0.1], [0.5, 0.5]), "target.*round 1 is -0.1"),
+    "no rounding": (lambda: importance_weights([0.5], [1 + 1.1e-9]), "logging.*round 0"),
+    "two dimensions": (lambda: importance_weights(TWO, TWO), r"target \(2, 3\)"),
     "lengths": (lambda: importance_weights([0.5], [0.5, 0.5]), r"must be \(n,\)"),
     "empty": (lambda: importance_weights([], []), "n > 0"),
     "clip": (lambda: importance_weights([0.5], [0.5], clip=0.0), "clip must be positive"),
     "rewards": (lambda: ips(np.ones(2), np.ones(3)), r"rewards \(2,\)"),
+    "a table of rewards": (lambda: ips(TWO, TWO), r"rewards \(2, 3\)"),
+    "no reward": (lambda: ips(np.ones(0), np.ones(0)), "n > 0"),
+    "nan in the doubly robust": (
+        lambda: doubly_robust(np.array([1, np.nan]), ONES, ROWS, TWO, TWO),
+        "finite",
+    ),
     "nan reward": (lambda: ips(np.array([1, np.nan]), np.ones(2)), "finite"),
     "nan weight": (lambda: ips(np.ones(2), np.array([1, np.nan])), "finite"),
     "infinite weight": (lambda: snips(np.ones(2), np.array([1, np.inf])), "finite"),
@@ -152,6 +171,15 @@ BAD = {
         lambda: doubly_robust(ONES, ONES, ROWS, 2 * TWO, TWO),
         "round 0 sum to 2.0000",
     ),
+    "too much in one round": (
+        lambda: doubly_robust(ONES, ONES, ROWS, TWO * [[1], [2]], TWO),
+        "round 1 sum to 2.0000",
+    ),
+    "too little in one round": (
+        lambda: doubly_robust(ONES, ONES, ROWS, TWO * [[1], [0.5]], TWO),
+        "round 1 sum to 0.5000",
+    ),
+    "one row": (lambda: doubly_robust(ONES, ONES, ROWS, ONES / 2, ONES), "n_actions"),
     "shapes": (lambda: doubly_robust(ONES, ONES, ROWS, TWO, TWO[:, :2]), "n_actions"),
     "rounds": (
         lambda: doubly_robust(np.ones(3), np.ones(3), np.zeros(3, int), TWO, TWO),

@@ -1,6 +1,7 @@
 """Towers kept up to date: fold-in, steps and refits against ridge regressions."""
 
 import numpy as np
+import pytest
 
 from recsys_tutorial.feedback import LinearTastes, OnlineTowers
 from tests.feedback.visits import E, history
@@ -67,3 +68,22 @@ def test_the_refitted_head_is_where_the_gradient_vanishes():
     model.step(*log, learning_rate=1.0)
     np.testing.assert_allclose(model.head, head, atol=1e-8)
     assert (model.users == users).all()
+
+
+def test_nothing_is_expected_before_the_first_fold_in_and_no_sweep_moves_no_head():
+    features, days = history(dim=5)
+    model = OnlineTowers(features, 4, E, dim=1)
+    assert model.users.shape == (4, 2) and (model.scores() == np.zeros((4, 12))).all()
+    for shown, clicks in days:
+        model.observe(shown, clicks)
+    model.refit(sweeps=0)
+    assert model.head.tolist() == [[1, 0, 0, 0, 0]]  # the first feature
+    folded = model.users
+    model.fold_in()
+    assert folded.any() and (folded == model.users).all()
+
+
+@pytest.mark.parametrize("dim", [0, 6])
+def test_a_head_has_one_row_to_one_for_each_feature(dim):
+    with pytest.raises(ValueError, match=f"dim must be 1 to 5, got {dim}"):
+        OnlineTowers(history(dim=5)[0], 4, E, dim=dim)

@@ -30,9 +30,23 @@ def test_the_catalogue_has_features_and_traits_for_every_picture(pictures):
     assert pictures.traits.shape == (n_items, len(pictures.trait_names))
     # Rounded to 1/1000, so not exactly; a wrong scale would be off by a factor.
     np.testing.assert_allclose(pictures.features.std(axis=0), 1, atol=1e-3)
-    np.testing.assert_allclose(pictures.traits[:, pictures.columns("look")].std(axis=0), 1)
+    looks = pictures.traits[:, pictures.columns("look")]
+    np.testing.assert_allclose(looks.std(axis=0), 1)
+    np.testing.assert_allclose(looks.mean(axis=0), 0, atol=1e-9)
+    assert (pictures.traits[:, 0] == 1).all() and pictures.trait_names[0] == "constant"
+    # Themes and keywords of 25 pictures are the rarest that are traits: there are two such words.
+    used = pictures.traits[:, pictures.columns("keyword")].sum(axis=0)
+    assert used.min() == 25 and (used == 25).sum() == 2
+    assert pictures.traits[:, pictures.columns("theme")].sum(axis=0).min() == 26
     assert (pictures.traits[:, pictures.columns("theme")].sum(axis=1) <= 1).all()
     assert pictures.theme.max() == len(pictures.columns("theme")) - 1
+
+
+def test_a_picture_has_one_theme_or_none():
+    names = ["constant", "theme:a", "theme:b", "theme:c", "look:0"]
+    traits = np.array([[1, 0, 1, 0, 9], [1, 0, 0, 0, 9], [1, 0, 0, 1, 9], [1, 1, 0, 0, -9]], float)
+    few = Pictures(np.arange(4), np.zeros((4, 32)), traits, names)
+    assert few.theme.tolist() == [1, -1, 2, 0]
 
 
 def test_features_say_something_about_themes_and_colours(pictures):
@@ -143,12 +157,27 @@ def test_pictures_arrive_as_planned():
     for _ in range(5):
         n_in_stock.append(int(shop.stock.sum()))
         shop.next_day()
-    assert n_in_stock == [28, 31, 34, 37, 40]
+    assert n_in_stock == [28, 31, 34, 37, 40] and shop.arrival.dtype == np.int64
     late = int(np.flatnonzero(shop.arrival == 4)[0])
     fresh = Shop(small_pictures(), 2, seed=7, new_per_day=3, n_days=5)
     with pytest.raises(ValueError, match="not in stock on day 0"):
         fresh.clicks(np.array([[late, *np.flatnonzero(fresh.stock)[:4]]] * 2))
     assert fresh.stock[fresh.best()].all()
+
+
+@pytest.mark.parametrize("new_per_day, n_days", [(1, 36), (7, 6), (35, 2)])
+def test_all_but_one_list_may_arrive_later(new_per_day, n_days):
+    """The limit: of 40 pictures five are there from the start, which fill the first lists."""
+    shop = Shop(small_pictures(), 2, seed=7, new_per_day=new_per_day, n_days=n_days)
+    days, arrivals = np.unique(shop.arrival, return_counts=True)
+    assert days.tolist() == list(range(n_days))
+    assert arrivals.tolist() == [5] + [new_per_day] * (n_days - 1)
+
+
+@pytest.mark.parametrize("n_slots", [1, 40])
+def test_lists_may_have_one_slot_or_hold_the_whole_catalogue(n_slots):
+    shop = Shop(small_pictures(), 2, n_slots=n_slots)
+    assert shop.clicks(shop.best()).shape == (2, n_slots)
 
 
 def test_new_are_the_arrivals_of_the_last_days_today_among_them():
@@ -169,18 +198,21 @@ def test_seeds_repeat_and_differ():
 
 
 SHOWN = np.tile(np.arange(5), (2, 1))
+TWICE = np.array([[5, 6, 7, 8, 9], [4, 1, 2, 3, 4]])
 
 
 BAD = {
     "swap": (lambda p: Shop(p, 2, swap=1.5), "swap must be 0 to 1"),
     "nobody": (lambda p: Shop(p, 0), "0 shoppers"),
     "slots": (lambda p: Shop(p, 2, n_slots=41), "41 of 40 slots"),
+    "no slot": (lambda p: Shop(p, 2, n_slots=0), "0 of 40 slots"),
+    "one too many": (lambda p: Shop(p, 2, new_per_day=36, n_days=2), "leave fewer than 5"),
     "arrivals": (lambda p: Shop(p, 2, new_per_day=2, n_days=30), "leave fewer than 5"),
     "departures": (lambda p: Shop(p, 2, new_per_day=-1), "-1 new pictures a day"),
     "shape": (lambda p: Shop(p, 2).clicks(SHOWN[:1]), r"must be \(2, 5\)"),
     "column": (lambda p: Shop(p, 2).clicks(SHOWN + 36), "not in stock"),
     "negative": (lambda p: Shop(p, 2).clicks(SHOWN - 1), "not in stock"),
-    "twice": (lambda p: Shop(p, 2).expected_clicks(SHOWN // 2), "the same picture twice"),
+    "twice": (lambda p: Shop(p, 2).expected_clicks(TWICE), "the same picture twice"),
 }
 
 

@@ -11,6 +11,7 @@ WAYS = {"frozen": {}, "nightly": {"users": "night"}, "visit": {"users": "visit"}
 def test_without_drift_the_frozen_way_stays_and_the_others_learn(pictures):
     table = run_ways(Shop(pictures, 60, seed=2), 2, n_days=8, ways=WAYS)
     share = table.pivot(index="day", columns="way", values="share")
+    assert share.index.tolist() == list(range(8)) and list(table) == ["way", "day", "share"]
     np.testing.assert_allclose(share["frozen"], share.loc[0, "frozen"])
     assert share.loc[7, "nightly"] > share.loc[0, "nightly"]
     assert share["visit"].mean() > share["frozen"].mean()
@@ -37,6 +38,7 @@ def test_a_batch_is_of_the_last_visit_or_of_all():
     log = [(np.full(shape, v), np.arange(28).reshape(shape) % 2) for v in range(5)]
     for replay, visits in ((False, {4}), (True, {0, 1, 2, 3, 4})):
         shopper, shown, slot, clicks = sample(log, replay, rng, n=500)
-        assert set(shown) == visits
+        assert set(shown) == visits and {len(part) for part in (shopper, shown, slot)} == {500}
+        assert set(shopper) == set(range(7)) and set(slot) == set(range(4))
         assert (clicks == (4 * shopper + slot) % 2).all()
     assert VISITS >= 1
