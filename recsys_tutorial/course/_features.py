@@ -77,8 +77,9 @@ def bert_titles(items: pd.DataFrame, encoder: str = BERT, *, to_scale: bool = Tr
         return unit_rows(np.hstack(blocks))
     pairs = np.random.default_rng(0).integers(len(items), size=(2, 20_000))
     spread = [np.std((x[pairs[0]] * x[pairs[1]]).sum(axis=1)) for x in blocks]
-    spread = [s or 1.0 for s in spread]  # where all films have the same genres, say
-    return unit_rows(np.hstack([x / np.sqrt(s) for x, s in zip(blocks, spread, strict=True)]))
+    # Where all films have the same genres, say, there is no spread, and x is 0.
+    scaled = [x / np.sqrt(s) if s else x for x, s in zip(blocks, spread, strict=True)]
+    return unit_rows(np.hstack(scaled))
 
 
 def counted_texts(items: pd.DataFrame) -> np.ndarray:

@@ -29,4 +29,5 @@ def log_features(log: pd.DataFrame, items: pd.DataFrame, train: np.ndarray) -> p
     genres = genre_columns(items.set_index("item_id")["genres"])
     found[list(genres)] = genres.loc[log["item_id"]].to_numpy(float)
     known = found.iloc[train]
-    return (found - known.mean()) / np.maximum(known.std(), 1e-6)
+    spread = known.std()  # 0 for a genre that no training row has: it keeps its 0s and 1s
+    return (found - known.mean()) / spread.where(spread > 0, 1.0)
