@@ -106,6 +106,7 @@ EQUIVALENT = {
     "_BLOCK": "how much is taken at a time, not what comes out",
     "_USERS": "the same: users at a time",
     "_PADDING": "the same: which rows share a block",
+    "block = max(1,": "the same: items at a time",
     "_MANY_SHARDS": "when files are merged, not what is in them",
     "_MARGIN": "candidates beyond the needed, to take fewer rounds",
     "with torch.no_grad()": "memory, not values",
@@ -116,6 +117,7 @@ EQUIVALENT = {
     "return self._luck <": "the same",
     "reward = rng.random(": "the same",
     "swaps = np.flatnonzero(rng.random(": "the same",
+    "shown = rng.random(likes.nnz) <": "the same",
     "solve = BatchedRidge(": "on how many threads, not what comes out",
     "sample = [line for line": "how many lines are looked at, not what they say",
 }

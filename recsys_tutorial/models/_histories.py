@@ -55,9 +55,9 @@ def choose_likes(likes, n: int, rng) -> tuple[np.ndarray, np.ndarray]:
     rows = np.repeat(np.arange(len(counts)), counts)
     place = np.arange(likes.nnz) - likes.indptr[rows]
     if rng is None:
-        step = np.minimum(1.0, n / np.maximum(counts, 1))[rows]
+        step = n / counts[rows]  # 1 or more for a short row, of which all is taken
         order = np.flatnonzero(np.floor(place * step) > np.floor((place - 1) * step))
-        width = max(1, min(n, int(counts.max(initial=0))))
+        width = min(n, int(counts.max(initial=1)))
     else:
         order = np.lexsort([rng.random(likes.nnz), rows])[place < n]
         width = n

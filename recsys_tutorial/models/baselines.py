@@ -28,7 +28,7 @@ class Popularity:
     def fit(self, train: sparse.csr_matrix) -> Popularity:
         """Count likes."""
         train = check_train(train)
-        self.item_counts_ = np.asarray(train.sum(axis=0), dtype=np.float64).ravel()
+        self.item_counts_ = np.asarray(train.sum(axis=0)).ravel()
         return self
 
     def score(self, history: sparse.csr_matrix) -> np.ndarray:
@@ -146,11 +146,10 @@ def _bm25(train: sparse.csr_matrix, k1: float, b: float) -> sparse.csr_matrix:
     idf_i = log(1 + (N - N_i + 0.5) / (N_i + 0.5)) (Robertson & Zaragoza 2009,
     doi:10.1561/1500000019; the 1 inside the log keeps it positive).
     """
-    n_users, n_items = train.shape
-    item_counts = np.bincount(train.indices, minlength=n_items)
+    n_users, item_counts = train.shape[0], np.bincount(train.indices)  # each has a user
     lengths = np.asarray(train.sum(axis=1)).ravel()
     idf = np.log1p((n_users - item_counts + 0.5) / (item_counts + 0.5))
-    saturation = k1 * (1 - b + b * lengths / max(lengths.mean(), 1e-300))
+    saturation = k1 * (1 - b + b * lengths / lengths.mean())
     x = train.data
     weights = idf[train.indices] * x * (k1 + 1) / (x + np.repeat(saturation, np.diff(train.indptr)))
     return sparse.csr_matrix((weights, train.indices, train.indptr), shape=train.shape)

@@ -135,7 +135,7 @@ def training_lists(
         score = fit(np.setdiff1d(np.arange(train.shape[0]), fold))
         for _ in range(n_draws):
             shown, hidden = divide_likes(train[fold], share, rng)
-            some = (np.diff(shown.indptr) > 0) & (np.diff(hidden.indptr) > 0)
+            some = np.diff(shown.indptr) > 0  # a list without a hidden like is left out below
             shown, hidden = shown[some], hidden[some]
             parts.append(_lists(score(shown), shown, shown, hidden, popularity, n))
     return _with_a_like(parts)

@@ -69,10 +69,10 @@ class MarkovChain:
         n = likes.shape[1]
         counts = sparse.csr_matrix((n, n))
         for step in range(1, self.reach + 1):
-            same = users[:-step] == users[step:] if step < len(users) else np.zeros(0, bool)
-            pairs = (items[:-step][same], items[step:][same]) if same.size else (items[:0],) * 2
-            weights = np.full(len(pairs[0]), 1 / step)
-            counts = counts + sparse.csr_matrix((weights, pairs), shape=(n, n))
+            same = users[:-step] == users[step:]
+            here, then = items[:-step][same], items[step:][same]
+            weights = np.full(len(here), 1 / step)
+            counts = counts + sparse.csr_matrix((weights, (here, then)), shape=(n, n))
         self.transitions_ = counts.tocsr()
         self.popularity_ = np.bincount(items, minlength=n) / len(items)
         return self

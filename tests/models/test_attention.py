@@ -14,11 +14,30 @@ from recsys_tutorial.models import (
 HISTORY = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]]])
 MASK = torch.tensor([[True, True, False]])
 ITEM = torch.tensor([[2.0, 3.0]])
+TWO = [HISTORY.repeat(2, 1, 1)] * 2
+ONE_EMPTY = torch.cat([MASK, MASK & False])
 
 
 def put(parameter, values):
     with torch.no_grad():
         parameter.copy_(torch.tensor(values))
+
+
+def n_parameters(model):
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_what_each_reads_and_how_many_parameters_it_has():
+    """A layer of n numbers from m has n m weights and n biases."""
+    sizes = {
+        TargetAttention(5, 4): 4 * 15 + 4 + 4 + 1,
+        TargetAttention(5, 4, mlp=3): 4 * 15 + 4 + 4 + 1 + 3 * 10 + 3 + 3 + 1,
+        PairAttention(5, 4): 4 * 10 + 4 + 4 + 1,
+        BestPartners(): 0,
+    }
+    for model, n in sizes.items():
+        assert n_parameters(model) == n and model.reads_history
+        assert getattr(model, "reads_parts", False) == (not isinstance(model, TargetAttention))
 
 
 @pytest.mark.parametrize("softmax", [False, True])
@@ -98,6 +117,9 @@ def test_late_interaction():
         (lambda: PairAttention(2, 1)(HISTORY, MASK[:, :2], ITEM), "one flag"),
         (lambda: late_interaction(HISTORY, HISTORY, MASK, MASK[:, :2]), "one flag"),
         (lambda: late_interaction(HISTORY, HISTORY, MASK, MASK & False), "at least one token"),
+        (lambda: late_interaction(HISTORY, HISTORY, MASK & False, MASK), "at least one token"),
+        (lambda: late_interaction(*TWO, ONE_EMPTY, ~ONE_EMPTY | True), "at least one token"),
+        (lambda: late_interaction(*TWO, ~ONE_EMPTY | True, ONE_EMPTY), "at least one token"),
     ],
 )
 def test_bad_input(call, message):

@@ -65,12 +65,12 @@ def dense_cosine(train, shrink):
 
 def dense_bm25(train, k1, b):
     x = train.toarray()
-    n_users, lengths, likers = len(x), x.sum(axis=1), x.sum(axis=0)
+    n_users, lengths, likers = len(x), x.sum(axis=1), (x > 0).sum(axis=0)
     idf = np.log(1 + (n_users - likers + 0.5) / (likers + 0.5))
     weights = np.zeros_like(x)
     for u, i in zip(*np.nonzero(x), strict=True):
         saturation = k1 * (1 - b + b * lengths[u] / lengths.mean())
-        weights[u, i] = idf[i] * (k1 + 1) / (1 + saturation)
+        weights[u, i] = idf[i] * x[u, i] * (k1 + 1) / (x[u, i] + saturation)
     return weights.T @ weights
 
 
@@ -87,10 +87,33 @@ def test_cosine_equals_sets_of_users(k, shrink):
     )
 
 
+def with_counts(train):
+    """Each like was given one to three times."""
+    train.data = np.random.default_rng(3).integers(1, 4, train.nnz).astype(float)
+    return train
+
+
+def test_the_cosine_of_likes_that_count_for_less():
+    train = with_counts(sparse_likes(25, 18))
+    x = train.toarray()
+    norm = np.linalg.norm(x, axis=0)
+    similarity = np.where(x.T @ x > 0, x.T @ x / (np.outer(norm, norm) + 2.5), 0)
+    found = ItemKNN(k=1000, shrink=2.5).fit(train).similarity_.toarray()
+    np.testing.assert_allclose(found, similarity - np.diag(np.diag(similarity)), atol=1e-14)
+
+
+def test_of_many_equal_neighbours_the_first_in_the_order_of_ties_are_kept():
+    train = csr(np.ones((2, 60)))
+    found = ItemKNN(k=5).fit(train).similarity_.toarray()
+    np.testing.assert_allclose(found, dense_neighbours(np.ones((60, 60)), 5), atol=1e-12)
+
+
 @pytest.mark.parametrize("k1, b", [(1.2, 0.75), (0.0, 0.5), (100.0, 0.0), (2.0, 1.0)])
 @pytest.mark.parametrize("k", [3, 1000])
 def test_bm25_equals_its_formula(k, k1, b):
     train, history = sparse_likes(25, 18), histories(18)
+    if k == 1000:  # all neighbours are kept: no ties to break
+        train = with_counts(train)
     model = ItemKNN(k=k, weighting="bm25", k1=k1, b=b).fit(train)
     expected = dense_neighbours(np.round(dense_bm25(train, k1, b), 12), k)
     np.testing.assert_allclose(model.similarity_.toarray(), expected, rtol=0, atol=1e-11)

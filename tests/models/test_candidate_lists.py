@@ -18,10 +18,17 @@ def holdout(n_users=3, n_items=8):
     return Holdout(np.arange(n_users), shown, shown, shown, hidden)
 
 
+def uneven():
+    """The users have seen 3, 4 and 5 of 8 items."""
+    seen = sparse.csr_matrix((np.arange(8) < [[3], [4], [5]]).astype(float))
+    return Holdout(np.arange(3), seen, seen, seen, seen)
+
+
 def test_held_out_lists_are_the_first_stage_on_the_unseen():
     users, popularity = holdout(), np.arange(8.0)
-    scores = RNG.normal(size=(3, 8))
+    scores = RNG.normal(size=(3, 8)).astype(np.float32)
     lists = held_out_lists(scores, users, popularity, 5)
+    assert lists.retriever.dtype == np.float64
     assert lists.columns.shape == (3, 5) and len(lists) == 3
     for row in range(3):
         unseen = np.flatnonzero(users.seen[row].toarray()[0] == 0)
@@ -68,21 +75,36 @@ def test_lists_repeat_with_the_seed_and_shares_are_what_was_asked():
     def fit(rows):
         return lambda history: np.tile(np.arange(30.0), (history.shape[0], 1))
 
+    sizes = []
+
+    def counted(rows):
+        sizes.append(len(rows))
+        return fit(rows)
+
+    alone = training_lists(TRAIN, counted, 1, n_folds=12, n_draws=1)
+    assert sizes == [11] * 12 and len(alone) <= 12 and alone.columns.shape[1] == 1
+    training_lists(TRAIN, counted, 8, n_folds=2)
+    assert sizes[12:] == [6, 6]
     first, again, other = (training_lists(TRAIN, fit, 8, seed=s) for s in (3, 3, 4))
     assert (first.history != again.history).nnz == 0
     assert first.history.shape != other.history.shape or (first.history != other.history).nnz
     much = training_lists(TRAIN, fit, 8, share=(0.8, 0.9), n_draws=20)
     assert much.history.sum(axis=1).mean() > 0.7 * TRAIN.sum(axis=1).mean()
+    assert len(much) > 100  # of 240 divisions; two of each user would be 24
     # Popularity is that of the training part unless another is given.
     n = np.bincount(TRAIN.indices, minlength=30)
     assert first.log_popularity == pytest.approx(np.log1p(n)[first.columns])
+    given = training_lists(TRAIN, fit, 8, popularity=np.arange(30.0))
+    assert given.log_popularity == pytest.approx(np.log1p(given.columns))
 
 
 @pytest.mark.parametrize(
     "call, message",
     [
         (lambda: held_out_lists(np.zeros((3, 8)), holdout(), np.ones(8), 6), "fewer than 6"),
+        (lambda: held_out_lists(np.zeros((3, 8)), uneven(), np.ones(8), 5), "user row 1 has fewer"),
         (lambda: held_out_lists(np.zeros((3, 8)), holdout(), np.ones(7), 5), "8 finite numbers"),
+        (lambda: training_lists(TRAIN, None, 5, n_draws=0), "n_draws must be .* at least 1"),
         (lambda: training_lists(TRAIN, None, 5, n_folds=1), "n_folds must be from 2 to 12"),
         (lambda: training_lists(TRAIN, None, 5, n_folds=13), "n_folds must be from 2 to 12"),
         (lambda: training_lists(TRAIN, None, 0), "n must be .* at least 1"),

@@ -53,6 +53,9 @@ def test_sparse_vectors_are_as_good_as_dense_ones():
     ours = ContentKernel(sparse_vectors, 3, center=False).score(HISTORY)
     dense = ContentKernel(sparse_vectors.toarray(), 3, center=False).score(HISTORY)
     np.testing.assert_allclose(ours, dense, atol=1e-12)
+    assert not ContentKernel(sparse_vectors, 3, center=False).score(HISTORY[[3]]).any()
+    single = unit_rows(sparse_vectors.astype(np.float32))
+    assert single.dtype == unit_rows(VECTORS.astype(np.float32)).dtype == np.float64
     with pytest.raises(ValueError, match="would fill the zeros"):
         ContentKernel(sparse_vectors)
 
@@ -124,7 +127,9 @@ def test_attention_is_the_double_sum(beta):
                 weights = np.exp(beta * (dots - dots.max()))
                 expected = (weights * dots).sum() / weights.sum()
                 assert scores[u, i] == pytest.approx(expected, abs=1e-9)
-    assert not scores[3].any()
+    assert not scores[3].any() and np.isfinite(scores).all()
+    nobody = attention_scores(HISTORY[[3]], VECTORS, parts, beta)
+    assert nobody.shape == (1, 30) and not nobody.any()
 
 
 def test_attention_between_mean_and_maximum():

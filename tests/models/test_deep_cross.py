@@ -44,6 +44,34 @@ def test_shared_bottom_and_mmoe():
     assert model(X).shape == (2, 2)
 
 
+@pytest.mark.parametrize("n_tasks", [1, 3])
+def test_each_objective_has_a_network_of_its_own(n_tasks):
+    head = (4 + 1) * 5 + 5 + 1  # one hidden layer of five numbers that reads four
+    shared = SharedBottom(2, 4, n_tasks, head=5).double()
+    experts = MMoE(2, 4, n_experts=3, n_tasks=n_tasks, head=5).double()
+    sizes = {shared: (2 + 1) * 4, experts: (2 + 1) * 3 * 4 + n_tasks * 2 * 3}
+    for model, bottom in sizes.items():
+        assert sum(p.numel() for p in model.parameters()) == bottom + n_tasks * head
+        assert model(X).shape == (2, n_tasks)
+
+
+def test_the_loss_is_the_sum_of_each_objectives_mean_over_the_rows_that_have_it():
+    x = np.random.default_rng(0).normal(size=(4, 2))
+    nan = np.nan
+    labels = np.array([[1, nan, nan, 1], [0, 1, nan, 1], [0, nan, nan, nan], [1, nan, nan, nan]])
+    torch.manual_seed(0)
+    model, sizes = SharedBottom(2, 3, n_tasks=4).double(), []
+    model.register_forward_hook(lambda module, given, logits: sizes.append(len(logits)))
+    with torch.no_grad():
+        p = model(torch.from_numpy(x)).sigmoid().numpy()
+    each = -np.log(np.where(labels == 1, p, 1 - p))
+    expected = each[:, 0].mean() + each[1, 1] + 0 + each[:2, 3].mean()
+    history = fit_probabilities(model, x, labels.astype(object), epochs=1, learning_rate=0.0)
+    assert history["loss"].tolist() == pytest.approx([expected])
+    history = fit_probabilities(model, x, labels, epochs=2, batch_size=2)
+    assert len(history) == 2 and sizes == [4, 4, 2, 2, 2, 2]
+
+
 def test_crosses_learn_a_product_that_logistic_regression_cannot():
     rng = np.random.default_rng(0)
     x = rng.choice([-1.0, 1.0], (2000, 3))
@@ -82,6 +110,7 @@ def test_rows_without_an_objective_do_not_teach_it():
         (lambda: CrossNetwork(2, 0), "n_layers must be .* at least 1"),
         (lambda: fit_probabilities(DCN(2), X.numpy(), np.array([[1.0], [2.0]])), "0, 1 or nan"),
         (lambda: fit_probabilities(DCN(2), X.numpy(), np.ones(2)), r"\(2, n_tasks\)"),
+        (lambda: fit_probabilities(DCN(2), X.numpy(), np.ones((3, 1))), r"\(2, n_tasks\)"),
         (lambda: fit_probabilities(DCN(2), X.numpy()[:1] * np.nan, np.ones((1, 1))), "nan"),
     ],
 )

@@ -22,6 +22,29 @@ def put(parameter, values):
         parameter.copy_(torch.tensor(values))
 
 
+@pytest.mark.parametrize(
+    "model, expected",
+    [
+        (GMF(3), 3),
+        (MLP(3, 4), 4 * 6 + 4 + 4 + 1),
+        (NeuMF(3, 4), 3 + 4 * 6 + 4 + 4 + 1),
+        (ConvNCF(4, channels=5), (5 * 4 + 5) + (5 * 5 * 4 + 5) + (5 + 1)),  # 4 x 4, 2 x 2, 1 x 1
+        (FeatureCrosses(3), 6 + 1 + 9),
+        (FactorizationMachine(3, 2), 6 + 1 + 6 * 2),
+    ],
+)
+def test_how_many_parameters_each_has(model, expected):
+    assert sum(parameter.numel() for parameter in model.parameters()) == expected
+
+
+def test_a_factorization_machine_starts_small_however_long_its_vectors():
+    """f_i . f_j is about sqrt(factors) / (2 dim), so that a sum over all pairs stays in bounds."""
+    torch.manual_seed(0)
+    factors = FactorizationMachine(200, 50).factors
+    assert factors.std().item() == pytest.approx(400**-0.5, rel=0.02)  # four standard errors
+    assert factors.mean().item() == pytest.approx(0, abs=0.0015)
+
+
 def test_gmf():
     model = GMF(2)
     assert model(U, V).tolist() == [1.0, -4.0]  # w = 1: the dot product
@@ -110,6 +133,7 @@ def test_an_mlp_learns_a_distance_that_a_weighted_dot_product_cannot():
         (lambda: GMF(3)(U, V), r"\(n, 3\)"),
         (lambda: MLP(2, 4)(U, V[:1]), r"got \(2, 2\) and \(1, 2\)"),
         (lambda: ConvNCF(12), "power of two"),
+        (lambda: ConvNCF(1), "at least 2, got 1"),
         (lambda: FactorizationMachine(3, 1)(U, V), r"\(n, 3\)"),
         (lambda: FeatureCrosses(3)(U, V), r"\(n, 3\)"),
     ],

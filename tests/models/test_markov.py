@@ -24,6 +24,19 @@ def test_probabilities_are_smoothed_counts():
     np.testing.assert_allclose(model.score(TRAIN[2], WHEN[2])[0], last_is_3)
     nobody = sparse.csr_matrix((1, 4))
     np.testing.assert_allclose(model.score(nobody, nobody)[0], P)
+    assert model.reads_times  # evaluation gives them to it
+
+
+def test_an_item_that_nobody_liked_has_no_share():
+    wide = [sparse.csr_matrix(np.pad(part.toarray(), ((0, 0), (0, 1)))) for part in (TRAIN, WHEN)]
+    model = MarkovChain(smoothing=2.0).fit(*wide)
+    np.testing.assert_allclose(model.popularity_, [*P, 0])
+    assert model.score(*wide).shape == (3, 5)
+
+
+def test_a_reach_beyond_the_longest_history_counts_nothing_more():
+    near, far = (MarkovChain(reach=reach).fit(TRAIN, WHEN).transitions_ for reach in (2, 9))
+    assert (near != far).nnz == 0
 
 
 def test_reach_counts_later_steps_for_less_and_decay_asks_earlier_events():
@@ -57,5 +70,7 @@ def test_a_planted_order_is_found_and_a_shuffled_one_is_not():
 def test_says_what_is_wrong(setting):
     with pytest.raises(ValueError, match=next(iter(setting))):
         MarkovChain(**setting)
+    with pytest.raises(ValueError, match=r"train \(2, 4\) holds no interaction"):
+        MarkovChain().fit(sparse.csr_matrix((2, 4)), np.zeros(0))
     with pytest.raises(ValueError, match="the model was fitted on 4"):
         MarkovChain().fit(TRAIN, WHEN).score(sparse.csr_matrix((1, N_ITEMS)), np.zeros(0))

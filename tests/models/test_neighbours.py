@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from recsys_tutorial.models import NeighbourVotes
+from recsys_tutorial.models import NeighbourVotes, neighbours
 
 rng = np.random.default_rng(0)
 VECTORS = rng.normal(size=(30, 6))
@@ -31,6 +31,20 @@ def test_scores_are_those_of_a_loop(k, power):
 def test_sparse_vectors_give_the_same():
     found = NeighbourVotes(sparse.csr_matrix(VECTORS), 5).fit(LIKES).score(sparse.csr_matrix(NEW))
     np.testing.assert_allclose(found, NeighbourVotes(VECTORS, 5).fit(LIKES).score(NEW))
+
+
+def test_users_are_scored_in_blocks(monkeypatch):
+    model = NeighbourVotes(VECTORS, 5).fit(LIKES)
+    whole = model.score(NEW)
+    monkeypatch.setattr(neighbours, "_BLOCK", 2)
+    np.testing.assert_array_equal(model.score(NEW), whole)
+
+
+def test_cosines_are_compared_to_six_digits():
+    cosines = np.array([0.8000001, 0.8000004])
+    vectors = np.column_stack([cosines, np.sqrt(1 - cosines**2)])
+    model = NeighbourVotes(vectors, 1, power=1.0).fit(sparse.csr_matrix(np.eye(2)))
+    assert model.score(np.array([[1.0, 0.0]])).tolist() == [[0.8, 0.8]]
 
 
 def test_the_family_is_found_and_shuffled_vectors_do_not_find_it():

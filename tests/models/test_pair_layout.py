@@ -55,6 +55,7 @@ def test_equal_texts_are_tokenised_once(layout):
     assert layout.tokenizer.decode(users.ids[2]) == "the big lebowski"
     nothing = layout.items([])
     assert nothing.ids == [] and nothing.rows.shape == nothing.lengths.shape == (0,)
+    assert nothing.rows.dtype == nothing.lengths.dtype == np.int64
 
 
 def test_a_long_user_is_cut_at_the_end_and_the_candidate_never(tokenizer):

@@ -29,6 +29,19 @@ def test_texts_are_what_they_say():
     assert user_texts(likes[1:], short, prefix="") == ["Alien; Heat", "Alien"]
 
 
+def test_of_a_long_history_evenly_spaced_titles_are_read():
+    history = sparse.csr_matrix(np.array([[1.0, 1, 1, 0, 1, 1], [0, 0, 0, 1, 0, 0], [0] * 6]))
+    said = user_texts(history, list("abcdef"), max_titles=3)
+    assert said == ["Liked: a; c; f", "Liked: d", "Liked: "]
+    assert user_texts(history, list("abcdef"))[0] == "Liked: a; b; c; e; f"
+
+
+def test_only_a_year_is_cut_off():
+    titles = ["Alien (1979)", "Him (Her)", "Odd (1995x", "1900 [1976)", ")", "", "(1984)"]
+    assert short_titles(titles) == ["Alien", *titles[1:]]
+    assert item_texts(["Alien (1979)"], ["Horror|Sci-Fi"]) == ["Alien (1979). Horror, Sci-Fi"]
+
+
 def test_equal_neighbours_keep_the_order_of_the_catalogue():
     """Sixty columns liked by all alike: numpy's default sort leaves the order of so many open."""
     likes = np.ones((3, 60))
