@@ -20,10 +20,14 @@ def narrow(features, columns, y, w, d):
     fd = f / (d if d.ndim == 1 else d[:, None])
     kernel = fd @ f.transpose(0, 2, 1)  # (b, n, k) @ (b, k, n) -> (b, n, n)
     kernel[:, range(n), range(n)] += 1.0 if w is None else 1.0 / w
-    a = _eliminate(kernel, y) if n <= SMALL else np.linalg.solve(kernel, y[..., None])[..., 0]
+    a = _eliminate(kernel, y) if n <= SMALL else _solve(kernel, y)
     x = (a[:, None] @ fd)[:, 0]  # (b, 1, n) @ (b, n, k) -> (b, k)
     # F x = y - W^-1 a, by the system just solved; so (F' W y) . x needs no product with F.
     return x, (y * ((y if w is None else w * y) - a)).sum(axis=1)
+
+
+def _solve(kernel: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.linalg.solve(kernel, y[..., None])[..., 0]
 
 
 def _eliminate(kernel: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -8,11 +8,50 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from recsys_tutorial.models import BiasedMF, _biased_solvers
+from recsys_tutorial.models._ratings import ratings_matrix
 from tests.models.planted import likes, rating_frame, with_value
 
 FRAME = rating_frame()
 INFINITE = FRAME.assign(rating=FRAME["rating"].where(FRAME.index != 7, np.inf))
 TRAIN = likes()
+KNOWN = np.setdiff1d(FRAME["item_id"], FRAME["item_id"][9])  # all but the item of row 9
+assert (FRAME["item_id"][:9] != FRAME["item_id"][9]).all()
+
+
+def test_ids_are_ascending_in_whatever_order_the_ratings_come():
+    mixed = FRAME.sample(frac=1.0, random_state=0).astype({"rating": int})
+    matrix, users, items = ratings_matrix(mixed, None)
+    assert users.tolist() == sorted(set(FRAME["user_id"]))
+    assert items.tolist() == sorted(set(FRAME["item_id"]))
+    assert matrix.dtype == np.float64
+    row, column = (
+        np.searchsorted(*pair) for pair in ((users, mixed["user_id"]), (items, mixed["item_id"]))
+    )
+    assert np.asarray(matrix[row, column]).ravel().tolist() == mixed["rating"].tolist()
+    # A matrix's rows and columns are its ids.
+    again, rows, columns = ratings_matrix(matrix[:7], None)
+    assert (again != matrix[:7]).nnz == 0
+    assert rows.tolist() == list(range(7)) and columns.tolist() == list(range(len(items)))
+    wide, _, catalogue = ratings_matrix(mixed, [*items[::-1], 9999])
+    assert catalogue.tolist() == [*items, 9999] and wide.shape == (len(users), len(catalogue))
+
+
+def test_seeds_and_batches_are_what_was_asked_for():
+    frame = rating_frame(noise=0.5, n_users=20, n_items=15)
+    starts = [BiasedMF(2, iterations=0, solver="sgd", seed=s).fit(frame) for s in (1, 1, 2)]
+    assert (starts[0].user_factors_ == starts[1].user_factors_).all()
+    assert (starts[0].user_factors_ != starts[2].user_factors_).any()
+    ends = [
+        BiasedMF(2, 1.0, 3, solver="sgd", batch_size=size).fit(frame).history_["objective"].iloc[-1]
+        for size in (16, 1024)
+    ]
+    assert abs(ends[0] - ends[1]) > 1e-3
+
+
+def test_patience_is_how_long_the_validation_may_fail_to_rise():
+    for patience in (1, 2):
+        model = BiasedMF(2, 1.0, 9).fit(FRAME, validation=lambda m: 0.0, patience=patience)
+        assert len(model.history_) == 1 + patience
 
 
 def biased_objective(model, frame):
@@ -48,7 +87,7 @@ def test_the_start_has_the_biases_of_a_shrunk_mean():
     original = _biased_solvers.half_step
 
     def first(model, ridge, ratings, factors, bias):
-        seen.append(bias.copy())
+        seen.append((bias.copy(), factors.copy()))
         return original(model, ridge, ratings, factors, bias)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -59,7 +98,16 @@ def test_the_start_has_the_biases_of_a_shrunk_mean():
         by = rest.groupby(frame[name])
         bias = by.sum() / (by.count() + 3.0)
         rest = rest - frame[name].map(bias)
-    np.testing.assert_allclose(seen[0], bias.to_numpy(), rtol=1e-10)
+    np.testing.assert_allclose(seen[0][0], bias.to_numpy(), rtol=1e-10)
+    # The users' vectors are the leading directions of what is left, 0.1 long in each number.
+    table = frame.assign(rest=rest).pivot(index="user_id", columns="item_id", values="rest")
+    leading = np.linalg.svd(table.fillna(0.0).to_numpy())[0][:, :2]
+    vectors = seen[0][1] / (0.1 * np.sqrt(len(leading)))
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(2), atol=1e-9)
+    assert np.linalg.norm(leading - vectors @ (vectors.T @ leading)) < 0.05
+    without = BiasedMF(factors=20, iterations=0, solver="sgd").fit(frame)
+    for start in (without.user_factors_, without.item_factors_):
+        assert start.std() == pytest.approx(0.1, rel=0.1) and abs(start.mean()) < 0.02
 
 
 @settings(max_examples=40, deadline=None)
@@ -216,6 +264,7 @@ BAD = [
     (lambda: BiasedMF(learning_rate=0), "learning_rate must be positive"),
     (lambda: BiasedMF(batch_size=0), "batch_size must be finite and at least 1, got 0"),
     (lambda: BiasedMF(rating_scale=(5, 1)), "low < high"),
+    (lambda: BiasedMF(rating_scale=(3, 3)), "low < high"),
     (lambda: BiasedMF().fit(FRAME.drop(columns="rating")), r"lacks the columns \['rating'\]"),
     (lambda: BiasedMF().fit(FRAME.iloc[:0]), "ratings is empty"),
     (lambda: BiasedMF().fit(INFINITE), "rating inf in row 7 is not a finite number"),
@@ -235,6 +284,8 @@ BAD = [
         "patience must be finite and at least 1",
     ),
     (lambda: BiasedMF().fit(FRAME).predict([1, 2], [3]), "must be equally long"),
+    (lambda: BiasedMF().fit(FRAME).predict([[1]], [[2]]), "must be equally long"),
+    (lambda: BiasedMF().fit(FRAME, item_ids=KNOWN), "row 9: .* missing or unknown"),
     (lambda: BiasedMF().fit(FRAME).score(TRAIN), "history has 30 items, .* fitted on 40"),
 ]
 

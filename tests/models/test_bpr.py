@@ -59,6 +59,20 @@ def test_a_step_goes_against_the_gradient_of_the_objective():
         torch.testing.assert_close(table, wanted)
 
 
+def test_the_rate_falls_linearly_from_epoch_to_epoch(monkeypatch):
+    rates = []
+    monkeypatch.setattr(BPR, "_step", lambda self, tables, triples, rate: rates.append(rate) or 0.0)
+    train = likes()
+    BPR(2, iterations=4, learning_rate=0.2, batch_size=train.nnz).fit(train)
+    assert rates == pytest.approx([0.2, 0.15, 0.1, 0.05])
+
+
+def test_patience_is_how_long_the_validation_may_fail_to_rise():
+    for patience in (1, 2):
+        model = BPR(2, iterations=9).fit(likes(), validation=lambda m: 0.0, patience=patience)
+        assert len(model.history_) == 1 + patience
+
+
 def test_a_warm_start_keeps_known_users_and_gives_new_ones_a_row():
     train = likes()
     model = BPR(4, iterations=3, warm_start=True).fit(train[:8])

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from recsys_tutorial._tensor_files import load_tensors
 from recsys_tutorial.datasets import data_dir, load_movielens, load_packages
 from recsys_tutorial.datasets.genre_queries import genre_queries
-from recsys_tutorial.losses.lists import listwise_loss
+from recsys_tutorial.losses.lists import distillation_loss, listwise_loss, pointwise_loss
 from recsys_tutorial.models.cross_encoder import CrossEncoder, hash_of_users
 from recsys_tutorial.splits import group_split, rolling_split
 from recsys_tutorial.training import train
@@ -83,6 +84,8 @@ def test_a_long_user_is_cut_and_the_last_word_of_a_candidate_counts(model):
         (lambda m: m.score_pairs(["a", None], ["b", "c"]), "user 1 is no text"),
         (lambda m: m.score_pairs(["a"], [3]), "item 0 is no text"),
         (lambda m: m.fit(["a"], ["b"], [[0, 0]], [[0, 0, 0]]), r"labels.*\(1, 2\)"),
+        (lambda m: m.fit(["a", "c"], ["b"], [[0, 0]], [[0, 0]]), r"candidates must be \(2, 2\)"),
+        (lambda m: m.fit(["a"], ["b"], [[0, 0]], [[0, 0]], teacher=[[1.0]]), r"teacher must be"),
         (lambda m: m.fit(["a"], ["b"], [[0, 0]], [[0, 0]], loss="x"), "loss"),
         (lambda _: CrossEncoder(attention="half", device="cpu"), "attention"),
         (lambda _: CrossEncoder(lora_rank=4, last_blocks=9, device="cpu"), "blocks must be"),
@@ -212,6 +215,37 @@ def test_a_teacher_is_imitated():
     assert scores.argsort(1).tolist() == [[0, 1, 2], [1, 0, 2]]
 
 
+@pytest.mark.parametrize("taught", [False, True])
+@pytest.mark.parametrize("lora_rank, rate", [(None, 5e-5), (2, 5e-4)])
+def test_training_is_as_asked(monkeypatch, taught, lora_rank, rate):
+    asked = []
+    monkeypatch.setattr(
+        "recsys_tutorial.models.cross_encoder.run_training",
+        lambda model, objective, n, **options: asked.append((objective, n, options)),
+    )
+    model = CrossEncoder(**SMALL | {"lora_rank": lora_rank})
+    users, teacher = [*USERS[:2], USERS[0]], np.random.default_rng(0).normal(size=(3, 2))
+    candidates, labels = np.array([[0, 2], [2, 1], [1, 2]]), np.array([[1, 0], [0, 1], [1, 0]])
+    more = {"teacher": teacher, "distill": 0.3} if taught else {}
+    model.fit(users, ITEMS, candidates, labels, loss="pointwise", user_ids=[4], **more)
+    ((objective, n, options),) = asked
+    rates = {"": 1e-3, "bert": rate}
+    expected = {"epochs": 1, "batch_size": 2, "validation": None, "learning_rate": rates}
+    assert n == 3 and options == expected and model.train_users_ == hash_of_users([4])
+    rows = np.array([2, 1])
+    with torch.no_grad():
+        found = objective(model, rows, None)
+    pairs = [(users[row], ITEMS[column]) for row in rows for column in candidates[row]]
+    scores = torch.from_numpy(model.score_pairs(*zip(*pairs, strict=True)).reshape(2, 2))
+    value = pointwise_loss(scores, torch.from_numpy(labels[rows]))
+    if taught:
+        value = 0.7 * value + 0.3 * distillation_loss(scores, torch.from_numpy(teacher[rows]))
+    assert found.item() == pytest.approx(value.item(), abs=1e-5)
+    chosen = {"epochs": 5, "batch_size": 1, "learning_rate": 0.1, "validation": len}
+    model.fit(users, ITEMS, candidates, labels, **chosen, seed=3)
+    assert asked[1][2] == {**chosen, "seed": 3} and model.train_users_ is None
+
+
 def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
     class Killed(Exception):
         pass
@@ -239,6 +273,9 @@ def test_an_adapter_survives_the_disk_and_knows_its_users(tmp_path):
     path = tmp_path / "adapter.safetensors"
     fitted = CrossEncoder(**SMALL).fit(USERS[:2], ITEMS, **LISTS, user_ids=[7, 3])
     fitted.save(path)
+    assert load_tensors(path, "a cross-encoder's adapter")[1]["notes"] == {}
+    fitted.save(path, {"made": "here"})
+    assert load_tensors(path, "a cross-encoder's adapter")[1]["notes"] == {"made": "here"}
     loaded = CrossEncoder(**SMALL, seed=5).load(path)
     pairs = [USERS[0]] * 3, ITEMS
     np.testing.assert_array_equal(loaded.score_pairs(*pairs), fitted.score_pairs(*pairs))

@@ -58,6 +58,7 @@ def test_ease_counts_a_user_as_often_as_the_weight_says(shape, method):
         ([-1.0] + [1.0] * 29, "finite and not negative"),
         ([np.nan] + [1.0] * 29, "finite and not negative"),
         ([0.0] * 30, "holds no interaction"),
+        ([np.inf] + [1.0] * 29, "finite and not negative"),
     ],
 )
 def test_bad_user_weights(weights, message):
@@ -105,6 +106,14 @@ def test_ease_says_when_reg_is_too_small_to_count():
         EASE(1e-30).fit(twins)
     with pytest.raises(ValueError, match="raise reg"):
         EASE(1e-30).fit(twins.T.tocsr())
+
+
+def test_reg_counts_from_the_rounding_of_the_gram_matrix_on():
+    """n eps times its largest number: here 2 x 2.2e-16 x (1e6 + 1), while the smallest is 1."""
+    likes = sparse.csr_matrix([[1.0, 0], [0, 1e3], [0, 1.0]])
+    with pytest.raises(ValueError, match="lost in rounding beside the likes' Gram matrix"):
+        EASE(4.3e-10).fit(likes)
+    EASE(4.6e-10).fit(likes)
 
 
 def test_ease_of_movielens_equals_the_textbook_by_either_method():

@@ -9,6 +9,7 @@ from scipy import sparse
 
 from recsys_tutorial.evaluation import rank
 from recsys_tutorial.models import BPR, BiasedMF, ImplicitALS
+from recsys_tutorial.models._factors import leading_directions
 from tests.models.planted import groups_of_taste, likes, rating_frame, with_value
 
 IMPLICIT = [ImplicitALS, BPR]
@@ -120,6 +121,21 @@ def test_a_seed_repeats_and_another_seed_differs(build, data):
     a, b, c = (build(3, iterations=3, seed=seed).fit(data).item_factors_ for seed in (0, 0, 1))
     np.testing.assert_array_equal(a, b)
     assert not np.allclose(a, c)
+
+
+def test_a_start_for_als_spans_the_leading_directions_the_better_the_more_it_iterates():
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.normal(size=(n, 20)))[0] for n in (50, 40))
+    strength = np.array([3.0, 2.5, 2.0] + [1.5] * 17)
+    matrix = sparse.csr_matrix(left * strength @ right.T)
+    lost = {}
+    for options in ({"power_iterations": 0}, {}, {"power_iterations": 30}):
+        found = leading_directions(matrix, 3, np.random.default_rng(1), **options)
+        np.testing.assert_allclose(found.T @ found, np.eye(3), atol=1e-12)
+        outside = left[:, :3] - found @ (found.T @ left[:, :3])
+        lost[options.get("power_iterations", 3)] = np.linalg.norm(outside)
+    assert lost[0] > 2 * lost[3] > 100 * lost[30] and lost[30] < 1e-4
+    assert leading_directions(matrix[:2], 3, rng).shape == (2, 2)
 
 
 def test_nothing_is_printed_where_nobody_watches(capsys):

@@ -74,7 +74,25 @@ def test_conjugate_gradients_end_where_exact_solutions_do():
     np.testing.assert_allclose(steps.fold_in(train), steps.user_factors_, atol=0.02)
 
 
+def test_the_random_start_is_short_whatever_the_number_of_factors():
+    """0.1 / sqrt(factors) in each direction; what iterations there are begin elsewhere."""
+    train = likes(n_users=200, n_items=150)
+    for factors in (4, 25):
+        model = ImplicitALS(factors, iterations=0).fit(train)
+        for vectors in (model.user_factors_, model.item_factors_):
+            assert vectors.mean() == pytest.approx(0, abs=0.02 / factors**0.5)
+            assert vectors.std() == pytest.approx(0.1 / factors**0.5, rel=0.1)
+
+
+def test_patience_is_how_long_the_validation_may_fail_to_rise():
+    for patience in (1, 2):
+        model = ImplicitALS(2, iterations=9)
+        model.fit(likes(), validation=lambda m: 0.0, patience=patience)
+        assert len(model.history_) == 1 + patience
+
+
 BAD = [
+    (lambda: ImplicitALS(iterations=-1), "iterations must be finite and at least 0, got -1"),
     (lambda: ImplicitALS(solver="lu"), 'solver must be "exact" or "cg", got \'lu\''),
     (lambda: ImplicitALS(-1), "factors must be finite and at least 1, got -1"),
     (lambda: ImplicitALS(reg=0), "reg must be positive"),

@@ -32,6 +32,7 @@ def lists_of(history, n=5, liked=None, retriever=None):
 
 
 LISTS = lists_of(HISTORY)
+ONE_LIKED = np.eye(4, 5, dtype=bool) & (np.arange(4) == 0)[:, None]
 
 
 def build(interaction=None, dim=2, features=X):
@@ -110,6 +111,43 @@ def test_history_readers_get_the_films_and_padding_does_not_count():
         assert scores[user] == pytest.approx(expected.detach().numpy())
 
 
+def test_a_user_is_the_sum_of_their_films_over_the_root_of_their_number():
+    model = build(GMF(2))
+    alone = model.users(sparse.csr_matrix(np.eye(12))).detach()
+    torch.testing.assert_close(alone, torch.from_numpy(X) @ model.user_head.weight.T)
+    some = sparse.csr_matrix(np.array([[1.0, 1, 0, 1] + [0] * 8, [0] * 12]))
+    both = model.users(some).detach()
+    torch.testing.assert_close(both[0], alone[[0, 1, 3]].sum(0) / 3**0.5)
+    assert not both[1].any()
+
+
+def test_of_a_long_history_no_more_is_read_than_asked():
+    torch.manual_seed(0)
+    model = InteractionRanker(X, TargetAttention(2, 3), 2, max_history=1)
+    torch.nn.init.normal_(model.item_head.weight)
+    rich = sparse.csr_matrix(np.ones((4, 12)))
+    first = sparse.csr_matrix(np.eye(1, 12).repeat(4, axis=0))
+    long, short = (dataclasses.replace(LISTS, history=history) for history in (rich, first))
+    assert model.score(long) == pytest.approx(model.score(short))
+
+
+def test_training_is_as_asked_and_the_shared_weights_have_a_rate_of_their_own(monkeypatch):
+    asked = []
+
+    def train(model, loss, n, **options):
+        asked.append((loss.keywords, n, options))
+        return "history"
+
+    monkeypatch.setattr("recsys_tutorial.models.interaction_ranker.run_training", train)
+    lists = dataclasses.replace(LISTS, liked=np.eye(4, 5, dtype=bool))
+    sizes = {"n_positives": 1, "n_negatives": 1}
+    model = build().fit(lists, **sizes, epochs=3, learning_rate=0.5, seed=7)
+    ((keywords, n, options),) = asked
+    assert keywords == {"lists": lists, **sizes} and n == 4 and model.history_ == "history"
+    rates = {"": 0.5, "retriever_weight": 0.01, "popularity_weight": 0.01}
+    assert options == {"epochs": 3, "learning_rate": rates, "seed": 7}
+
+
 def planted(n_users=120, n_items=60):
     """Two kinds of films, and users who like one of them; the first stage knows nothing."""
     kind, taste = np.arange(n_items) % 2, np.arange(n_users) % 2
@@ -167,7 +205,9 @@ def test_the_two_weights_learn_whether_the_first_stage_is_right():
         (lambda: InteractionRanker(X, GMF(2), max_history=0), "max_history"),
         (lambda: build(features=X[:11]).score(LISTS), "12 items, not 11"),
         (lambda: build().fit(LISTS), "something liked in each"),
+        (lambda: build().fit(dataclasses.replace(LISTS, liked=ONE_LIKED)), "liked in each"),
         (lambda: build().fit(part(LISTS, slice(0))), "must be a list"),
+        (lambda: build().fit(LISTS, n_positives=0), "n_positives must be .* at least 1"),
         (lambda: build().fit(LISTS, n_negatives=0), "n_negatives must be .* at least 1"),
     ],
 )

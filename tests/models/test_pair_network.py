@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
+from recsys_tutorial import pretrained
 from recsys_tutorial.models._pair_network import PairNetwork, run_block
 
 USER, OTHER = "Liked: Alien; Heat; The Big Lebowski", "Liked: Toy Story"
@@ -43,6 +45,31 @@ def test_a_prefix_is_the_same_sequence_under_another_mask():
             x, _ = run_block(block, x, allowed[None, None])
         expected = model.classifier(torch.tanh(model.pooler(x[:, -1])))
     assert abs(scores_of(model, [USER], [ITEM]).item() - expected.item()) < 1e-5
+
+
+def test_a_prefix_is_continued_alike_beside_longer_and_shorter_pairs():
+    model = PairNetwork(attention="prefix", device="cpu")
+    users, items = [USER, OTHER, "Liked: "], [LONG, ITEM, "Heat (1995). Crime"]
+    alone = [scores_of(model, [u], [i]).item() for u, i in zip(users, items, strict=True)]
+    assert np.ptp(alone) > 1e-3
+    for tokens in (2048, 40, 1):  # all at once, two batches, one by one
+        model.batch_tokens = tokens
+        np.testing.assert_allclose(scores_of(model, users, items), alone, atol=1e-5)
+
+
+def test_the_network_is_built_as_asked():
+    options = {"layer": 1, "last_blocks": 1, "max_user_tokens": 20, "max_tokens": 40}
+    model = PairNetwork(**options, dropout=0.3, device="cpu")
+    assert len(model.blocks) == 1 and model.batch_tokens == 2048 and not model.training
+    assert (model.layout.max_user_tokens, model.layout.max_tokens) == (20, 40)
+    assert {part.p for part in model.modules() if isinstance(part, torch.nn.Dropout)} == {0.3}
+    assert model.classifier.weight.std().item() == pytest.approx(0.02, rel=0.15)  # of 384
+    assert model.classifier.bias.item() == 0
+    with safe_open(pretrained.text_encoder() / "model.safetensors", framework="pt") as file:
+        found = {name.removeprefix("bert."): name for name in file.keys()}  # noqa: SIM118
+        for kind in ("weight", "bias"):
+            kept = file.get_tensor(found[f"pooler.dense.{kind}"])
+            torch.testing.assert_close(getattr(model.pooler, kind).detach(), kept.float())
 
 
 def test_what_is_trained_is_what_was_asked_for():

@@ -112,6 +112,28 @@ def test_memory_is_bounded_by_the_block_not_by_the_data():
     assert peak < own_copy_of_features + vectors_of_length_n + 20 * 2**15 * 8
 
 
+def test_a_start_is_followed_by_three_steps_of_conjugate_gradients():
+    """As in textbooks, with the penalty for a preconditioner, one row at a time."""
+    given_ = problem(3, 6, 60, 10, 0.6, True, True)
+    matrix, features, targets, penalty, weights = given_
+    begin = np.random.default_rng(1).normal(size=(6, 10))
+    found, _ = BatchedRidge(matrix, 10).solve(*given_[1:], start=begin)
+    for row in range(6):
+        part = slice(matrix.indptr[row], matrix.indptr[row + 1])
+        f, w, y = features[matrix.indices[part]], weights[part], targets[part]
+        system = f.T @ np.diag(w) @ f + np.diag(penalty[row])
+        x = begin[row]
+        residual = f.T @ (w * y) - system @ x
+        p = z = residual / penalty[row]
+        for _ in range(3):
+            rate = residual @ z / (p @ system @ p)
+            x, after = x + rate * p, residual - rate * system @ p
+            z_after = after / penalty[row]
+            p = z_after + (after @ z_after) / (residual @ z) * p
+            residual, z = after, z_after
+        np.testing.assert_allclose(found[row], x, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_steps_of_conjugate_gradients_come_closer_to_the_solution_and_stay_there(weighted):
     given_ = problem(3, 40, 60, 10, 0.6, True, weighted)

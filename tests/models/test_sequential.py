@@ -13,6 +13,7 @@ from recsys_tutorial.losses import bce_loss, bpr_loss, gbce_loss, sampled_softma
 from recsys_tutorial.models import AttentionBlock, HSTUBlock, MarkovChain, Reading, SASRec
 from recsys_tutorial.models._events import last_events, pieces
 from recsys_tutorial.models._next_item import next_item_sampled, next_item_softmax
+from recsys_tutorial.models._sequence_blocks import Clock
 from recsys_tutorial.models.towers import FeatureTower, IdTower, SumTower
 from recsys_tutorial.sampling import UniformNegatives
 from recsys_tutorial.splits import Holdout
@@ -90,6 +91,51 @@ def test_the_clock_knows_distances_and_factors_of_two():
     torch.testing.assert_close(b[0, :, 0, 0], distance[:, 3] + gap[:, 3])  # log2(11)
     torch.testing.assert_close(b[0, :, 1, 3], distance[:, 1] + gap[:, 20])
     torch.testing.assert_close(b[0, :, 1, 4], distance[:, 0] + gap[:, 0])
+    assert gap.shape == (2, 32)
+    few = Clock(1, 3, n_buckets=4).double()
+    torch.nn.init.normal_(few.gap)
+    b = few(torch.tensor([[0.0, 2.0**40]]), 1)  # longer ago than there are buckets for
+    torch.testing.assert_close(b[0, 0, 0], few.distance[0, [1, 0]] + few.gap[0, [3, 0]])
+
+
+@pytest.mark.parametrize("kind", [AttentionBlock, HSTUBlock])
+def test_a_block_drops_numbers_in_training_alone(kind):
+    torch.manual_seed(0)
+    x, bias = torch.randn(1, 5, 8), torch.zeros(1, 1, 5, 5)
+    block, same = kind(8, 2, 0.5, 5), kind(8, 2, 0.0, 5)
+    same.load_state_dict(block.state_dict())
+    expected = same.train()(x, bias)[0]
+    torch.testing.assert_close(block.eval()(x, bias)[0], expected)
+    block.train()
+    assert not torch.allclose(block(x, bias)[0], block(x, bias)[0])
+    if kind is AttentionBlock:  # of the attention alone, too
+        block.drop.p = block.inner[2].p = 0.0
+        assert not torch.allclose(block(x, bias)[0], block(x, bias)[0])
+
+
+@pytest.mark.parametrize("kind", ["SASRec", "no places", "clock"])
+def test_the_network_is_blocks_on_scaled_vectors_and_places(kind):
+    model = awake(kind, dim=16, max_length=7).eval()
+    items, times = torch.tensor([[3, 9, 3, 1]]), torch.tensor([[0.0, 5.0, 5.0, 99.0]]).double()
+    x = 4.0 * model.item_tower(items[0])[None]  # the root of 16
+    if model.positions is not None:
+        x = x + model.positions.weight[:4]
+    bias = torch.full((4, 4), -torch.inf, dtype=torch.float64).triu(1)[None, None]
+    if model.clock is not None:
+        bias = bias + model.clock(times, 4)
+    for block in model.blocks:
+        x, _ = block(x, bias)
+    torch.testing.assert_close(model(items, times)[0], model.norm(x))
+    assert len(model.blocks) == 2 and model_of(kind, n_blocks=3).blocks[2] is not None
+
+
+def test_places_start_short_and_dropout_is_everywhere():
+    torch.manual_seed(0)
+    model = SASRec(IdTower(N_ITEMS, 64), max_length=100, dropout=0.3)
+    assert model.positions.weight.std().item() == pytest.approx(0.05, rel=0.05)
+    drops = [part.p for part in model.modules() if isinstance(part, torch.nn.Dropout)]
+    assert sum(p == 0.3 for p in drops) == 1 + 2 * 2  # at the bottom, two in each block
+    assert {block.dropout for block in model.blocks} == {0.3}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -113,8 +159,6 @@ def test_no_state_knows_what_comes_later(kind):
 def test_scores_are_of_the_last_event_whatever_else_is_in_the_batch(kind):
     history, times, _ = chains(n_users=6)
     short = history.copy()
-    late = times.data > np.repeat([3000] * 6, 12) * 1e9  # none
-    assert not late.any()
     model = awake(kind)
     if model.popularity_prior:
         model.log_popularity.copy_(torch.arange(N_ITEMS))
@@ -177,6 +221,12 @@ def test_a_new_event_reads_one_row():
     reading = Reading(model).add([1, 2, 3], [0, 1, 2])
     reading.add([4], [5])
     assert [shape[1] for shape in seen] == [3, 1]
+    full = model_of(max_length=4)
+    full.blocks[0].register_forward_hook(lambda b, given, found: seen.append(given[0].shape))
+    reading = Reading(full).add([0, N_ITEMS - 1, 3], [0, 1, 2])  # the first and the last column
+    reading.add([4], [5]).add([6], [5])  # the fourth still fits, the fifth moves the others
+    assert [shape[1] for shape in seen[2:]] == [3, 1, 4]
+    assert reading.items == [N_ITEMS - 1, 3, 4, 6] and reading.times == [1, 2, 5, 5]
     assert Reading(model).scores().tolist() == [0.0] * N_ITEMS
 
 
@@ -330,6 +380,36 @@ def test_the_same_seed_gives_the_same_model():
     assert not np.allclose(scores[0], scores[2])
 
 
+def test_training_is_as_asked(monkeypatch):
+    asked = []
+
+    def train_(model, loss, n, **options):
+        asked.append((loss, n, options))
+        return "history"
+
+    monkeypatch.setattr("recsys_tutorial.models.sequential.run_training", train_)
+    likes, _, _ = chains(n_users=6)
+    same = np.zeros(likes.nnz)  # all at once: the order is drawn from the seed
+    model, options = model_of(), {"epochs": 3, "batch_size": 5, "learning_rate": 0.5}
+    for seed in (1, 1, 2):
+        model.fit(likes, same, seed=seed, clip_norm=None, **options)
+        assert asked[-1][2] == {**options, "seed": seed, "clip_norm": None}
+    drawn = [loss.keywords["pieces"].items.tolist() for loss, _, _ in asked]
+    assert drawn[0] == drawn[1] != drawn[2] and asked[0][1] == 6 and model.history_ == "history"
+    model.fit(likes, same, loss=bce_loss, n_negatives=7)
+    loss = asked[-1][0].keywords
+    assert (loss["n_negatives"], loss["loss"]) == (7, bce_loss)
+
+
+def test_item_vectors_are_computed_once_and_again_after_a_change():
+    model = model_of()
+    first = model.encode_items()
+    assert model.encode_items() is first
+    with torch.no_grad():
+        model.item_tower.table.weight.mul_(2)
+    np.testing.assert_allclose(model.encode_items(), 2 * first)
+
+
 def test_evaluate_hands_the_times_over():
     history, times, following = chains(n_users=50, seed=2)
     train, when, _ = chains(seed=1)
@@ -353,7 +433,7 @@ def test_save_and_load(tmp_path):
     other.load(tmp_path / "model.safetensors")
     np.testing.assert_allclose(other.score(train, times), model.score(train, times))
     for wrong in ({"dim": 8}, {"n_blocks": 1}, {"max_length": 6}, {"block": HSTUBlock}):
-        with pytest.raises(ValueError, match="does not fit"):
+        with pytest.raises(ValueError, match=r"does not fit.*\. Build the model from the parts"):
             model_of("prior", **wrong).load(tmp_path / "model.safetensors")
 
 

@@ -240,7 +240,7 @@ def test_save_and_load(tmp_path):
 @pytest.mark.parametrize(
     "other, message",
     [
-        ({"dim": 5}, "does not fit.* It belongs to another model"),
+        ({"dim": 5}, "does not fit.* It belongs to another model: build .*, and unfreeze the same"),
         ({"similarity": "dot"}, "its similarity is cosine, not dot"),
         ({"prior": False}, "its popularity prior is True, not False"),
         ({"pooling": "mean"}, "its user_tower is .*attentive.*, not .*mean"),
@@ -311,6 +311,11 @@ def test_row_towers_say_what_they_cannot_do():
     torch.manual_seed(0)
     model = TwoTower(IdTower(20, 4), FeatureTower(FEATURES, 4)).fit(LIKES, epochs=1)
     assert model.score(np.arange(20)).shape == (20, 12)
+    assert model.encode_users(np.array([4])).shape == (1, 4)  # one row, and none
+    assert model.encode_users(np.array([], int)).shape == (0, 4)
+    assert (model.encode_users(["somebody", "new"]) == np.zeros((2, 4))).all()
+    by_features = TwoTower(FeatureTower(FEATURES, 4), FeatureTower(FEATURES, 4))
+    assert by_features.encode_users(np.zeros((2, 6), int)).shape == (2, 4)  # a table, no rows
     with pytest.raises(ValueError, match="knows users by their row and cannot read a history"):
         model.score(LIKES)
     with pytest.raises(ValueError, match="user row 20 does not exist: there are 20"):
@@ -376,3 +381,6 @@ def test_the_temperature_is_1_and_of_cosines_a_tenth():
     for similarity, temperature in (("dot", 1.0), ("cosine", 0.1)):
         model = TwoTower(IdTower(3, 2), IdTower(3, 2), similarity=similarity)
         assert model.temperature.item() == pytest.approx(temperature)
+    coldest = TwoTower(IdTower(3, 2), IdTower(3, 2), temperature=0.01)
+    torch.nn.init.constant_(coldest.log_temperature, -9.0)  # training may not go on below it
+    assert coldest.temperature.item() == pytest.approx(0.01)

@@ -16,5 +16,5 @@ class WithEncoder(nn.Module):
         mode : bool, False for evaluation mode
         """
         super().train(mode)
-        self.encoder.train(mode and self.encoder.n_trainable > 0)
+        self.encoder.train(mode and bool(self.encoder.n_trainable))
         return self

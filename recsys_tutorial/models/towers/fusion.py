@@ -175,8 +175,8 @@ class FusionTower(nn.Module):
             return fused * there.any(1, keepdim=True)
         h = torch.stack(parts, dim=1)  # (n, M, dim)
         if self.how == "gate":
-            logits = leave_out(self.gate(h.flatten(1)), ~there)  # (n, M)
-            a = logits.softmax(1) * there
+            # (n, M); where an item has nothing, its h is 0
+            a = leave_out(self.gate(h.flatten(1)), ~there).softmax(1)
             return (a[:, None, :] @ h)[:, 0]  # (n, dim)
         if self.how == "attention":
             q, k, v = self.query_key_value(h).chunk(3, dim=2)  # (n, M, dim) each

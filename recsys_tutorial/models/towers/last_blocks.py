@@ -56,7 +56,7 @@ class LastBlocksTower(WithEncoder):
         self.encoder = TextEncoder(name, normalize=False)
         check_within(1, self.encoder.n_layers, n_blocks=n_blocks)
         n_lower = self.encoder.n_layers - n_blocks
-        lower = TextEncoder(name, layer=n_lower, normalize=False)
+        lower = TextEncoder(name, layer=n_lower)
         self._lower = [lower]  # in a list: no part of ours
         del self.encoder.blocks[:n_lower]
         self.encoder.model.embeddings = _Passed()

@@ -119,6 +119,26 @@ def test_in_a_tower_a_frozen_encoder_has_no_dropout():
         assert not tower.eval().training and not encoder.training
 
 
+def test_what_was_trained_since_is_read_anew():
+    """Frozen vectors are kept only as long as the encoder is what it was."""
+    encoder = fresh_bert()
+    items, users = EncoderTower(encoder, TITLES, 4).eval(), TextHistoryTower(encoder, TITLES, 4)
+    before = items().detach(), users.embed(TITLES[:2]).detach()
+    with torch.no_grad():
+        next(encoder.parameters()).mul_(1.5)
+    after = items().detach(), users.embed(TITLES[:2]).detach()
+    for old, new in zip(before, after, strict=True):
+        assert not torch.allclose(old, new, atol=1e-3)
+
+
+def test_many_users_are_read_in_blocks(monkeypatch):
+    tower = TextHistoryTower(fresh_bert().unfreeze(1), TITLES, 4).eval()
+    with torch.no_grad():
+        whole = tower.embed(TITLES[:5])
+        monkeypatch.setattr("recsys_tutorial.models.towers.encoder._BLOCK", 2)
+        torch.testing.assert_close(tower.embed(TITLES[:5]), whole, rtol=0, atol=1e-5)
+
+
 def test_the_user_as_one_text(bert):
     torch.manual_seed(0)
     tower = TextHistoryTower(bert, TITLES, 4, max_titles=3)

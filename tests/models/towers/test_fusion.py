@@ -110,6 +110,37 @@ def test_without_is_as_if_no_item_had_it(how):
 
 
 @pytest.mark.parametrize("how", WAYS)
+def test_what_is_new_lacks_what_is_left_out_too(how):
+    tower = build(how)
+    words = tower.embed({"words": WORDS})
+    assert not torch.allclose(tower.embed({"words": WORDS, "picture": PICTURE}), words)
+    with tower.without("picture"):
+        assert torch.allclose(tower.embed({"words": WORDS, "picture": PICTURE}), words)
+
+
+def test_a_gate_starts_from_the_mean():
+    gate, mean = FusionTower(TOWERS, how="gate"), FusionTower(TOWERS, how="mean")
+    assert torch.allclose(gate(), mean())
+
+
+def test_what_a_file_must_agree_with_and_what_it_holds():
+    tower = build("gate", present={"picture": ~LACKS})
+    assert tower.describe() == {
+        "how": "gate", "modalities": ["words", "picture"], "present": [9, int((~LACKS).sum())],
+    }  # fmt: skip
+    learned = {"gate.weight", "gate.bias"}  # and the towers' heads, but not which items have what
+    assert {name for name in tower.state_dict() if not name.startswith("towers.")} == learned
+
+
+def test_without_dropout_no_chance_is_drawn():
+    tower = build("mean").train()
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    assert tower.parts()[1].all() and torch.rand(1) == expected
+
+
+@pytest.mark.parametrize("how", WAYS)
 def test_an_item_with_nothing_gets_zero_and_a_finite_gradient(how):
     gone = {name: np.arange(9) != 4 for name in ("words", "picture")}
     tower = build(how, present=gone)
@@ -236,6 +267,7 @@ TOWERS = {"words": FeatureTower(WORDS, 4), "picture": FeatureTower(PICTURE, 4)}
         (lambda: FusionTower({}), "at least one tower"),
         (lambda: FusionTower(TOWERS, how="sum"), "'gate' or 'attention', got 'sum'"),
         (lambda: FusionTower(TOWERS, modality_dropout=1.0), "must be below 1, got 1.0"),
+        (lambda: FusionTower(TOWERS, modality_dropout=-0.1), "got -0.1"),
         (lambda: FusionTower({**TOWERS, "id": IdTower(8, 4)}), r"same rows.*'id': \(8, 4\)"),
         (lambda: FusionTower({**TOWERS, "id": IdTower(9, 3)}), r"length 4.*'id': \(9, 3\)"),
         (lambda: FusionTower(TOWERS, present={"sound": LACKS}), r"\['sound'\].*'picture'"),

@@ -55,6 +55,14 @@ def test_vectors_are_those_of_the_whole_bert(n_blocks):
     )
 
 
+def test_texts_are_read_in_blocks(monkeypatch):
+    expected = build(1, "frozen")()
+    monkeypatch.setattr("recsys_tutorial.models.towers.last_blocks._BLOCK", 2)
+    tower = build(1, "frozen")
+    torch.testing.assert_close(tower(), expected, rtol=0, atol=2e-5)
+    torch.testing.assert_close(tower.embed(TEXTS), expected, rtol=0, atol=2e-5)
+
+
 def test_gradients_are_those_of_the_whole_bert():
     rows, gradients = torch.tensor([3, 0, 2]), []
     for tower in (build(1), whole(1, "unfrozen")):

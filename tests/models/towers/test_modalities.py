@@ -27,6 +27,11 @@ def test_losses_of_the_modalities_alone():
     assert torch.equal(words, loss(anchors, tower.towers["words"](rows)))
     has = torch.from_numpy(np.flatnonzero(~LACKS))
     assert torch.equal(picture, loss(anchors[has], tower.towers["picture"](has)))
+    # Two items are enough to be told apart, one is not.
+    parts, there = tower.parts(rows)
+    there = torch.stack([rows < 2, rows < 1], dim=1)
+    (words,) = modality_losses(loss, anchors, parts, there)
+    assert torch.equal(words, loss(anchors[:2], parts[0][:2]))
     rare = build("mean", present={"picture": np.arange(9) == 1})
     assert len(modality_losses(loss, anchors, *rare.parts(rows))) == 1
 

@@ -41,6 +41,33 @@ def test_unknown_ids_are_zero_whatever_is_trained():
     TwoTower(HistoryTower(tower), tower).fit(LIKES, epochs=2)
     assert (tower(torch.tensor([3])) == 0).all() and (tower(torch.tensor([4])) != 0).all()
     assert (tower.embed(["something new"] * 2) == 0).all()
+    assert tower.describe() == {"rows": 12, "dim": 4, "known": 11}
+
+
+def test_free_vectors_start_short():
+    torch.manual_seed(0)
+    table = IdTower(5000, 4).table.weight
+    assert table.std().item() == pytest.approx(0.05, rel=0.03)  # five standard errors
+
+
+@pytest.mark.parametrize("hidden", [None, 7])
+def test_a_head_is_one_layer_or_two_behind_a_dropout(hidden):
+    tower = FeatureTower(FEATURES, 3, hidden=hidden, dropout=0.5)
+    expected = 6 * 3 + 3 if hidden is None else 6 * 7 + 7 + 7 * 3 + 3
+    assert sum(p.numel() for p in tower.parameters()) == expected
+    torch.manual_seed(0)
+    assert not torch.equal(tower(), tower())  # in training a half is left out, another each time
+    assert torch.equal(tower.eval()(), tower())
+    assert len(tower.describe()["features"]) == 16 and tower.describe()["shape"] == [12, 6]
+
+
+def test_a_sum_of_towers_adds_what_its_parts_say():
+    parts = [FeatureTower(FEATURES, 4), IdTower(12, 4)]
+    tower, rows = SumTower(*parts), torch.tensor([4, 0, 4])
+    assert (tower.n_rows, tower.dim) == (12, 4)
+    torch.testing.assert_close(tower(rows), parts[0](rows) + parts[1](rows))
+    torch.testing.assert_close(tower(), parts[0]() + parts[1]())
+    torch.testing.assert_close(tower.embed(FEATURES[:2]), parts[0].embed(FEATURES[:2]))
 
 
 def test_raw_features_are_the_vectors():
@@ -57,6 +84,8 @@ def test_raw_features_are_the_vectors():
         (lambda: FeatureTower(np.full((2, 2), np.nan), 4), "row 0 of features"),
         (lambda: FeatureTower(np.zeros(3), 4), r"got shape \(3,\)"),
         (lambda: IdTower(3, 4, known=np.ones(3)), "known must be a bool array of 3 rows"),
+        (lambda: IdTower(3, 4, known=np.ones(4, bool)), r"of 3 rows, got \(4,\)"),
+        (lambda: RawTower(np.zeros(3)), r"got shape \(3,\)"),
     ],
 )
 def test_says_what_is_wrong(build, message):
