@@ -43,9 +43,9 @@ def check_shape(name: str, array, *shapes: tuple[int, ...], why: str = "") -> No
 
 def check_pairs(anchors, positives, dim: int | None = None) -> None:
     """ValueError unless both are (n, dim), of the same size, rows of one belonging to the other."""
-    shapes = tuple(anchors.shape), tuple(positives.shape)
-    if shapes[0] != shapes[1] or anchors.ndim != 2 or dim not in (None, shapes[0][1]):
-        raise ValueError(f"both sides must be (n, {dim or 'dim'}), got {shapes[0]} and {shapes[1]}")
+    shape, other = tuple(anchors.shape), tuple(positives.shape)
+    if shape != other or len(shape) != 2 or dim not in (None, shape[1]):
+        raise ValueError(f"both sides must be (n, {dim or 'dim'}), got {shape} and {other}")
 
 
 def finite_vectors(name: str, vectors, least: int = 0) -> np.ndarray:

@@ -37,8 +37,9 @@ def as_likes(
     (1, 'float64')
     """
     likes = _canonical(matrix, name, n_items)
-    if likes.nnz and likes.data.min() < 0:
-        place = int(likes.data.argmin())
+    negative = np.signbit(likes.data)
+    if negative.any():
+        place = int(negative.argmax())
         raise ValueError(
             f"{name} holds the negative value {likes.data[place]} in {_place(likes, place)}: likes "
             "are >= 0. Leave out what was not liked"
@@ -59,11 +60,11 @@ def as_ratings(
         Also for a pair that is stored twice, whose ratings would be added up.
     """
     ratings = _canonical(matrix, name, n_items)
-    n_more = int(np.count_nonzero(matrix.data if matrix.format == "csr" else matrix.tocoo().data))
-    if n_more > ratings.nnz:
+    n_stored = int(np.count_nonzero(matrix.tocoo(copy=False).data))
+    if n_stored > ratings.nnz:
         raise ValueError(
-            f"{name} holds {n_more - ratings.nnz} ratings of a pair that has one already: keep one "
-            "each"
+            f"{name} holds {n_stored - ratings.nnz} ratings of a pair that has one already: keep "
+            "one each"
         )
     return ratings
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 def at_least_float32(value: Any) -> Any:
     """A floating-point tensor of half precision as float32; anything else as it is."""
-    half = isinstance(value, Tensor) and value.is_floating_point() and value.itemsize < 4
+    half = isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
     return value.float() if half else value
 
 

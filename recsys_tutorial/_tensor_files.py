@@ -84,7 +84,7 @@ def refuse_other_settings(path: str | os.PathLike, saved: Mapping, own: Mapping,
     ValueError
         It names the first setting that differs, and both values; None stands for a missing one.
     """
-    for name in [*own, *(set(saved) - set(own))]:
+    for name in [*own, *saved]:
         theirs, ours = saved.get(name), own.get(name)
         if theirs != ours:
             raise ValueError(f"{path} does not fit: its {name} is {theirs}, not {ours}. {mend}")

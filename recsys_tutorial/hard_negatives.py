@@ -66,9 +66,8 @@ class HardNegatives:
         ------
         ValueError as `retrieval.top_k`.
         """
-        k = min(self.skip + self.depth, self.train.shape[1])
         self._vectors = on_grid(user_vectors), on_grid(item_vectors)
-        items, scores = top_k(*self._vectors, k, seen=self.train)
+        items, scores = top_k(*self._vectors, self.skip + self.depth, seen=self.train)
         self.items_, self.scores_ = items[:, self.skip :], scores[:, self.skip :]
         return self
 

@@ -110,10 +110,10 @@ def ndcg_at_k(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> np.nda
     """
     hits, n_relevant = _hits(ranked, relevant, k)
     discount = 1.0 / np.log2(np.arange(2, k + 2))  # (k,)
-    ideal = np.concatenate([[1.0], np.cumsum(discount)])  # ideal[m]: m relevant; 1 avoids 0 / 0
+    ideal = np.cumsum(discount)  # ideal[m - 1]: m relevant
     # Not hits @ discount: BLAS's last digit depends on which other users are in the matrix.
     dcg = (hits * discount[: hits.shape[1]]).sum(axis=1)  # (n_users,)
-    return _nan_where_none(dcg / ideal[np.minimum(n_relevant, k)], n_relevant)
+    return _nan_where_none(dcg / ideal[np.clip(n_relevant, 1, k) - 1], n_relevant)
 
 
 def average_precision_at_k(ranked: np.ndarray, relevant: sparse.csr_matrix, k: int) -> np.ndarray:

@@ -39,22 +39,21 @@ def rank(
     scores = _rankable(scores, first_row)
     if seen is not None:
         scores = _without(scores, seen)
-    n_users, n_items = scores.shape
+    n_items = scores.shape[1]
     width = min(k, n_items)
     key = column_key(n_items)
-    if width < n_items:
-        columns = _top_columns(scores, width, key)  # (n_users, width)
-    else:
+    if width == n_items:
         columns = np.broadcast_to(np.arange(n_items), scores.shape)
+    else:
+        columns = _top_columns(scores, width, key)  # (n_users, width)
     best = np.take_along_axis(scores, columns, axis=1)
     order = np.lexsort((key[columns], -best), axis=1)  # by score, equal ones by their key
-    ranked = np.full((n_users, k), -1, dtype=np.int64)
-    ranked[:, :width] = np.where(
+    ranked = np.where(
         np.isneginf(np.take_along_axis(best, order, axis=1)),
         -1,
         np.take_along_axis(columns, order, axis=1),
     )
-    return ranked
+    return np.pad(ranked, ((0, 0), (0, k - width)), constant_values=-1)
 
 
 def _rankable(scores: np.ndarray, first_row: int) -> np.ndarray:
@@ -64,11 +63,9 @@ def _rankable(scores: np.ndarray, first_row: int) -> np.ndarray:
         raise ValueError(f"scores must be (n_users, n_items), got shape {scores.shape}")
     if scores.dtype.kind != "f":
         scores = scores.astype(np.float64)
-    # A sum finds a nan without an (n_users, n_items) mask; inf - inf is looked at again.
-    with np.errstate(invalid="ignore", over="ignore"):
-        suspicious = np.isnan(scores.sum())
-    if suspicious and np.isnan(scores).any():
-        row, column = np.argwhere(np.isnan(scores))[0]
+    bad = np.isnan(scores)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
         raise ValueError(f"the score of user row {first_row + row}, item column {column} is nan")
     return scores
 
@@ -87,16 +84,15 @@ def _top_columns(scores: np.ndarray, k: int, key: np.ndarray) -> np.ndarray:
     n_users, n_items = scores.shape
     border = np.partition(scores, n_items - k, axis=1)[:, n_items - k, None]  # k-th largest
     chosen = scores >= border
-    if np.count_nonzero(chosen) > n_users * k:  # more ties at the border than places
-        surplus = np.count_nonzero(chosen, axis=1) - k
-        rows = np.flatnonzero(surplus)
-        row, column = np.nonzero(scores[rows] == border[rows])
-        order = np.lexsort((key[column], row))  # the ties, row by row
-        row, column = row[order], column[order]
-        n_tied = np.bincount(row, minlength=len(rows))
-        place = np.arange(len(row)) - np.repeat(np.cumsum(n_tied) - n_tied, n_tied)
-        late = place >= np.repeat(n_tied - surplus[rows], n_tied)
-        chosen[rows[row[late]], column[late]] = False
+    surplus = np.count_nonzero(chosen, axis=1) - k
+    rows = np.flatnonzero(surplus)  # more ties at the border than places
+    row, column = np.nonzero(scores[rows] == border[rows])
+    order = np.lexsort((key[column], row))  # the ties, row by row
+    row, column = row[order], column[order]
+    n_tied = np.bincount(row)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(n_tied) - n_tied, n_tied)
+    late = place >= np.repeat(n_tied - surplus[rows], n_tied)
+    chosen[rows[row[late]], column[late]] = False
     return (np.flatnonzero(chosen) % n_items).reshape(n_users, k)
 
 
@@ -124,7 +120,6 @@ def standardize(scores: np.ndarray) -> np.ndarray:
     centred = scores - scores.mean(axis=1, keepdims=True)
     spread = centred.std(axis=1, keepdims=True)
     # Subtracting the mean of equal numbers leaves rounding, which must not be blown up to 1.
-    constant = np.ptp(scores, axis=1, keepdims=True) == 0
-    centred /= np.where(constant, 1.0, spread)  # in place: scores may take most of the memory
-    centred[constant[:, 0]] = 0.0
+    spread[np.ptp(scores, axis=1, keepdims=True) == 0] = np.inf
+    centred /= spread  # in place: scores may take most of the memory
     return centred

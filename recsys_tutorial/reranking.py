@@ -81,7 +81,7 @@ class Candidates:
         order = np.argsort(-scores, axis=1, kind="stable")  # (n_users, depth)
         lists = np.hstack([np.take_along_axis(self.ranked, order, 1), self.ranked[:, depth:]])
         full = np.full(self.holdout.targets.shape, -np.inf)
-        np.put_along_axis(full, lists, -np.arange(n, dtype=float)[None], axis=1)
+        np.put_along_axis(full, lists, -np.arange(n)[None], axis=1)
         return evaluate(full, self.holdout)
 
     def mix(self, scores: np.ndarray, weight: float, depth: int | None = None) -> Evaluation:
@@ -102,6 +102,5 @@ class Candidates:
         ValueError
             As `judge` does.
         """
-        depth = self.ranked.shape[1] if depth is None else depth
         retriever, other = standardize(self.scores[:, :depth]), standardize(scores[:, :depth])
         return self.judge((1 - weight) * retriever + weight * other, depth)

@@ -35,7 +35,8 @@ OPPOSITES = [
 NAMES = {a: b for pair in OPPOSITES for a, b in (pair, pair[::-1])}
 BUILTINS = {"max", "min", "any", "all"}
 # Without these a call does the same on a CPU and for this package's own inputs.
-IDLE = {"strict", "encoding", "stacklevel", "desc", "disable", "newline", "copy", "device"}
+IDLE = {"strict", "encoding", "stacklevel", "desc", "disable", "newline", "copy", "device",
+        "local_files_only"}  # fmt: skip
 TALK = {"warn", "warning", "info", "debug", "print", "set_postfix", "close"}
 
 

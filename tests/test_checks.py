@@ -47,7 +47,10 @@ def test_good_arguments_pass():
         (lambda: checks.finite_vectors("x", ARRAY[0]), r"x must be \(n, dim\), got shape \(3,\)"),
         (lambda: checks.finite_vectors("x", ARRAY[:, :0]), r"got shape \(2, 0\)"),
         (lambda: checks.finite_vectors("x", ARRAY, least=3), "with n >= 3"),
-        (lambda: checks.finite_vectors("x", [[0], [math.nan]]), "row 1 of x holds nan or infinity"),
+        (
+            lambda: checks.finite_vectors("x", [[0, 1], [0, math.nan]]),
+            "row 1 of x holds nan or infinity",
+        ),
     ],
 )
 def test_the_message_names_what_was_found(call, message):

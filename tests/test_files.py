@@ -6,7 +6,7 @@ from recsys_tutorial._files import whole, whole_folder
 
 
 def test_the_file_appears_at_the_end_and_nothing_else_is_left(tmp_path):
-    path = tmp_path / "new" / "table.csv"
+    path = tmp_path / "deep" / "new" / "table.csv"
     with whole(path) as temporary:
         temporary.write_text("half")
         assert not path.exists()

@@ -47,6 +47,8 @@ def test_effective_rank_lies_between_one_and_the_rank():
     x = np.random.default_rng(0).normal(size=(50, 6)) * [9, 3, 1, 0.5, 0.1, 0]
     assert 1 < effective_rank(x) < 3  # most of the variance has one direction
     assert effective_rank(np.ones((4, 3))) == 0
+    for scale in (1e-4, 1e4):
+        assert effective_rank(scale * x) == pytest.approx(effective_rank(x))
 
 
 def test_spectrum_is_the_deviation_along_the_axes():
@@ -54,6 +56,7 @@ def test_spectrum_is_the_deviation_along_the_axes():
     x = np.linalg.qr(x - x.mean(0))[0] * np.sqrt(40) * [3, 2, 1]
     np.testing.assert_allclose(spectrum(x + 7), [3, 2, 1])
     assert (spectrum(x) ** 2).sum() == pytest.approx(x.var(0).sum())
+    assert spectrum(x[:1]).tolist() == [0]  # one vector lies nowhere but where it is
 
 
 @pytest.mark.parametrize(
@@ -61,6 +64,7 @@ def test_spectrum_is_the_deviation_along_the_axes():
     [
         (lambda: alignment(rows(3, 2), rows(4, 2)), r"\(n, dim\), got \(3, 2\) and \(4, 2\)"),
         (lambda: uniformity(rows(1, 2)), "n >= 2"),
+        (lambda: uniformity(rows(3, 2)[0]), r"got \(2,\)"),
         (lambda: spectrum(np.array([[np.nan, 1.0]])), "row 0 of vectors holds nan"),
         (lambda: spectrum(np.zeros((0, 2))), "n >= 1"),
     ],

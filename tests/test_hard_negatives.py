@@ -1,5 +1,7 @@
 """Draws are the hard ones, never liked, and do not hang on the last bit of a score."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -27,6 +29,8 @@ def test_rounding_moves_a_number_by_half_a_millionth_of_the_largest():
     assert 0 < np.abs(on_grid(values) - values).max() <= 2.0**-20 * np.abs(values).max()
     np.testing.assert_array_equal(on_grid(on_grid(values)), on_grid(values))
     assert on_grid(np.zeros((2, 3))).tolist() == [[0.0] * 3] * 2
+    coarse = on_grid(np.array([1.0, 0.3, -0.2]), bits=2)  # multiples of a half
+    assert coarse.tolist() == [1.0, 0.5, 0.0]
     small = values * 2.0**-30  # all far below 1: their own size decides, not 1
     np.testing.assert_array_equal(on_grid(small), on_grid(values) * 2.0**-30)
 
@@ -86,16 +90,25 @@ def test_hard_negatives_are_the_best_of_what_was_not_liked():
     # turned round, the index gives the other end: it has to be refreshed
     hard.refresh(np.array([[-1.0], [1]]), items)
     assert set(hard.draw(np.array([0]), rng, 200)[0]) == {4, 3}
+    assert set(hard.draw(np.array([1]), rng, 200)[0]) == {0, 1}
+    many = HardNegatives(train, depth=9).refresh(np.array([[1.0], [-1]]), items)
+    assert many.items_.tolist() == [[1, 2, 3, 4, *[-1] * 5], [3, 2, 1, 0, *[-1] * 5]]
+    assert np.isneginf(many.scores_[:, 4:]).all()
+    assert set(many.draw(np.array([0]), rng, 300)[0]) == {1, 2, 3, 4}
 
 
 def test_a_margin_keeps_what_scores_like_the_positive_out():
     train = sparse.csr_matrix([[1.0, 0, 0, 0, 0]])
-    items = np.array([[5.0], [4.9], [3], [2], [1]])
-    hard = HardNegatives(train, depth=3, margin=1.0).refresh(np.array([[1.0]]), items)
+    user, items = np.array([[1.0, 2.0]]), np.array([[3.0, 1], [2.9, 1], [2, 1], [0, 1], [1, 0]])
+    hard = HardNegatives(train, depth=3, margin=1.0).refresh(user, items)  # 5, 4.9, 4, 2, 1
     rng = np.random.default_rng(0)
     drawn = hard.draw(np.array([0]), rng, 300, positives=np.array([0]))
     assert set(drawn[0]) == {2, 3}
-    everything = HardNegatives(train, depth=3, margin=9.0).refresh(np.array([[1.0]]), items)
+    one = HardNegatives(train, depth=3, margin=2.5).refresh(user, items)
+    assert set(one.draw(np.array([0]), rng, 300, positives=np.array([0]))[0]) == {3}
+    mixed = MixedNegatives([one, UniformNegatives(train)], [1.0, 0.0])
+    assert set(mixed.draw(np.array([0]), rng, 300, positives=np.array([0]))[0]) == {3}
+    everything = HardNegatives(train, depth=3, margin=9.0).refresh(user, items)
     drawn = everything.draw(np.array([0]), rng, 300, positives=np.array([0]))
     assert set(drawn[0]) == {1, 2, 3, 4}  # nothing is that far below: uniform
 
@@ -111,6 +124,10 @@ def test_mixtures_have_the_mixed_distribution():
     expected += 0.7 * np.exp(parts[1].log_q(user, free[None])[0])
     np.testing.assert_allclose(np.exp(log_q), expected)
     assert np.exp(log_q).sum() == pytest.approx(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a share of 0 has no logarithm
+        alone = MixedNegatives(parts, [0.0, 1.0]).log_q(user, free[None])
+    np.testing.assert_allclose(alone, parts[1].log_q(user, free[None]))
     drawn = mixed.draw(user, np.random.default_rng(0), 8000)[0]
     assert stats.chisquare(np.bincount(drawn, minlength=12)[free], 8000 * expected).pvalue > 1e-3
 
@@ -122,6 +139,11 @@ TRAIN = sparse.csr_matrix([[1.0, 0, 0], [0, 1, 0]])
     "call, message",
     [
         (lambda: HardNegatives(TRAIN, depth=0), "depth must be finite and at least 1"),
+        (lambda: HardNegatives(TRAIN, skip=-1), "skip must be finite and at least 0"),
+        (lambda: MixedNegatives([], []), "0 samplers need as many shares"),
+        (lambda: MixedNegatives([UniformNegatives(TRAIN)] * 2, [-0.5, 1.5]), "not be negative"),
+        (lambda: MixedNegatives([UniformNegatives(TRAIN), HardNegatives(TRAIN)], [0.5, 0.5])
+         .log_q([0], [[1]]), "no log_q"),
         (lambda: HardNegatives(TRAIN).draw([0], np.random.default_rng(0)), "call refresh"),
         (lambda: HardNegatives(TRAIN, margin=1.0).refresh(np.ones((2, 1)), np.ones((3, 1)))
          .draw([0], np.random.default_rng(0)), "a margin needs the positives"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from recsys_tutorial import metrics
-from recsys_tutorial._likes import as_likes, as_ratings, check_history, check_train
+from recsys_tutorial._likes import as_likes, as_ratings, check_history, check_train, only_entries
 from recsys_tutorial.hard_negatives import HardNegatives
 from recsys_tutorial.models import (
     BPR,
@@ -127,6 +127,29 @@ def test_a_bad_matrix_is_named_with_the_place(bad):
         as_likes(matrix, "likes")
 
 
+@pytest.mark.parametrize("value", [-0.5, np.nan])
+def test_the_place_is_that_of_the_value_wherever_it_stands(value):
+    for row, column in np.ndindex(3, 4):
+        matrix = np.full((3, 4), 0.5)
+        matrix[row, column] = value
+        with pytest.raises(ValueError, match=f"in row {row}, column {column}:"):
+            as_likes(sparse.csr_matrix(matrix), "likes")
+
+
+def test_a_like_in_two_parts_is_one_also_where_no_zero_is_stored():
+    twice = sparse.csr_matrix(([1.0, 2.0, 3.0], [1, 0, 1], [0, 3]), shape=(1, 2))
+    assert as_likes(twice, "likes").data.tolist() == [2, 4]
+    assert twice.nnz == 3  # the caller's is as it was
+
+
+def test_some_entries_are_a_matrix_of_their_own():
+    matrix = sparse.csr_matrix([[0, 2.0, 3], [4, 0, 0]])
+    part = only_entries(matrix, np.array([True, False, True]))
+    assert part.toarray().tolist() == [[0, 2, 0], [4, 0, 0]] and part.nnz == 2
+    assert matrix.toarray().tolist() == [[0, 2, 3], [4, 0, 0]]
+    assert not np.shares_memory(part.indices, matrix.indices)
+
+
 def test_a_wrong_width_one_axis_and_nobody():
     with pytest.raises(ValueError, match=r"^history has 12 items, the model was fitted on 11"):
         check_history(HISTORY, 11)
@@ -139,7 +162,8 @@ def test_a_wrong_width_one_axis_and_nobody():
 
 def test_ratings_may_be_negative_but_not_two_for_a_pair():
     np.testing.assert_array_equal(as_ratings(with_value(-2.0), "r").data, [1, 1, -2, 1])
-    assert as_ratings(with_zeros(TRAIN), "r").nnz == TRAIN.nnz
+    for form in ("csr", "csc", "lil", "dok"):
+        assert as_ratings(with_zeros(TRAIN).asformat(form), "r").nnz == TRAIN.nnz
     n = np.count_nonzero(np.diff(TRAIN.indptr))  # of each user who likes anything, one is in parts
     for parts in (with_zeros(TRAIN, parts=True), with_zeros(TRAIN, parts=True).tocoo()):
         with pytest.raises(ValueError, match=f"^r holds {n} ratings of a pair that has one"):

@@ -31,3 +31,15 @@ def test_the_version_grows_with_parameters_and_buffers():
     assert seen[0] < seen[1] < seen[2]
     model.eval()(torch.ones(3, 2))
     assert version(model) == seen[2]
+
+
+def test_the_version_of_parameters_alone_and_of_what_counts_nothing():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    before = version(model, buffers=False)
+    model(torch.ones(3, 2))  # running averages are buffers
+    assert version(model, buffers=False) == before
+    nn.init.ones_(model[0].weight)
+    assert version(model, buffers=False) > before
+    with torch.inference_mode():
+        made = nn.Linear(2, 2)
+    assert version(made) == 0

@@ -86,6 +86,8 @@ def test_no_module_stands_under_an_old_name():
 def test_an_unknown_name_is_refused():
     with pytest.raises(ModuleNotFoundError, match=r"recsys_tutorial\.ranking_loses"):
         importlib.import_module("recsys_tutorial.ranking_loses")
+    with pytest.raises(ModuleNotFoundError, match=r"json\.pictures"):
+        importlib.import_module("json.pictures")  # an old name, but another's package
     with pytest.raises(AttributeError, match="no attribute 'TwoTowers'"):
         _ = importlib.import_module("recsys_tutorial.models").TwoTowers
 

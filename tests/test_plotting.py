@@ -30,6 +30,14 @@ def test_intervals_draws_rows_top_down_with_their_ends(axes):
     assert ends[1] == pytest.approx((0.15, 0.3))
     assert ends[0] == pytest.approx((0.05, 0.2))
     assert axes.get_xlabel() == "difference"
+    low, high = axes.get_ylim()
+    assert 0 - low == pytest.approx(high - 1) and 0.3 < high - 1 < 1  # as much space on both sides
+    points, *caps, zero = axes.get_lines()
+    assert (points.get_linestyle(), points.get_marker()) == ("None", "o")  # means, not a curve
+    assert sorted(round(x, 9) for cap in caps for x in cap.get_xdata()) == [0.05, 0.15, 0.2, 0.3]
+    (bars,) = axes.collections
+    assert zero.get_linestyle() == "--" and zero.get_linewidth() < min(bars.get_linewidths())
+    assert zero.get_color() == "black"
 
 
 def test_lines_tells_columns_apart_without_colour(axes):
@@ -39,6 +47,21 @@ def test_lines_tells_columns_apart_without_colour(axes):
     assert first.get_marker() != second.get_marker()
     assert axes.get_xscale() == "log"
     np.testing.assert_array_equal(second.get_ydata(), [2, 3])
+
+
+def test_the_style_is_readable_where_it_is_shown():
+    style = matplotlib.rcParams
+    width, height = style["figure.figsize"]
+    # A page shows about 8 inches; a third of a wider figure's text size would be lost.
+    assert 6 <= width <= 8 and 0.4 < height / width < 0.7
+    assert 10 <= style["font.size"] <= 12 and style["figure.dpi"] <= 100
+    assert style["figure.facecolor"] == style["savefig.facecolor"] == "white"  # on dark pages, too
+    assert style["axes.prop_cycle"].by_key()["color"] == list(plotting.COLORS)
+    assert style["figure.constrained_layout.use"]  # no label is cut off
+    assert style["axes.grid"] and style["axes.axisbelow"] is True and style["grid.alpha"] < 0.4
+    sides = {s: style[f"axes.spines.{s}"] for s in ("left", "bottom", "top", "right")}
+    assert sides == {"left": True, "bottom": True, "top": False, "right": False}
+    assert not style["legend.frameon"]
 
 
 FRAME = pd.DataFrame({"mean": [0.2], "low": [0.1], "high": [0.3]}, ["a"])
@@ -107,18 +130,82 @@ def test_the_words_of_a_diagram_cover_no_other_words(name):
             assert not box.overlaps(there), (text, other)
 
 
-def test_the_words_of_a_box_stay_in_it():
-    fig = plotting.diagram("fusion")
+def drawn(name):
+    """Axes, boxes, words and their extents: both as rows of (left, low, right, high)."""
+    fig = plotting.diagram(name)
     (ax,) = fig.axes
     fig.canvas.draw()
+    boxes = np.array([b.get_bbox().extents for b in ax.patches])
     to_units = ax.transData.inverted()
-    (text,) = (t for t in ax.texts if t.get_text() == "sum of scores")
-    box = text.get_window_extent().transformed(to_units)
-    assert any(
-        b.get_x() < box.x0 and box.x1 < b.get_x() + b.get_width()
-        and b.get_y() < box.y0 and box.y1 < b.get_y() + b.get_height()
-        for b in ax.patches
-    )  # fmt: skip
+    words = [t for t in ax.texts if t.get_text()]
+    places = [t.get_window_extent().transformed(to_units).extents for t in words]
+    return ax, boxes, words, np.array(places)
+
+
+def outside(point, boxes):
+    """How far a point lies outside each box; 0 within."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    return np.hypot(*np.maximum(np.maximum(low - point, point - high), 0).T)
+
+
+@pytest.mark.parametrize("name", _diagrams.DRAWN)
+def test_an_arrow_leads_from_one_thing_to_another(name):
+    """Its ends touch the edge of a box, another line's end, or the words that they point to."""
+    ax, boxes, _, places = drawn(name)
+    corners = [line.get_xydata() for line in ax.lines]
+    for arrow in ax.texts:
+        if getattr(arrow, "arrow_patch", None) is None:
+            continue
+        start, end = np.array(arrow.get_position()), np.array(arrow.xy)
+        assert np.hypot(*(end - start)) > 0.25
+        for point in (start, end):
+            near = boxes[outside(point, boxes) < 0.05]
+            edges = np.abs(np.concatenate([near[:, :2] - point, near[:, 2:] - point]))
+            touches = len(near) and edges.min() < 0.05
+            joins = any(np.abs(line - point).max(axis=1).min() < 0.05 for line in corners)
+            assert touches or joins or outside(point, places).min() < 0.25, point
+
+
+@pytest.mark.parametrize("name", _diagrams.DRAWN)
+def test_boxes_stand_beside_each_other_or_one_in_the_other(name):
+    _, boxes, _, _ = drawn(name)
+    for place, box in enumerate(boxes):
+        shared = np.minimum(boxes[:place, 2:], box[2:]) - np.maximum(boxes[:place, :2], box[:2])
+        smaller = np.minimum(boxes[:place, 2:] - boxes[:place, :2], box[2:] - box[:2])
+        apart, inside = (shared < 0.02).any(axis=1), (shared > smaller - 0.02).all(axis=1)
+        assert (apart | inside).all(), box
+
+
+@pytest.mark.parametrize("name", _diagrams.DRAWN)
+def test_the_words_of_a_box_stand_in_its_middle_and_stay_in_it(name):
+    _, boxes, words, places = drawn(name)
+    n_inside = 0
+    for text, place in zip(words, places, strict=True):
+        middle = (place[:2] + place[2:]) / 2
+        within = boxes[outside(middle, boxes) == 0]
+        if text.get_style() == "italic" or not len(within):
+            continue
+        n_inside += 1
+        box = within[np.argmin((within[:, 2:] - within[:, :2]).prod(axis=1))]  # the smallest
+        np.testing.assert_allclose(text.get_position(), (box[:2] + box[2:]) / 2, atol=0.02)
+        assert (place[:2] > box[:2]).all() and (place[2:] < box[2:]).all(), text.get_text()
+    assert n_inside >= 5 or name == "factors"
+
+
+@pytest.mark.parametrize("name", _diagrams.DRAWN)
+def test_a_diagram_is_read_on_a_phone(name):
+    """Five inches or six shown on three: from nine points on a word is still readable."""
+    ax, _, words, _ = drawn(name)
+    assert 4.5 < ax.figure.get_size_inches()[0] <= 6 and ax.figure.dpi == 100
+    assert not ax.axison and ax.get_aspect() == 1  # no axes; a square is one
+    assert all(9 <= text.get_size() <= 12 for text in words)
+
+
+def test_frozen_boxes_are_grey_and_what_learns_has_a_thick_edge():
+    widths = {name: look["lw"] for name, look in _diagrams.KINDS.items()}
+    thin = {widths.pop(name) for name in ("read", "frozen", "plain")}
+    assert thin == {1.0} and all(2 < width < 2.5 for width in widths.values())
+    assert 1 < _diagrams.LINE["lw"] < 2
 
 
 def test_kinds_are_told_apart_without_colour():

@@ -15,6 +15,7 @@ from scipy import sparse
 from torch import nn
 
 from recsys_tutorial import losses
+from recsys_tutorial._precision import in_full_precision
 from recsys_tutorial._tensor_files import load_tensors
 from recsys_tutorial.losses import info_nce
 from recsys_tutorial.losses import lists as ranking_losses
@@ -121,6 +122,15 @@ def test_losses_of_float64_stay_float64(name):
     assert value == expected and (gradient == slope).all()
     in_float32, _ = value_and_gradients(loss, tensors)
     assert value != in_float32.double()  # a guard: float32 would show
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_what_is_no_half_precision_is_passed_on_as_it_is(half):
+    got = in_full_precision(lambda *values, **named: (*values, *named.values()))
+    assert got() == ()  # also without a tensor
+    assert got(P.to(half))[0].dtype == got(p=P.to(half))[0].dtype == torch.float32
+    for value in (P, P.double(), LIKED, IDS.to(torch.int8), None, "mean", np.ones(2, np.float16)):
+        assert got(value)[0] is value and got(named=value)[0] is value
 
 
 @pytest.mark.parametrize("name", ["losses.contrastive", "losses.scores", "losses.lists"])

@@ -12,6 +12,7 @@ from scipy import sparse
 from recsys_tutorial._ties import tie_key
 from recsys_tutorial.datasets import load_movielens
 from recsys_tutorial.evaluation import evaluate, rank
+from recsys_tutorial.ranking import standardize
 from recsys_tutorial.splits import new_user_split
 from tests.evaluation.worlds import csr
 
@@ -117,3 +118,33 @@ def test_rank_of_huge_scores_and_infinities_warns_of_nothing():
 def test_rank_bad_input(scores, seen, k, message):
     with pytest.raises(ValueError, match=message):
         rank(scores, seen, k)
+
+
+def test_who_ranks_block_after_block_is_told_the_row_of_the_whole():
+    scores = np.array([[0, 1], [0, np.nan]])
+    with pytest.raises(ValueError, match="user row 501, item column 1"):
+        rank(scores, None, 1, first_row=500)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64, bool])
+def test_standardized_rows_have_mean_0_and_deviation_1(dtype):
+    scores = np.random.default_rng(0).integers(5, size=(6, 40)).astype(dtype)
+    before = scores.copy()
+    done = standardize(scores)
+    assert done.dtype == np.float64
+    np.testing.assert_allclose(done.mean(axis=1), 0, atol=1e-12)
+    np.testing.assert_allclose(done.std(axis=1), 1, rtol=1e-12)
+    each = [np.corrcoef(a, b)[0, 1] for a, b in zip(done, scores, strict=True)]
+    np.testing.assert_allclose(each, 1)  # the order and the distances are as they were
+    np.testing.assert_array_equal(scores, before)
+
+
+def test_a_constant_row_says_nothing_and_what_is_not_finite_is_named():
+    # The mean of 0.1 seven times is not 0.1: its deviation is rounding, 1e-17.
+    done = standardize(np.array([[0.1] * 7, [0, 0, 0, 0, 0, 0, 7e-9]]))
+    assert done[0].tolist() == [0] * 7 and done[1].std() == pytest.approx(1)
+    for value in (np.nan, -np.inf):
+        scores = np.zeros((4, 3))
+        scores[2, 0] = value
+        with pytest.raises(ValueError, match="user row 2 are not all finite"):
+            standardize(scores)

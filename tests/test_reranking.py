@@ -24,6 +24,21 @@ def test_candidates_are_the_retrievers_best_unseen(candidates):
     assert candidates.scores.tolist() == [[8, 7, 6], [5, 4, 3]]
     assert candidates.liked.tolist() == [[0, 0, 1], [0, 0, 1]]
     assert candidates.take(-RETRIEVER).tolist() == [[-8, -7, -6], [-5, -4, -3]]
+    assert candidates.take(RETRIEVER.astype(int)).dtype == np.float64
+
+
+def test_the_first_column_may_be_a_candidate_and_equal_scores_keep_the_retrievers_order():
+    n = 40  # more than an unstable sort leaves in order
+    none = sparse.csr_matrix((1, n))
+    retriever = np.random.default_rng(0).random((1, n))
+    holdout = Holdout(np.array([0]), none, none, none, sparse.csr_matrix(np.eye(1, n)))
+    candidates = Candidates(retriever, holdout, n)
+    assert sorted(candidates.ranked[0]) == list(range(n))
+    alike = candidates.judge(candidates.ranked % 2 == 1)  # odd columns first
+    own = candidates.ranked[0].tolist()
+    odd_first = [c for c in own if c % 2] + [c for c in own if c % 2 == 0]
+    k = alike.ranked.shape[1]
+    assert alike.ranked[0].tolist() == odd_first[:k]
 
 
 def test_orders_by_hand(candidates):
@@ -33,7 +48,9 @@ def test_orders_by_hand(candidates):
     reverse = -candidates.scores
     assert lists(candidates.judge(candidates.scores)) == [[1, 2, 3, -1], [4, 3, 2, -1]]
     assert lists(candidates.judge(reverse)) == [[3, 2, 1, -1], [2, 3, 4, -1]]
+    assert lists(candidates.judge(reverse, 1)) == lists(candidates.judge(candidates.scores))
     assert lists(candidates.judge(reverse, 2)) == [[2, 1, 3, -1], [3, 4, 2, -1]]
+    assert lists(candidates.mix(reverse, 1.0, 2)) == [[2, 1, 3, -1], [3, 4, 2, -1]]
     assert lists(candidates.judge(np.zeros((2, 3)))) == [[1, 2, 3, -1], [4, 3, 2, -1]]  # ties
     for weight, expected in ((0.4, candidates.scores), (0.6, reverse)):
         assert lists(candidates.mix(10 * reverse, weight)) == lists(candidates.judge(expected))

@@ -2,6 +2,7 @@
 
 import tracemalloc
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -162,6 +163,25 @@ def test_the_same_items_give_the_same_index(kind):
 def test_few_items_make_a_small_index():
     for kind in ("flat", "hnsw", "ivf"):
         assert_exact(normal(3, 5), normal(1, 5), 2, index=FaissIndex(normal(1, 5), kind))
+
+
+def test_indexes_are_built_as_their_papers_and_faiss_advise():
+    for kind, effort in (("hnsw", 64), ("ivf", 8)):
+        assert FaissIndex(normal(100, 4), kind).effort == effort
+        assert FaissIndex(normal(100, 4), kind, effort=3).effort == 3
+    assert FaissIndex(normal(100, 4), "hnsw")._index.hnsw.nb_neighbors(1) == 32
+    for n, n_clusters in ((30, 1), (1600, 41), (25_000, 632)):  # n // 39, and 4 sqrt(n)
+        assert FaissIndex(normal(n, 2), "ivf")._index.nlist == n_clusters
+
+
+def test_threads_are_as_many_as_before():
+    before = faiss.omp_get_max_threads()
+    try:
+        faiss.omp_set_num_threads(3)
+        FaissIndex(normal(100, 4), "hnsw")
+        assert faiss.omp_get_max_threads() == 3
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 USERS, ITEMS = normal(3, 4), normal(9, 4)

@@ -42,10 +42,13 @@ def test_a_user_who_likes_everything_is_named():
         UniformNegatives(sparse.csr_matrix([[1, 0, 0], [1, 1, 1]]))
 
 
-def test_users_outside_the_matrix_are_refused():
-    sampler = UniformNegatives(sparse.csr_matrix([[1, 0, 0]]))
-    with pytest.raises(ValueError, match=r"rows 0\.\.0"):
-        sampler.draw(np.array([1]), np.random.default_rng(0))
+def test_users_outside_the_matrix_are_refused_and_none_are_no_error():
+    sampler, rng = UniformNegatives(sparse.csr_matrix([[1, 0, 0]])), np.random.default_rng(0)
+    for users, found in (([1], "1..1"), ([-1, 0], "-1..0"), ([0, 1], "0..1")):
+        with pytest.raises(ValueError, match=rf"rows 0\.\.0, got {found}"):
+            sampler.draw(np.array(users), rng)
+    assert sampler.draw([], rng).shape == (0,) and sampler.draw([], rng, 3).shape == (0, 3)
+    assert UniformNegatives(sparse.csr_matrix((0, 3))).draw([], rng).shape == (0,)
 
 
 # -- by popularity
@@ -77,6 +80,14 @@ def test_popularity_negatives_follow_the_formula_and_are_never_liked(alpha):
 
 
 TRAIN = sparse.csr_matrix([[1.0, 0, 0], [0, 1, 0]])
+
+
+def test_weights_are_whole_numbers_whose_sums_fit():
+    """Of items with 1, 1 and 0 likes: 2, 2 and 1 at alpha = 1, in units of 2^-20."""
+    assert PopularityNegatives(TRAIN, alpha=1.0).n_left_.tolist() == [3 * 2**20] * 2
+    assert PopularityNegatives(TRAIN, alpha=39).n_left_.tolist() == [2**59 + 2**20] * 2
+    with pytest.raises(ValueError, match="alpha=40 spreads the weights too far"):
+        PopularityNegatives(TRAIN, alpha=40)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,28 @@ def test_files_of_others_are_refused_by_what_they_lack(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "tensors",
+    [
+        {"a": torch.tensor([1.0, 2.5])},
+        {"b": torch.tensor([1.0, 2.0])},
+        {"a": torch.tensor([1.0, 2.0], dtype=torch.float64)},
+        {"a": torch.tensor([1.0, 2.0]).view(torch.int32)},  # the same bytes
+        {"a": torch.tensor([[1.0, 2.0]])},
+        {},
+    ],
+    ids=["value", "name", "precision", "type", "shape", "none"],
+)
+def test_tensors_that_are_not_those_of_the_checksum_are_refused(tmp_path, tensors):
+    path = tmp_path / "file"
+    save_tensors(path, {"a": torch.tensor([1.0, 2.0])}, {"kind": "a test"})
+    with safetensors.safe_open(path, framework="pt") as file:
+        header = file.metadata()
+    safetensors.torch.save_file(tensors, path, header)
+    with pytest.raises(ValueError, match="file is damaged: its tensors do not match"):
+        load_tensors(path, "a test")
+
+
+@pytest.mark.parametrize(
     "saved, message",
     [
         ({"dim": 3, "how": "mean"}, "file does not fit: its dim is 3, not 2. Build it anew"),

@@ -14,6 +14,7 @@ import requests
 _ATTEMPTS = 3  # at each place
 _TIMEOUT = 30.0  # seconds without an answer, or between two pieces of it, that end an attempt
 _WAIT = 1.0  # seconds before the second round over the places, doubled before each later one
+_BLOCK = 1 << 16  # bytes that are written at a time
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_THERE = ("HTTP 401", "HTTP 403", "HTTP 404", "HTTP 410")  # asking again will not help
 
@@ -64,7 +65,7 @@ def fetch(
         f"Or take it from {page}\nand put it at {path}\n({algorithm} {digest}), then call again."
     )
     bar = sys.stderr.isatty() or _in_notebook() if progress is None else progress
-    get = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=_TIMEOUT)
+    get = pooch.HTTPDownloader(progressbar=bar, chunk_size=_BLOCK, timeout=_TIMEOUT)
     tried, places = [], list(urls)
     try:
         _make_room(path.parent, size)
@@ -126,7 +127,7 @@ def _reason(error: requests.RequestException) -> str:
         return f"HTTP {error.response.status_code} {error.response.reason}"
     if isinstance(error, requests.exceptions.SSLError):
         return "the server's certificate is not valid (expired, or replaced by a proxy)"
-    if isinstance(error, requests.Timeout) or "timed out" in str(error):
+    if "timed out" in str(error):
         return "no answer in time"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the transfer was cut off"

@@ -62,7 +62,7 @@ class Log:
 def tidy_ids(texts: pd.Series, name: str, log: Log) -> pd.Series:
     """Ids without the ".0" that spreadsheets and float columns add to whole numbers."""
     decimal = texts.str.fullmatch(r"[+-]?\d+\.0+")
-    if not decimal.any() or texts.str.fullmatch(r"[+-]?\d+\.\d*[1-9]\d*").any():
+    if texts.str.fullmatch(r"[+-]?\d+\.\d*[1-9]\d*").any():
         return texts
     log.add(f"{name} written with .0", decimal, "1.0 is the same as 1")
     return texts.where(~decimal, texts.str.replace(r"\.0+$", "", regex=True))
@@ -153,8 +153,8 @@ def with_random_order(frame, log: Log) -> pd.DataFrame:
         frame, again, "rated again by the same user", done="the last in the file stays"
     )
     rng = np.random.default_rng(0)
-    users = np.unique(frame["user_id"].to_numpy(str), return_inverse=True)[1]
-    place = rng.permutation(users.max() + 1 if len(users) else 0)
+    names, users = np.unique(frame["user_id"].to_numpy(str), return_inverse=True)
+    place = rng.permutation(len(names))
     order = np.lexsort((rng.permutation(len(users)), place[users]))
     done = "random users are held out; nothing here says what came first"
     log.rows.append(("no times", len(frame), len(frame), done))
@@ -165,7 +165,7 @@ def catalogue(raw: pd.DataFrame | None, rated: np.ndarray, log: Log):
     """Return (items, names): the rated ones first, numbered as they are, then all others."""
     known = pd.DataFrame({"item_id": [], "title": [], "genres": []}, dtype=object)
     if raw is not None:
-        known = raw.reindex(columns=known.columns, fill_value="").apply(as_text)
+        known = raw.reindex(columns=known.columns).apply(as_text)
         log.rows += raw.attrs.get("decisions", [])
         nameless = (known["title"] == "").to_numpy()
         known["item_id"] = tidy_ids(known["item_id"], "item_id of the items", log)

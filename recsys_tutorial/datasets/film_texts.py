@@ -32,4 +32,4 @@ def film_texts(items: pd.DataFrame) -> list[str]:
     """
     title = items["title"].str.replace(r"^(.+), (The|A|An) \((\d{4})\)$", r"\2 \1 (\3)", regex=True)
     genres = items["genres"].where(items["genres"] != "(no genres listed)", "")
-    return (title + ". " + genres.str.replace("|", ", ", regex=False)).tolist()
+    return (title + ". " + genres.str.replace("|", ", ")).tolist()

@@ -106,7 +106,7 @@ def genre_queries(genres: Sequence[str], *, least: int = 30, seed: int = 0) -> G
     """
     split = [set(row.split("|")) - {""} for row in genres]
     names = sorted(set().union(*split))
-    has = np.array([[name in row for name in names] for row in split], dtype=bool)
+    has = np.array([[name in row for name in names] for row in split])
     together = has.T.astype(int) @ has  # (n_genres, n_genres)
     pairs = [p for p in permutations(range(len(names)), 2) if together[p] >= least]
     if not pairs:

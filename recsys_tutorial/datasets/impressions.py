@@ -90,13 +90,14 @@ def _rows(past: pd.DataFrame, n_unrated: int, n_skipped: int, rng) -> pd.DataFra
     rated = rated.assign(rated=1, event=events)
     again = np.repeat(events, n_unrated)
     drawn = (rng.random(len(again)) * again).astype(np.int64)  # an earlier rating, its film
-    other = past.loc[again, ["user_id", "timestamp"]].reset_index(drop=True)
+    other = past.loc[again, ["user_id", "timestamp"]]
     other["item_id"] = past["item_id"].to_numpy()[drawn]
-    other = other.assign(rated=0, liked=np.nan, event=again)
+    other = other.assign(rated=0, event=again)
     other = other.drop_duplicates(["event", "item_id"])
     known = pd.MultiIndex.from_frame(past[["user_id", "item_id"]])
     other = other[~pd.MultiIndex.from_frame(other[["user_id", "item_id"]]).isin(known)]
-    return pd.concat([rated, other]).sort_values("event", kind="stable").reset_index(drop=True)
+    both = pd.concat([rated, other])  # what was not rated has no "liked"
+    return both.sort_values("event", kind="stable", ignore_index=True)
 
 
 def _so_far(past: pd.DataFrame, log: pd.DataFrame, key: str) -> tuple[np.ndarray, np.ndarray]:

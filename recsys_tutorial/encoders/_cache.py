@@ -122,9 +122,12 @@ class EmbeddingCache:
                 return
             keys, vectors = zip(*parts.values(), strict=True)
             self._write(np.concatenate(keys), np.concatenate(vectors))
-            old = [path for path in self.folder.glob("*.tmp") if _age(path) > _ABANDONED]
-            for path in [*parts, *old]:
+            for path in parts:
                 _remove(path)
+            for path in self.folder.glob("*.tmp"):
+                with contextlib.suppress(OSError):  # gone meanwhile
+                    if time.time() - path.stat().st_mtime > _ABANDONED:
+                        path.unlink()
 
     @contextlib.contextmanager
     def _lock(self, seconds: float) -> Iterator[bool]:
@@ -132,7 +135,7 @@ class EmbeddingCache:
         with contextlib.ExitStack() as held:
             lock = FileLock(self.folder / ".lock")
             try:
-                held.enter_context(lock.acquire(timeout=seconds, poll_interval=0.01))
+                held.enter_context(lock.acquire(timeout=seconds))
             except (OSError, NotImplementedError):  # taken, read-only, a drive without locks
                 lock = None
             yield lock is not None
@@ -150,7 +153,7 @@ class EmbeddingCache:
     def _read(self, path: Path) -> tuple[np.ndarray, np.ndarray] | None:
         """Keys and vectors of a shard; None if it cannot be read, or is damaged (then removed)."""
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as shard:
+            with path.open("rb") as file, np.load(file) as shard:
                 keys, vectors = shard["keys"], shard["vectors"]  # zip members carry a checksum
             if keys.dtype == f"S{KEY_BYTES}" and vectors.shape == (len(keys), self.dim):
                 return keys, vectors
@@ -160,14 +163,6 @@ class EmbeddingCache:
             pass
         _remove(path)
         return None
-
-
-def _age(path: Path) -> float:
-    """Seconds since the file was changed; 0 when it is gone."""
-    try:
-        return time.time() - path.stat().st_mtime
-    except OSError:
-        return 0.0
 
 
 def _remove(path: Path) -> None:

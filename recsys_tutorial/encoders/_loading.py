@@ -13,11 +13,12 @@ from torch import nn
 
 def load_bert(folder: Path) -> nn.Module:
     """Return the model of transformers, in float32."""
-    options = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32}
     bars = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()  # loading takes half a second
     try:
-        model = transformers.AutoModel.from_pretrained(folder, **options)
+        model = transformers.AutoModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+        )
     finally:
         if bars:
             transformers.utils.logging.enable_progress_bar()

@@ -188,7 +188,6 @@ class Encoder(nn.Module):
             inside = {part for block in self._last_blocks(blocks) for part in block.modules()}
             parts = self.model.named_modules()
             names = [n for n, part in parts if part in inside and n.split(".")[-1] in names]
-        self.requires_grad_(False)
         config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names)
         self.model = get_peft_model(self.model, config)
         return self
@@ -237,7 +236,7 @@ class Encoder(nn.Module):
     def _encode_unique(self, contents: list, keys: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
         """Return the vectors of different items, and what is wrong with the bad ones."""
         cache = self._cache()
-        vectors = np.zeros((len(keys), self.dim), np.float32)
+        vectors = np.empty((len(keys), self.dim), np.float32)
         known = np.zeros(len(keys), bool)
         if cache:
             vectors, known = cache.lookup(keys)

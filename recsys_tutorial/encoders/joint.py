@@ -41,8 +41,9 @@ class TextImageEncoder:
 
     def __init__(self, name: str | os.PathLike, batch_size: int = 64, device=None):
         folder = pretrained.text_encoder(name)
-        options = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32}
-        self.model = transformers.AutoModel.from_pretrained(folder, **options)
+        self.model = transformers.AutoModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+        )
         if not hasattr(self.model, "get_image_features"):
             raise ValueError(f"{name} is no model of texts and pictures")
         self.model.requires_grad_(False).eval().to(device or best_device())
@@ -87,7 +88,7 @@ class TextImageEncoder:
 
     @torch.no_grad()
     def _encode(self, things: Sequence, features, read) -> np.ndarray:
-        found = [np.zeros((0, self.dim), np.float32)]
+        found = [np.empty((0, self.dim), np.float32)]
         for start in range(0, len(things), self.batch_size):
             inputs = self.processor(**read(list(things[start : start + self.batch_size])))
             vectors = features(**inputs.to(self.model.device))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+_BLOCK = 2**22  # draws that are held at a time
 RESAMPLES = 2000  # a percentile interval from 2,000 moves by about 2 % of its width over seeds
 
 
@@ -111,7 +112,7 @@ def _bootstrap_sums(values: np.ndarray, n_resamples: int, seed: int) -> np.ndarr
     """Sums of the columns over as many rows as there are, drawn with replacement."""
     n_rows = len(values)
     rng = np.random.default_rng(seed)
-    chunk = max(1, 2**22 // n_rows)  # draws held at a time
+    chunk = max(1, _BLOCK // n_rows)
     sums = np.empty((n_resamples, values.shape[1]))
     for start in range(0, n_resamples, chunk):
         n = min(chunk, n_resamples - start)

@@ -71,7 +71,7 @@ def group_quality(
         hits, n_ones = labels[own], labels[own].sum()
         if 0 < n_ones < len(own):
             # Among equal scores each order is as likely: everybody there gets the mean.
-            _, tie, size = np.unique(-scores[own], return_inverse=True, return_counts=True)
+            _, tie, size = np.unique(scores[own], return_inverse=True, return_counts=True)
             expected = (np.bincount(tie, weights=hits) / size)[tie]
             gain = (expected[:k] * discount[: len(own)]).sum()
             ideal = discount[: min(n_ones, k)].sum()

@@ -95,7 +95,7 @@ def _slices(
 
 def _parts(judged: Sequence[tuple[Holdout, sparse.csr_matrix]], n_bins: int):
     """Yields (by, slice, targets, users): the targets of some users, or some targets of all."""
-    targets = sparse.vstack([holdout.targets for holdout, _ in judged], format="csr")
+    targets = sparse.vstack([holdout.targets for holdout, _ in judged])
     popularity = np.concatenate(  # (targets.nnz,), how many had liked each target before
         [np.bincount(t.indices, minlength=t.shape[1])[h.targets.indices] for h, t in judged]
     )

@@ -97,8 +97,8 @@ def table(
     for name in board.references:
         differences = rows[difference_columns(name)].to_numpy()  # (n_rows, 3)
         shown[f"- {name}"] = [
-            "" if model == name or np.isnan(d) else f"{d:+.3f} [{low:+.3f}, {high:+.3f}]"
-            for model, (d, low, high) in zip(rows["model"], differences, strict=True)
+            "" if np.isnan(d) else f"{d:+.3f} [{low:+.3f}, {high:+.3f}]"
+            for d, low, high in differences
         ]
     shown.index = pd.Index(places(rows["model"], load_users(path, board), board), name="place")
     return shown

@@ -59,9 +59,8 @@ def to_matrix(
     rows = _positions(user_ids, frame["user_id"], "user_id")
     columns = _positions(item_ids, frame["item_id"], "item_id")
     shape = (len(user_ids), len(item_ids))
-    matrix = sparse.csr_matrix((np.asarray(values, dtype=np.float64), (rows, columns)), shape=shape)
-    matrix.sort_indices()
-    return matrix
+    values = np.asarray(values, dtype=np.float64)
+    return sparse.csr_matrix((values, (rows, columns)), shape=shape)
 
 
 def liked(

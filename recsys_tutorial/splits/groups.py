@@ -170,7 +170,7 @@ def _some_of_each(
     n_likes = np.diff(likes.indptr)
     user = np.repeat(np.arange(likes.shape[0]), n_likes)
     order = np.lexsort((rng.random(likes.nnz), user))  # the rows as they are, each one shuffled
-    place = np.empty(likes.nnz, dtype=int)
+    place = np.empty(likes.nnz)
     place[order] = np.arange(likes.nnz) - likes.indptr[user]
     return place < np.floor(n_likes * fraction + 1e-9)[user]
 

@@ -75,7 +75,7 @@ def _arrivals(
         round(test_fraction * len(users)),
         round(validation_fraction * len(users)),
     )
-    parts = np.split(users, [max(len(users) - n_test - n_validation, 0), len(users) - n_test])
+    parts = np.split(users, [len(users) - n_test - n_validation, len(users) - n_test])
     if min(map(len, parts)) < 1:
         raise ValueError(f"{len(users)} users are too few for these fractions")
     return parts

@@ -17,7 +17,7 @@ from tests.datasets.movielens_files import (
 
 
 @pytest.mark.parametrize("contents", LAYOUTS.values(), ids=LAYOUTS)
-@pytest.mark.parametrize("inside", ["", "ml-latest/"])
+@pytest.mark.parametrize("inside", ["", "ml-latest/", "a/b/c/"])
 def test_each_layout_is_read_from_a_zip_archive(tmp_path, contents, inside):
     path = tmp_path / "release.zip"
     extra = {"README.txt": b"notes", inside + "links.csv": b"movieId,imdbId,tmdbId\n"}
@@ -111,6 +111,13 @@ def test_folder_without_a_release_says_what_is_missing(tmp_path):
     write(tmp_path, {"ratings.csv": RATINGS_CSV.encode()})
     with pytest.raises(FileNotFoundError, match=r"movies\.csv.*found ratings\.csv"):
         load_movielens(tmp_path)
+    write(tmp_path / "many", {f"{n}.csv": b"" for n in range(10)})
+    eight = ", ".join(f"{n}.csv" for n in range(8))
+    with pytest.raises(FileNotFoundError, match=f"found {eight}$"):
+        load_movielens(tmp_path / "many")
+    (tmp_path / "other.zip").write_bytes(zipped({"a/b/notes.txt": b""}))
+    with pytest.raises(FileNotFoundError, match=r"must hold ratings.* found notes\.txt$"):
+        load_movielens(tmp_path / "other.zip")
     with pytest.raises(FileNotFoundError, match="there is no file or folder"):
         load_movielens(tmp_path / "nowhere")
     with pytest.raises(

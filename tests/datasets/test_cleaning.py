@@ -8,12 +8,14 @@ import lzma
 import re
 import warnings
 from datetime import date
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from recsys_tutorial import datasets, splits
 from recsys_tutorial.datasets import cleaning
@@ -71,7 +73,13 @@ def test_every_fault_is_mended_and_counted():
             ["bert", "b3", "2.5", "1577923200000"],  # milliseconds
             ["bert", " b1", "inf", "0"],
         ),
-        raw(["b1", "One"], ["b1", "One again"], ["b4", ""], columns=["item_id", "title"]),
+        raw(
+            ["b1", "One"],
+            ["b1", "One again"],
+            ["b4", ""],
+            ["", "No id"],
+            columns=["item_id", "title"],
+        ),
     )
     counts = cleaned.report["rows"].to_dict()
     assert counts == {
@@ -87,6 +95,11 @@ def test_every_fault_is_mended_and_counted():
         "item listed again": 1,
         "rated item without a title": 1,
     }
+    done = cleaned.report["done"]
+    assert done["rated again by the same user"].startswith("the latest stays; first on row 0")
+    assert done["time in milliseconds since 1970"] == "the only unit that fits"
+    assert done["time in dates, year first"] == "UTC where no zone is named"
+    assert cleaned.items["year"].isna().all() and cleaned.items["year"].dtype == "Int64"
     assert cleaned.user_names.tolist() == ["anna", "bert"]
     assert cleaned.item_names.tolist() == ["b1", "b3", "b4"]
     assert cleaned.ratings.values.tolist() == [[1, 1, 2.5, 1577923200], [0, 0, 5.0, 1578009600]]
@@ -168,6 +181,49 @@ def test_nothing_left_says_why():
         cleaning.clean(raw(["a", "x", "1"], columns=["user_id", "item_id", "rating"]))
 
 
+def test_of_ratings_of_one_time_the_last_in_the_file_stays():
+    rows = [["u", "x", str(n % 9 + 1), "2020-01-01"] for n in range(60)]  # more than a few
+    cleaned = cleaning.clean(raw(*rows, ["u", "y", "1", "2020-01-01"]))
+    assert cleaned.ratings["rating"].tolist() == [float(59 % 9 + 1), 1.0]
+
+
+def test_half_of_the_times_may_be_unreadable_and_no_more():
+    rows = [["u", str(n), "4", time] for n, time in enumerate(["881250949", "x"] * 2)]
+    report = cleaning.clean(raw(*rows)).report
+    assert report.loc["time cannot be read"].tolist() == [2, 4, "left out; first 'x' on row 1"]
+    with pytest.raises(ValueError, match=r"row 1, column timestamp: 'x' is no time .* 3 of 5 are"):
+        cleaning.clean(raw(*rows, ["u", "9", "4", "x"]))
+    numbers = raw(["u", "1", "4", "881250949000"])
+    done = cleaning.clean(numbers, time_unit="ms").report["done"]
+    assert done["time in milliseconds since 1970"] == "as time_unit= says"
+
+
+def test_at_most_five_ratings_are_listed_that_may_mean_none():
+    rows = [["u", str(n), str(-n), "2020-01-01"] for n in range(7)]
+    with pytest.raises(ValueError, match=r"\(-6, -5, -4, -3, -2\).*unrated=\[-6, -5, -4, -3, -2\]"):
+        cleaning.clean(raw(*rows))
+
+
+def split_of(n_train=30, n_test=30, n_validation=30, n_likes=300):
+    """As much of a split as `check_enough` looks at."""
+    likes = np.zeros(n_train * 20)
+    likes[:n_likes] = 1
+    validation = None if n_validation is None else range(n_validation)
+    train = sparse.csr_matrix(likes.reshape(n_train, 20))
+    return SimpleNamespace(train=train, test=range(n_test), validation=validation)
+
+
+def test_thirty_users_of_each_part_and_ten_times_as_many_likes_are_enough():
+    cleaning.check_enough(split_of())
+    cleaning.check_enough(split_of(n_validation=None))
+    for name in ("training", "test", "validation"):
+        few = {f"n_{'train' if name == 'training' else name}": 29}
+        with pytest.raises(ValueError, match=f"only 29 {name} users .* printing from 30 on"):
+            cleaning.check_enough(split_of(**few))
+    with pytest.raises(ValueError, match="only 299 likes are left to train on"):
+        cleaning.check_enough(split_of(n_likes=299))
+
+
 def test_too_few_users_are_refused_with_the_mend(monkeypatch):
     rng = np.random.default_rng(0)
     n = 2000
@@ -227,6 +283,8 @@ def test_book_crossing_is_latin1_with_semicolons_and_half_of_its_ratings_are_non
     assert cleaning.clean(raw_ratings, raw_items, unrated=0).report.equals(report)
     assert report.loc["scale of the ratings", "done"].startswith("5 to 10, 3 different values; 0 z")
     assert "semicolons" in report.loc["file ratings.csv", "done"]
+    escaped = report.loc[["quotation marks with backslashes"]].to_numpy().tolist()
+    assert escaped == [[3, 3, "a backslash before a mark is left out"]]  # of the items alone
     assert report.loc["file items.csv", "done"].startswith("Windows-1252, separated by semicolons")
     assert report.loc["left out in all"].tolist() == [3, 6, "3 ratings stay"]
     kept = cleaning.clean(raw_ratings, raw_items, unrated=[])
@@ -611,7 +669,13 @@ def test_times_are_neither_thrown_away_nor_made_up_unasked():
     [
         ([1, 5, 8, 10] * 5, 4, "below the middle of the scale, 1 to 10"),
         ([1, 5, 8, 10] * 5, 6, None),
+        ([1, 5, 8, 10] * 5, 5.5, None),  # the middle itself
         ([0.5, 2, 3, 5] * 5, 3, None),
+        ([4] * 9 + [1], 3, "90% of the ratings reach min_rating=3"),
+        ([4] * 8 + [1] * 2, 3, None),
+        ([5] * 20, 4, None),  # one rating is no scale
+        ([*range(1, 22), 1, 1, 1], 4, "below the middle of the scale, 1 to 21"),
+        ([*range(1, 23), 1, 1, 1], 4, None),  # of 22 values there is no scale
         (list(range(1, 400)) + [1, 2, 3] * 400, 4, None),  # plays have no middle
     ],
 )

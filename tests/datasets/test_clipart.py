@@ -184,8 +184,10 @@ def test_unknown_id(clipart, wrong):
 
 
 def test_repr_names_no_folder(clipart):
-    assert re.fullmatch(
-        r"ClipArt\(\d+ pictures, \d+ candidates, \d+ categories, \d+ creators\)", repr(clipart)
+    items = clipart.items
+    assert repr(clipart) == (
+        f"ClipArt({len(items)} pictures, {items['candidate'].sum()} candidates, "
+        f"{items['category'].nunique()} categories, {items['creator'].nunique()} creators)"
     )
 
 
@@ -240,6 +242,14 @@ def test_a_folder_of_your_own(own):
 def test_bad_table(own, lines, message):
     with pytest.raises(DataFileError, match=message):
         own(*lines)
+
+
+def test_a_table_of_another_encoding_or_separator_is_named(own):
+    (own.folder / "items.csv").write_bytes(f"{HEADER}\n{GOOD}é\n".encode("latin-1"))
+    with pytest.raises(DataFileError, match="line 2, column path: byte 0xe9 is not UTF-8"):
+        load_clipart(own.folder)
+    with pytest.raises(DataFileError, match="separated by semicolons, expected commas"):
+        own(HEADER.replace(",", ";"), GOOD.replace(",", ";"))
 
 
 def test_table_missing(tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import pooch
@@ -165,6 +167,31 @@ def test_waiting_doubles_from_round_to_round(server, tmp_path, monkeypatch):
     assert waits == [1.0, 2.0, 4.0]
 
 
+def test_each_place_is_asked_three_times_with_half_a_minute_of_patience(
+    server, tmp_path, monkeypatch
+):
+    waits, asked, downloader = [], [], pooch.HTTPDownloader
+    monkeypatch.setattr(download.time, "sleep", waits.append)
+
+    def noted(**settings):
+        asked.append(settings["timeout"])
+        return downloader(**settings)
+
+    monkeypatch.setattr(pooch, "HTTPDownloader", noted)
+    url = server.url("/a.bin", manners=["500"])
+    with pytest.raises(DownloadError, match=r"\(attempt 3\): HTTP 500"):
+        fetch([url], tmp_path / "a.bin", MD5, page=PAGE, progress=False)
+    assert server.count("/a.bin") == 3 and waits == [1.0, 2.0] and asked == [30.0]
+
+
+def test_where_no_place_is_left_nobody_waits(server, tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(download.time, "sleep", waits.append)
+    with pytest.raises(DownloadError, match=r"missing \(attempt 1\): HTTP 404"):
+        get([server.address + "/missing"], tmp_path / "a.bin", wait=1.0)
+    assert waits == []
+
+
 def test_file_with_another_checksum_is_replaced_only_by_the_right_one(server, tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(b"half of it")
@@ -182,6 +209,43 @@ def test_progress_goes_to_stderr_and_only_when_asked(server, tmp_path, capsys):
     get([server.url("/a.bin")], tmp_path / "b.bin")
     get([server.url("/a.bin")], tmp_path / "c.bin", progress=None)  # neither terminal nor notebook
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "terminal, ipython, shown",
+    [
+        (False, None, False),
+        (True, None, True),
+        (False, SimpleNamespace(get_ipython=lambda: None), False),
+        (False, SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=None)), False),
+        (False, SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel="one")), True),
+    ],
+    ids=["neither", "terminal", "IPython is imported", "IPython in a terminal", "notebook"],
+)
+def test_unasked_there_is_progress_in_terminals_and_notebooks(
+    server, tmp_path, monkeypatch, capsys, terminal, ipython, shown
+):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    if ipython:
+        monkeypatch.setitem(sys.modules, "IPython", ipython)
+    get([server.url("/a.bin")], tmp_path / "a.bin", progress=None)
+    assert ("100%" in capsys.readouterr().err) == shown
+
+
+def test_the_downloader_announces_nothing_and_its_logger_is_as_before(server, tmp_path):
+    said, logger = [], pooch.get_logger()
+    handler = logging.Handler()
+    handler.emit = said.append
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        get([server.url("/a.bin")], tmp_path / "a.bin")
+        assert said == [] and logger.level == logging.DEBUG
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 # ------------------------------------------------------------------------------------- full disks
@@ -240,6 +304,13 @@ def test_too_little_space_is_noticed_before_the_first_request(server, tmp_path):
     with pytest.raises(DownloadError, match=r"disk is full: .* 1,000,000,000,000 MB needed"):
         get([server.url("/a.bin")], tmp_path / "a.bin", size=10**18)
     assert server.requests == []
+
+
+def test_a_disk_with_just_enough_room_is_enough(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**6))
+    get([server.url("/a.bin")], tmp_path / "a.bin", size=10**6)
+    with pytest.raises(DownloadError, match=r"disk is full: .* 1 MB needed, 1 MB free"):
+        get([server.url("/b.bin")], tmp_path / "b.bin", size=10**6 + 1)
 
 
 def test_folder_that_cannot_be_made(server, tmp_path):

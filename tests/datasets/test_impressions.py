@@ -39,6 +39,11 @@ def test_rows():
         map(tuple, rated[["user_id", "timestamp"]].values)
     )
     assert not LOG.duplicated(["user_id", "item_id", "timestamp"]).any()
+    # A rated film, then those beside it.
+    before = LOG[["user_id", "timestamp"]].shift()[LOG["rated"] == 0]
+    assert (before == other[["user_id", "timestamp"]]).all(axis=None)
+    assert LOG.index.tolist() == list(range(len(LOG)))
+    assert other["item_id"].nunique() > 25  # of 30: any earlier rating may be drawn
     early = np.sort(RATINGS["timestamp"])[99]
     assert LOG["timestamp"].min() >= early
 
@@ -62,6 +67,22 @@ def test_context_counts_earlier_ratings_only():
         assert row.affinity == pytest.approx(np.mean(shares))
         assert row.hour == pd.Timestamp(row.timestamp, unit="s").hour
         assert row.age == pytest.approx(1970 + row.timestamp / (365.25 * 86400) - 1990)
+
+
+def test_what_is_liked_and_how_many_stand_beside_are_settings():
+    found = impression_log(RATINGS, ITEMS, n_skipped=100, seed=1, n_unrated=1, min_rating=2.0)
+    rated = found[found["rated"] == 1].merge(RATINGS, on=["user_id", "item_id", "timestamp"])
+    assert (rated["liked"] == (rated["rating"] >= 2)).all()
+    beside = found.groupby(["user_id", "timestamp"])["rated"].agg(lambda r: (r == 0).sum())
+    assert beside.max() == 1 and (LOG["rated"] == 0).sum() > 2 * beside.sum()
+    with pytest.raises(ValueError, match=r"n_skipped must be .* at least 1, got 0"):
+        impression_log(RATINGS, ITEMS, n_skipped=0)
+    assert len(impression_log(RATINGS, ITEMS, n_skipped=1)) > len(LOG)
+
+
+def test_no_film_is_younger_than_its_first_day():
+    later = impression_log(RATINGS, ITEMS.assign(year=2030), n_skipped=100, seed=1)
+    assert (later["age"] == 0).all()
 
 
 def test_the_future_changes_nothing():

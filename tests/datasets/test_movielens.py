@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from recsys_tutorial import datasets
-from recsys_tutorial.datasets import DataFileError, MovieLens, load_movielens
+from recsys_tutorial.datasets import DataFileError, MovieLens, load_movielens, movielens
 from tests.datasets.movielens_files import (
     LAYOUTS,
     MOVIES_CSV,
@@ -184,6 +184,38 @@ def test_half_stars_are_off_the_scale_of_u_data_alone(tmp_path):
         LAYOUTS["dat"] | {"ratings.dat": RATINGS_DAT.replace("::1::", "::0.5::").encode()},
     )
     assert load_movielens(tmp_path / "b").ratings["rating"].min() == 0.5
+
+
+@pytest.mark.parametrize(
+    "name, megabytes, scale, mirrored",
+    [
+        ("100k", 5, (1, 5), True),
+        ("1m", 6, (1, 5), True),
+        ("25m", 262, (0.5, 5), False),
+        ("32m", 239, (0.5, 5), False),
+    ],
+)
+def test_a_release_is_asked_for_where_it_is_and_with_its_size(
+    monkeypatch, tmp_path, name, megabytes, scale, mirrored
+):
+    asked = {}
+
+    def fetch(urls, path, known_hash, **settings):
+        asked.update(urls=urls, path=path, known_hash=known_hash, **settings)
+        raise KeyError("enough")
+
+    monkeypatch.setattr(movielens, "fetch", fetch)
+    monkeypatch.setenv("RECSYS_TUTORIAL_CACHE", str(tmp_path))
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    with pytest.raises(KeyError, match="enough"):
+        load_movielens(name, progress=False)
+    places = ["files.grouplens.org", "huggingface.co"] if mirrored else ["files.grouplens.org"]
+    assert [url.split("/")[2] for url in asked["urls"]] == places
+    assert all(url.endswith(f"/ml-{name}.zip") for url in asked["urls"])
+    assert asked["path"] == tmp_path / "movielens" / f"ml-{name}.zip"
+    assert asked["size"] == megabytes * 1_000_000 and asked["progress"] is False
+    assert asked["page"] == f"https://grouplens.org/datasets/movielens/{name}/"
+    assert movielens.RELEASES[name].scale == scale
 
 
 # -------------------------------------------------------------------------------------- bad files

@@ -19,7 +19,8 @@ N_ITEMS = {"all": 80, "men": 34, "women": 46}
 @pytest.mark.parametrize("policy", ["random", "bts"])
 def test_logs_are_whole(campaign, policy):
     log = load_open_bandit(campaign, policy)
-    assert len(log) == 10_000
+    assert len(log) == 10_000 and log.index.tolist() == list(range(10_000))
+    assert list(log) == ["second", "item_id", "position", "click", "propensity"]
     assert log["second"].is_monotonic_increasing
     assert log["second"].between(0, 7 * 86_400 - 1).all()
     assert set(log["item_id"]) == set(range(N_ITEMS[campaign]))

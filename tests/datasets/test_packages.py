@@ -94,6 +94,21 @@ def test_words_are_those_of_what_the_source_is_about(small):
     assert packages["description"].tolist()[2] == "GNU C Library"
 
 
+def test_frames_have_their_columns_and_a_word_that_reads_like_nothing_stays(small):
+    path, manifest = small / "sources.csv.gz", small / "manifest.json"
+    changed = gzip.compress(gzip.decompress(path.read_bytes()).replace(b"Helps", b"None"))
+    path.write_bytes(changed)
+    said = json.loads(manifest.read_text())
+    said["files"][path.name] = hashlib.sha256(changed).hexdigest()
+    manifest.write_text(json.dumps(said))
+    sources, packages, _ = load_packages(small, min_needs=1, max_share=1)
+    assert sources["description"].tolist()[1] == "None"
+    assert list(sources) == ["source", "group", "section", "description"]
+    assert list(packages) == ["package", "section", "description"]
+    for frame in (sources, packages):
+        assert frame.index.tolist() == [0, 1, 2]
+
+
 def test_maintainers_are_numbers(small):
     sources, _, _ = load_packages(small, min_needs=1, max_share=1)
     assert sources["group"].tolist() == [0, 1, 2]

@@ -1,12 +1,14 @@
 """What both encoders share: equal items, the cache, interruption, what may learn."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from recsys_tutorial.encoders import EncodeError, ImageEncoder, TextEncoder
+from recsys_tutorial.encoders import EncodeError, ImageEncoder, TextEncoder, base
 from tests.encoders.samples import TEXTS, count_encoded, noise
 
 
@@ -46,13 +48,16 @@ def test_dropout_can_be_asked_of_a_frozen_encoder():
     assert min((one - other).norm(dim=1).min(), (one - plain).norm(dim=1).min()) > 0.05
 
 
-def test_progress_is_for_terminals(bert, capsys):
-    bert.encode(TEXTS[:2])
-    assert capsys.readouterr().err == ""
-    bert.progress = True
-    bert.encode(TEXTS[:2])
-    assert "2/2" in capsys.readouterr().err
-    bert.progress = None
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_progress_is_for_terminals(kind, capsys):
+    for progress in (None, False):
+        encoder, items = make(kind, progress=progress, use_cache=False)
+        capsys.readouterr()
+        encoder.encode(items)
+        assert capsys.readouterr().err == ""
+    make(kind, progress=True, use_cache=False)[0].encode(items)
+    said = capsys.readouterr().err
+    assert "1/1" in said and "item" in said
 
 
 @pytest.fixture
@@ -68,6 +73,29 @@ def test_a_second_call_computes_nothing(cached_bert, own_cache, monkeypatch):
     cached_bert.encode([*TEXTS, "one more"])
     assert sizes == [1]
     assert not list(own_cache.rglob("*.tmp"))
+
+
+def test_vectors_lie_under_a_hash_of_the_settings(cached_bert, own_cache):
+    """Another way to compute it would make every cache worthless."""
+    cached_bert.encode(TEXTS[:1])
+    (folder,) = (own_cache / "embeddings").iterdir()
+    settings = {"version": 1, "device": "cpu", "dtype": "torch.float32", **cached_bert.settings}
+    text = json.dumps(settings, sort_keys=True).encode()
+    assert folder.name == hashlib.sha256(text).hexdigest()[:24]
+
+
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_without_a_cache_nothing_is_kept_and_what_may_learn_reads_none(
+    kind, own_cache, monkeypatch
+):
+    encoder, items = make(kind, use_cache=False)
+    encoder.encode(items)
+    assert list(own_cache.iterdir()) == []
+    encoder = make(kind)[0]
+    encoder.encode(items)
+    sizes = count_encoded(monkeypatch, encoder.unfreeze(1))
+    encoder.encode(items)
+    assert sizes == [1]
 
 
 def test_another_object_and_another_list_type_share_the_cache(cached_bert, monkeypatch):
@@ -160,6 +188,13 @@ def test_one_item_instead_of_a_list(bert, items):
         bert.encode(items)
 
 
+@pytest.mark.parametrize("n_bad, more", [(10, False), (11, True)])
+def test_ten_bad_items_are_named_and_the_others_counted(n_bad, more):
+    text = str(EncodeError({n: f"fault {n}" for n in range(n_bad)}, np.zeros((12, 1))))
+    assert f"{n_bad} of 12 items" in text and "item 9: fault 9" in text
+    assert "item 10:" not in text and ("and 1 more" in text) == more
+
+
 def loss_of(encoder, items):
     return encoder(encoder.prepare(items))[:, 0].sum()
 
@@ -167,10 +202,18 @@ def loss_of(encoder, items):
 KINDS = {"text": (TextEncoder, ["a film"]), "image": (ImageEncoder, [noise(20, 20)])}
 
 
-def make(kind):
+def make(kind, device="cpu", **options):
     encoder, items = KINDS[kind]
-    options = {"image_size": 28} if kind == "image" else {}
-    return encoder(device="cpu", **options), items
+    options |= {"image_size": 28} if kind == "image" else {}
+    return encoder(device=device, **options), items
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_encoder_is_on_the_device_that_is_named_and_else_on_the_best(kind, monkeypatch):
+    assert make(kind, device="meta")[0].device.type == "meta"
+    monkeypatch.setattr(base, "best_device", lambda: "meta")
+    assert make(kind, device=None)[0].device.type == "meta"
+    assert make(kind)[0].device.type == "cpu"
 
 
 def n_parameters(*modules):
@@ -194,6 +237,9 @@ def test_frozen_at_first_then_all_or_the_last_blocks(kind):
         assert all(p.grad is not None for p in module.parameters())
     assert all(p.grad is None for module in encoder.blocks[:-2] for p in module.parameters())
 
+    encoder.unfreeze(encoder.n_layers)
+    assert all(p.requires_grad for p in encoder.blocks.parameters())
+    assert n_parameters(encoder) - encoder.n_trainable > 0  # the embeddings
     for blocks in (0, -1, encoder.n_layers + 1, "some", 1.5):
         with pytest.raises(ValueError, match=r"blocks must be 'all' or 1 to"):
             encoder.unfreeze(blocks)
@@ -203,7 +249,7 @@ def test_frozen_at_first_then_all_or_the_last_blocks(kind):
 def test_lora_starts_as_nothing_and_learns(kind):
     encoder, items = make(kind)
     before = encoder.encode(items)
-    assert encoder.add_lora(rank=4) is encoder
+    assert encoder.unfreeze("all").add_lora(rank=4) is encoder  # which freezes all else
     # A (4, in) and B (out, 4) for each adapted matrix: query and value, or the joint qkv
     width, out = 384, 3 * 384
     pair = 4 * (width + out) if kind == "image" else 2 * 4 * (width + width)

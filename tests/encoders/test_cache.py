@@ -4,6 +4,7 @@ What encoders do with it is in test_base.
 """
 
 import errno
+import hashlib
 import os
 import subprocess
 import sys
@@ -62,6 +63,14 @@ def test_the_cache_is_a_dictionary(tmp_path_factory, writes, asked):
         assert known(folder, [number]) == [number] * (number in stored)
 
 
+def test_a_key_is_the_hash_of_its_parts_one_by_one():
+    """Keys name what lies in caches: computed in another way they would find none of it."""
+    part = (3).to_bytes(8, "little") + b"abc"
+    for key, text in (((b"text",), b"text"), ((b"file", b"abc"), b"file" + part)):
+        assert content_key(*key) == hashlib.blake2b(text, digest_size=16).digest()
+    assert content_key(b"a", b"bc") != content_key(b"a", b"b", b"c")
+
+
 def test_keys_that_end_in_zero_bytes_are_kept_apart(tmp_path):
     cache = EmbeddingCache(tmp_path, 1)
     keys = np.array([b"a" * 15 + b"\0", b"a" * 15 + b"b", b"a" * 14 + b"\0\0"], "S16")
@@ -77,9 +86,11 @@ def test_a_lookup_makes_no_folder_and_storing_nothing_neither(tmp_path):
 
 
 def test_many_small_files_become_few(tmp_path):
+    n_files = []
     for number in range(100):
         store(tmp_path, number)
-        assert len(list(tmp_path.glob("*.npz"))) <= embedding_cache._MANY_SHARDS
+        n_files.append(len(list(tmp_path.glob("*.npz"))))
+    assert max(n_files) == embedding_cache._MANY_SHARDS
     assert known(tmp_path, range(101)) == list(range(100))
 
 
@@ -93,6 +104,22 @@ def test_a_folder_of_the_previous_format_is_read_and_merged(tmp_path, merge_ofte
     store(tmp_path, 4)
     assert len(list(tmp_path.glob("*.npz"))) == 1
     assert known(tmp_path, range(6)) == [0, 1, 2, 3, 4]
+
+
+def test_a_file_is_read_once_and_none_when_all_is_known(tmp_path, monkeypatch):
+    for number in range(4):
+        store(tmp_path, number)
+    read, paths = EmbeddingCache._read, []
+    monkeypatch.setattr(
+        EmbeddingCache, "_read", lambda self, path: (paths.append(path), read(self, path))[1]
+    )
+    assert known(tmp_path, [9]) == [] and len(paths) == 4
+    paths.clear()
+    first = sorted(tmp_path.glob("*.npz"))[0]
+    numbers = [n for n in range(4) if keys_of([n])[0] in np.load(first)["keys"]]
+    (tmp_path / ".lock").unlink()  # of the search above
+    assert known(tmp_path, numbers) == numbers and paths == [first]
+    assert not (tmp_path / ".lock").exists()  # who finds everything waits for nobody
 
 
 # --- several processes
@@ -158,11 +185,14 @@ def test_a_killed_process_takes_nothing_with_it(tmp_path, merge_often):
     for path in halves:
         os.utime(path, (0, 0))
     (folder / "new.tmp").write_bytes(b"of a process at work")
+    for name, hours in (("today.tmp", 23), ("yesterday.tmp", 25)):
+        (folder / name).write_bytes(b"half a file")
+        os.utime(folder / name, (time.time() - 3600 * hours,) * 2)
     cache = EmbeddingCache(folder, cache_script.DIM)
     for number in range(6):
         cache.store(keys_of([number]), cache_script.vector(number))
     assert len(list(folder.glob("*.npz"))) <= 2
-    assert [path.name for path in folder.glob("*.tmp")] == ["new.tmp"]
+    assert sorted(path.name for path in folder.glob("*.tmp")) == ["new.tmp", "today.tmp"]
     for worker, path in enumerate(outputs):
         assert_kept(folder, worker, rounds(path))
 
@@ -193,6 +223,15 @@ def test_a_merge_between_listing_and_reading_hides_nothing(tmp_path, monkeypatch
     _, there = cache.lookup(keys_of(range(3)))
     assert len(calls) == 3 and len(calls[0]) == 3 and len(calls[2]) == 1
     assert there.all()
+
+
+def test_what_a_merge_moved_is_found_beside_what_was_known(tmp_path, monkeypatch):
+    cache = store(tmp_path, 1)
+    lists = [list(tmp_path.glob("*.npz"))]
+    store(tmp_path, 2)
+    lists.append(sorted(tmp_path.glob("*.npz")))
+    monkeypatch.setattr(cache, "_shards", lambda: lists.pop(0))
+    assert cache.lookup(keys_of([1, 2]))[1].all()
 
 
 def test_a_lock_that_another_holds_stops_neither_reading_nor_writing(
@@ -289,6 +328,24 @@ def test_no_single_wrong_bit_gives_a_wrong_vector_or_an_error(tmp_path):
     assert lost > 0.7 * len(bits)
     path.write_bytes(data)
     assert known(tmp_path, [1, 2]) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "keys, shape",
+    [([b"k" * 16], (2, 2)), ([b"k" * 16], (1, 3)), ([b"k" * 8], (1, 2)), ([7], (1, 2))],
+    ids=["two vectors", "longer vectors", "shorter keys", "numbers as keys"],
+)
+def test_a_file_of_another_form_is_removed(tmp_path, keys, shape):
+    store(tmp_path, 1)
+    other = tmp_path / "0.npz"
+    np.savez(other, keys=np.array(keys), vectors=np.zeros(shape, np.float32))
+    assert known(tmp_path, [1, 2]) == [1] and not other.exists()
+
+
+def test_a_file_without_vectors_hinders_nothing(tmp_path):
+    store(tmp_path, 1)
+    np.savez(tmp_path / "0.npz", keys=np.array([], "S16"), vectors=np.zeros((0, 2), np.float32))
+    assert known(tmp_path, [1, 2]) == [1]
 
 
 def test_a_damaged_file_is_removed_and_does_not_hinder_a_merge(tmp_path, merge_often):

@@ -13,7 +13,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from recsys_tutorial.datasets import pictures
 from recsys_tutorial.encoders import EncodeError, ImageEncoder
@@ -217,14 +217,54 @@ def test_one_pixel_is_a_plain_colour(vit):
     np.testing.assert_allclose(*vit.encode([one, plain]), atol=1e-5)
 
 
-def test_a_folder_without_a_vision_transformer_is_named(tmp_path):
-
+@pytest.mark.parametrize("name", ["resnet18", "mixer_s32_224", "pit_ti_224"])
+def test_a_folder_without_a_vision_transformer_is_named(tmp_path, name):
+    """No patches; no embeddings of positions; no list of blocks."""
     shutil.copytree(image_encoder(), tmp_path / "cnn")
     (tmp_path / "cnn" / "manifest.json").unlink()
-    config = {"architecture": "resnet18", "num_classes": 0, "pretrained_cfg": {}}
+    config = {"architecture": name, "num_classes": 0, "pretrained_cfg": {}}
     (tmp_path / "cnn" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="resnet18 is no vision transformer"):
-        ImageEncoder(tmp_path / "cnn")
+    with pytest.raises(ValueError, match=f"{name} is no vision transformer"):
+        ImageEncoder(tmp_path / "cnn", image_size=224)
+
+
+SMALL = {"embed_dim": 32, "depth": 2, "num_heads": 2}
+
+
+def small_vit(folder, name, **arguments):
+    """A small ViT of timm with weights of its own and a classifier, saved as the hub has them."""
+    folder.mkdir()
+    model = timm.create_model(name, num_classes=3, img_size=28, **SMALL, **arguments).eval()
+    save_file(model.state_dict(), folder / "model.safetensors")
+    config = {"architecture": name, "model_args": {**SMALL, **arguments}}
+    (folder / "config.json").write_text(json.dumps(config))
+    return model
+
+
+@pytest.mark.parametrize("name", ["vit_small_patch14_reg4_dinov2", "vit_small_patch14_dinov2"])
+def test_any_vit_of_timm_is_loaded_with_its_weights_and_draws_nothing(tmp_path, name):
+    """With registers the positions are those of the patches alone, else the class token's, too."""
+    model = small_vit(tmp_path / "vit", name)
+    pixels = torch.randn(2, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    state = torch.random.get_rng_state()
+    encoder = ImageEncoder(tmp_path / "vit", 28, device="cpu", normalize=False, use_cache=False)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    with torch.inference_mode():
+        tokens = model.forward_features(pixels)
+        torch.testing.assert_close(encoder.hidden_states(pixels), tokens)
+        torch.testing.assert_close(encoder(pixels), tokens[:, 0])
+    assert encoder.dim == 32 and encoder.n_layers == 2 and encoder.batch_size == 32
+    wide = ImageEncoder(tmp_path / "vit", (28, 42), device="cpu", use_cache=False)
+    assert wide.encode([noise(40, 30)]).shape == (1, 32)
+
+
+def test_without_a_class_token_there_is_the_mean_alone(tmp_path):
+    small_vit(tmp_path / "vit", "vit_small_patch14_dinov2", class_token=False, global_pool="avg")
+    for pooling in ("cls", "both"):
+        with pytest.raises(ValueError, match="has no class token: pooling must be 'mean'"):
+            ImageEncoder(tmp_path / "vit", 28, pooling=pooling)
+    encoder = ImageEncoder(tmp_path / "vit", 28, pooling="mean", device="cpu", use_cache=False)
+    assert encoder.encode([noise(40, 30)]).shape == (1, 32)
 
 
 def test_positions_are_interpolated_as_dinov2_does():

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from recsys_tutorial import pretrained
-from recsys_tutorial.encoders import TextImageEncoder
+from recsys_tutorial.encoders import TextImageEncoder, joint
 from tests.gpu_stand_ins import joint_encoder
 
 TEXTS = ["a cat", "two dogs", "an old ship at sea"]
@@ -44,6 +44,23 @@ def test_batches_change_nothing(folder, pictures, tmp_path):
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
     assert small.encode_texts([]).shape == (0, small.dim)
     assert not any(p.requires_grad for p in small.model.parameters())
+
+
+def test_batches_are_as_large_as_asked_for_and_the_device_is_the_one_that_is_named(
+    folder, monkeypatch
+):
+    encoder = TextImageEncoder(folder, 2, "cpu")
+    features, sizes = encoder.model.get_text_features, []
+    monkeypatch.setattr(
+        encoder.model,
+        "get_text_features",
+        lambda **inputs: (sizes.append(len(inputs["input_ids"])), features(**inputs))[1],
+    )
+    encoder.encode_texts(TEXTS)
+    assert sizes == [2, 1] and not encoder.model.training
+    assert TextImageEncoder(folder, device="meta").model.device.type == "meta"
+    monkeypatch.setattr(joint, "best_device", lambda: "meta")
+    assert TextImageEncoder(folder).model.device.type == "meta"
 
 
 def test_a_long_text_is_cut_and_a_model_of_texts_refused(folder):

@@ -12,6 +12,12 @@ def test_the_best_device_works():
     assert torch.ones(2, device=best_device()).sum() == 2
 
 
+def test_rows_of_one_length_keep_their_order():
+    lengths = np.tile([2, 7], 30)  # more than an unstable sort leaves as they are
+    rows = np.concatenate(list(length_batches(lengths, 50)))
+    assert rows.tolist() == [*range(1, 60, 2), *range(0, 60, 2)]
+
+
 @given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 200))
 def test_batches_hold_every_row_once_and_keep_to_their_budget(lengths, batch_tokens):
     lengths = np.array(lengths, dtype=np.int64)

@@ -1,12 +1,16 @@
 """The text encoder against sentence-transformers and transformers; batches and bad texts."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 import transformers
+from torch import nn
 
 from recsys_tutorial.datasets import load_movielens
-from recsys_tutorial.encoders import EncodeError, TextEncoder
+from recsys_tutorial.encoders import EncodeError, TextEncoder, text
+from recsys_tutorial.encoders._loading import block_list, load_bert
 from recsys_tutorial.pretrained import text_encoder
 from tests.encoders.samples import TEXTS, cosines
 
@@ -50,6 +54,8 @@ def test_every_layer_is_that_of_transformers(layer, pooling):
     mask = tokens["attention_mask"][:, :, None]
     expected = hidden[:, 0] if pooling == "cls" else (hidden * mask).sum(1) / mask.sum(1)
     np.testing.assert_allclose(encoder.encode(texts), expected.numpy(), atol=2e-5)
+    alone = encoder.encode(texts[:1])  # a batch without padding
+    np.testing.assert_allclose(alone, expected[:1].numpy(), atol=2e-5)
 
 
 def test_a_text_does_not_depend_on_its_batch(bert, films):
@@ -102,6 +108,59 @@ def test_unusual_texts_have_a_result(bert):
     assert np.isfinite(vectors).all()
     np.testing.assert_array_equal(vectors[1], vectors[2])  # nothing but spaces is nothing
     np.testing.assert_allclose(vectors[7], bert.encode(["word " * 254])[0], atol=1e-5)
+
+
+def test_of_a_long_text_the_beginning_is_prepared(bert):
+    assert bert.prepare(["word " * 600, "word"])["input_ids"].shape == (2, bert.max_tokens)
+    assert TextEncoder(max_tokens=3, device="cpu").prepare(["word " * 9])["input_ids"].numel() == 3
+
+
+def test_a_cpu_takes_fewer_tokens_at_a_time():
+    assert TextEncoder(device="cpu").batch_tokens == 2048
+    assert TextEncoder(device="meta").batch_tokens == 32768
+
+
+def test_a_model_that_states_no_limit_reads_512_tokens(monkeypatch):
+    def without_limit(folder):
+        model = load_bert(folder)
+        del model.config.max_position_embeddings
+        return model
+
+    monkeypatch.setattr(text, "load_bert", without_limit)
+    with pytest.raises(ValueError, match="max_tokens must be 3 to 512, got 513"):
+        TextEncoder(max_tokens=513)
+
+
+class Lists(nn.Module):
+    """A model with two blocks, beside a list of other things."""
+
+    def __init__(self):
+        super().__init__()
+        self.config = SimpleNamespace(num_hidden_layers=2)
+        self.heads = nn.ModuleList(nn.Linear(1, 1) for _ in range(3))
+        self.layers = nn.ModuleList(nn.Linear(1, 1) for _ in range(2))
+
+
+def test_the_blocks_are_the_list_of_as_many_as_the_configuration_says():
+    model = Lists()
+    assert block_list(model) is model.layers
+    model.config.num_hidden_layers = 4
+    with pytest.raises(ValueError, match="Lists has no list of 4 transformer blocks"):
+        block_list(model)
+
+
+@pytest.mark.parametrize("bars", [True, False])
+def test_loading_shows_no_bar_and_leaves_the_switch_of_bars_and_the_draws_alone(bars, capfd):
+    switch = transformers.utils.logging
+    before, state = switch.is_progress_bar_enabled(), torch.random.get_rng_state()
+    switch.enable_progress_bar() if bars else switch.disable_progress_bar()
+    try:
+        load_bert(text_encoder())
+        assert switch.is_progress_bar_enabled() == bars
+    finally:
+        switch.enable_progress_bar() if before else switch.disable_progress_bar()
+    assert capfd.readouterr().err == ""
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 @pytest.mark.parametrize(

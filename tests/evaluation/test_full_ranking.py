@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -57,12 +59,12 @@ def test_planted_answers_are_found_and_a_shuffled_model_fails_the_same_check():
 def test_evaluate_is_rank_and_the_metrics():
     judged = holdout(seed=1)
     scores = np.random.default_rng(1).normal(size=judged.targets.shape)
-    result = evaluate(scores, judged, ks=(3, 7))
+    result = evaluate(scores, judged, ks=(1, 3, 7))
     ranked = brute_force(scores, judged.seen.toarray() > 0, 7)
     np.testing.assert_array_equal(result.ranked, ranked)
-    assert list(result.per_user) == [f"{name}@{k}" for name in METRICS for k in (3, 7)]
+    assert list(result.per_user) == [f"{name}@{k}" for name in METRICS for k in (1, 3, 7)]
     assert result.per_user.index.tolist() == judged.user_ids.tolist()
-    for k in (3, 7):
+    for k in (1, 3, 7):
         for name, function in METRICS.items():
             expected = function(ranked, judged.targets, k)
             np.testing.assert_array_equal(result.per_user[f"{name}@{k}"], expected)
@@ -92,9 +94,34 @@ def test_blocks_give_the_same_as_one_block(monkeypatch):
     assert sizes == [50, *[7] * 7, 1]
     monkeypatch.setattr(full_ranking, "_BLOCK_BYTES", 1)  # less than one user: one at a time
     pd.testing.assert_frame_equal(evaluate(model, judged).per_user, whole.per_user)
+    assert sizes[9:] == [1] * 50
     scores[41, 3] = np.nan
     with pytest.raises(ValueError, match="the score of user row 41, item column 3 is nan"):
         evaluate(scores, judged)
+
+
+@pytest.mark.parametrize("per_block, seconds", [(50, 3.0), (25, 6.0)])
+def test_the_time_of_scoring_is_that_of_all_blocks_per_user(monkeypatch, per_block, seconds):
+    judged, clock = holdout(), [100.0]
+
+    def model(history):
+        clock[0] += 3.0
+        return np.zeros(history.shape)
+
+    monkeypatch.setattr(full_ranking, "_BLOCK_BYTES", per_block * 8 * 40)
+    monkeypatch.setattr(full_ranking.time, "perf_counter", lambda: clock[0])
+    assert evaluate(model, judged).ms_per_user == pytest.approx(1000 * seconds / 50)
+
+
+def test_a_model_that_reads_times_gets_them():
+    judged = replace(holdout(), history_times=holdout().history * 1e9)
+    times = []
+    model = SimpleNamespace(reads_times=True)
+    model.score = lambda history, when: (times.append(when), np.zeros(history.shape))[1]
+    evaluate(model, judged)
+    assert (times[0] != judged.history_times).nnz == 0
+    model.reads_times, model.score = False, lambda history: np.zeros(history.shape)
+    evaluate(model, judged)
 
 
 def test_order_of_users_does_not_matter():
@@ -149,6 +176,7 @@ def test_no_users_and_one_user():
     nobody = Holdout(np.array([], dtype=int), empty, empty, empty, empty)
     result = evaluate(np.zeros((0, 9)), nobody)
     assert result.per_user.shape == (0, 12) and result.ranked.shape == (0, 20)
+    assert result.ms_per_user == 0
     with pytest.raises(ValueError, match="no user has a relevant item here"):
         _ = result.summary
     with pytest.raises(ValueError, match=r"no user has a value of ndcg@10 on both sides"):

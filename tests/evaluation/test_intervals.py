@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from recsys_tutorial.evaluation import bootstrap_means, group_interval
+from recsys_tutorial.evaluation.intervals import mean_interval
 from tests.evaluation.worlds import per_user_frame
 
 
@@ -61,6 +62,11 @@ def test_group_interval_redraws_whole_groups():
     wider = group_interval(values, groups, confidence=0.99)
     assert wider[0] < low < high < wider[1]
     assert group_interval(values > 0, groups, seed=1) != group_interval(values > 0, groups)
+
+
+def test_the_interval_of_a_mean_is_that_of_values_that_are_groups_of_their_own():
+    values = np.random.default_rng(0).exponential(size=90)
+    assert mean_interval(values) == pytest.approx(group_interval(values, np.arange(90)))
 
 
 @pytest.mark.parametrize(

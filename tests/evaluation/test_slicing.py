@@ -105,6 +105,10 @@ def test_slices_of_one_window_are_slices():
     expected = slices(result, judged, csr(train))
     assert ("items", "cold") in expected.index
     pd.testing.assert_frame_equal(rolling_slices(result, [window(train, judged)]), expected)
+    for n_bins in (1, 4):
+        expected = slices(result, judged, csr(train), "ndcg@10", n_bins)
+        found = rolling_slices(result, [window(train, judged)], "ndcg@10", n_bins)
+        pd.testing.assert_frame_equal(found, expected)
 
 
 def test_an_item_is_cold_in_the_windows_before_somebody_likes_it():

@@ -40,6 +40,8 @@ def test_groups_of_other_sizes_weigh_as_their_users():
 def test_a_user_without_a_group_is_named():
     with pytest.raises(ValueError, match="numbered from 0 to 39"):
         BOARD.interval(pd.Series([0.1, 0.2], index=[0, 40]))
+    with pytest.raises(ValueError, match="numbered from 0 to 39"):
+        BOARD.interval(pd.Series([0.1, 0.2], index=[-1, 0]))
 
 
 def test_rows_have_differences_to_the_boards_references(tmp_path):

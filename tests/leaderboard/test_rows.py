@@ -1,7 +1,9 @@
 """leaderboard: a row is compared, written only when asked, and nobody else's row is lost."""
 
+import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -46,12 +48,25 @@ def test_recorded_row_is_found_again_and_a_changed_result_is_named(path, monkeyp
     kept = {"parameters": 7, "fitting": fitting, "path": path}
     assert write(monkeypatch, 1, "A", evaluation(0.2), **kept).endswith("as listed")
     assert leaderboard.record(1, "A", evaluation(0.2), path=path).endswith("as listed")
-    within = leaderboard.record(1, "A", evaluation(0.2 + 1e-4), path=path)
+    within = leaderboard.record(1, "A", evaluation(0.2 + 4e-4), path=path)
     assert within.endswith("as listed")
+    assert "differs" in leaderboard.record(1, "A", evaluation(0.2 + 6e-4), path=path)
+    row = leaderboard.load(path).iloc[0]
+    assert (row["chapter"], row["parameters"], row["n_users"], row["n_seeds"]) == (1, 7, 40, 1)
+    assert list(leaderboard.load(path)) == leaderboard.COLUMNS
     beyond = leaderboard.record(1, "A", evaluation(0.21), path=path)
     assert "differs" in beyond and "ndcg@10 was 0.2000" in beyond
     fewer = leaderboard.record(1, "A", evaluation(0.2, n_users=39), path=path)
     assert "n_users was 40, is 39" in fewer
+
+
+def test_what_is_said_of_writing_goes_before_the_switch(path, monkeypatch):
+    monkeypatch.setenv("RECSYS_TUTORIAL_RECORD", "1")
+    leaderboard.record(1, "A", evaluation(0.2), path=path, write=False)
+    assert not path.exists()
+    monkeypatch.delenv("RECSYS_TUTORIAL_RECORD")
+    leaderboard.record(1, "A", [evaluation(0.2)] * 3, path=path, write=True)
+    assert leaderboard.load(path)["n_seeds"].tolist() == [3]
 
 
 def test_recording_replaces_one_row_and_keeps_the_others(path, monkeypatch):
@@ -80,8 +95,19 @@ def test_table_is_best_first_and_blind_to_later_chapters(path, monkeypatch):
     assert costs <= set(leaderboard.load(path).columns) and not costs & set(before.columns)
 
 
+def test_a_table_shows_three_decimals_and_equals_by_their_names(path, monkeypatch):
+    for model, value in (("B", 0.3), ("A", 0.3), ("last", 0.23456)):
+        write(monkeypatch, 1, model, evaluation(value), path=path)
+    shown = leaderboard.table(1, path)
+    assert list(shown) == ["model", "chapter", "NDCG@10", "95 %",
+                           *(f"- {name}" for name in leaderboard.REFERENCES)]  # fmt: skip
+    assert list(shown["model"]) == ["A", "B", "last"]
+    assert shown["NDCG@10"].tolist() == [0.3, 0.3, 0.235]
+
+
 def test_average_is_per_user_over_seeds():
     mean = leaderboard.average([evaluation(0.1), evaluation(0.3)])
+    assert mean.ms_per_user == 0.5
     pd.testing.assert_frame_equal(mean.per_user, evaluation(0.2).per_user)
     with pytest.raises(ValueError, match="different users"):
         leaderboard.average([evaluation(0.1), evaluation(0.1, n_users=3)])
@@ -167,6 +193,24 @@ def test_places_are_shared_by_who_cannot_be_told_apart():
     assert low < users["best"].mean() < high
 
 
+def test_a_place_is_lost_to_an_interval_above_0_of_which_97_5_per_cent_lie_there():
+    """A difference of 1.8 standard errors is above 0 in 96 per cent of the draws."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=400)
+    noise = (noise - noise.mean()) / noise.std() / np.sqrt(400)  # a standard error of 1 / 400
+    for n_errors, places in ((1.8, [1, 1]), (2.2, [1, 2])):
+        users = pd.DataFrame({"a": 0.5 + noise + n_errors / 400, "b": np.full(400, 0.5)})
+        assert leaderboard.places(["a", "b"], users) == places
+
+
+def test_a_block_costs_what_the_clock_says(monkeypatch):
+    times = iter([100.0, 102.5])
+    monkeypatch.setattr(leaderboard.costs.time, "perf_counter", lambda: next(times))
+    with leaderboard.cost() as spent:
+        pass
+    assert spent.seconds == 2.5
+
+
 def test_every_row_has_its_difference_to_both_references(path, monkeypatch):
     write(monkeypatch, 1, "A", evaluation(0.25), path=path)
     columns = [c for c in leaderboard.COLUMNS if c.startswith("minus_")]
@@ -218,8 +262,26 @@ def test_measure_sees_memory_that_this_process_has_at_hand(monkeypatch):
     assert 80 < spent.peak_mb < 150
 
 
+def test_a_call_is_measured_when_it_is_made_again(monkeypatch, tmp_path):
+    monkeypatch.setenv("RECSYS_TUTORIAL_RECORD", "1")
+    path = tmp_path / "calls"
+
+    def work(path):
+        with open(path, "a") as file:
+            file.write("called\n")
+
+    leaderboard.measure(work, path)
+    assert path.read_text() == "called\n" * 2
+
+
 def test_costs_are_written_with_few_digits(path, monkeypatch):
     spent = leaderboard.Cost(1.23456, 98.7654)
-    write(monkeypatch, 1, "A", evaluation(0.2), fitting=spent, path=path)
+    measured = replace(evaluation(0.2), ms_per_user=0.123456)
+    write(monkeypatch, 1, "A", measured, fitting=spent, path=path)
+    write(monkeypatch, 1, "fading EASE", evaluation(0.3), path=path)
     row = leaderboard.load(path).iloc[0]
     assert (row["train_seconds"], row["peak_mb"]) == (1.235, 98.8)
+    assert row["ms_per_user"] == 0.1235
+    for file in (path, path.with_name("leaderboard_users.csv")):
+        decimals = re.findall(r"\.(\d+)", file.read_text())
+        assert max(map(len, decimals)) == 6

