@@ -70,7 +70,7 @@ def top_k(
     check_at_least(1, k=k)
     seen = sparse.csr_matrix(shape if seen is None else seen)
     check_shape("seen", seen, shape)
-    columns = np.full((len(users), k), -1, dtype=np.int64)
+    columns = np.full((len(users), k), -1)
     scores = np.full((len(users), k), -np.inf)
     n_wanted = k + (_MARGIN if index.kind == "flat" else 0)
     for rows, n in _blocks(n_wanted, np.diff(seen.indptr), items.shape):
@@ -118,7 +118,7 @@ class FaissIndex:
         self.effort = _EFFORTS[kind] if effort is None else effort
         check_at_least(1, effort=self.effort)
         lengths = _lengths(self.items)
-        self.longest = float(lengths.max(initial=0.0)) or 1.0
+        self.longest = float(lengths.max()) or 1.0
         if kind == "flat":
             self._index = faiss.IndexFlatIP(self.items.shape[1])
             self._index.add(_float32(self.items / self.longest))

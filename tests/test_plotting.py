@@ -1,5 +1,7 @@
 """plotting: what is drawn is what was given, with named axes."""
 
+from collections import Counter
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -7,6 +9,7 @@ import pytest
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.colors import to_rgba
 
 from recsys_tutorial import _diagrams, plotting
 
@@ -199,6 +202,54 @@ def test_a_diagram_is_read_on_a_phone(name):
     assert 4.5 < ax.figure.get_size_inches()[0] <= 6 and ax.figure.dpi == 100
     assert not ax.axison and ax.get_aspect() == 1  # no axes; a square is one
     assert all(9 <= text.get_size() <= 12 for text in words)
+
+
+def looks(name):
+    """How many boxes of each kind a diagram has, how many arrows, and how often each word."""
+    ax, _, words, _ = drawn(name)
+    kinds = {(to_rgba(k["fc"]), k["lw"], "ls" in k): name for name, k in _diagrams.KINDS.items()}
+    boxes = Counter(
+        kinds.get((b.get_facecolor(), b.get_linewidth(), b.get_linestyle() == "--"))
+        for b in ax.patches
+    )
+    arrows = [text for text in ax.texts if getattr(text, "arrow_patch", None) is not None]
+    return boxes, len(arrows), Counter(text.get_text() for text in words)
+
+
+def test_a_batch_is_drawn_with_its_pairs_and_known_likes():
+    boxes, n_arrows, words = looks("batch")
+    # 36 scores: the pairs on the diagonal, five known likes, all others; and each once to say so
+    assert boxes == {"marked": 6 + 1, "read": 5 + 1, "frozen": 25 + 1} and n_arrows == 0
+    assert words["+"] == 7 and words["×"] == 6
+    assert all(words[f"${name}_{n}$"] == 1 for name in "iu" for n in range(1, 7))
+
+
+def test_six_interactions_are_drawn_with_what_meets():
+    boxes, n_arrows, words = looks("interaction")
+    # One vector a side; the films of a history, h, before v; three of each side in the last two.
+    assert (words["u"], words["h"], words["v"], words["$s$"]) == (9, 3, 10, 6)
+    assert boxes == {"read": 22, "trained": 6} and n_arrows == 22 + 6
+
+
+def test_a_cross_encoder_is_drawn_with_what_looks_at_what():
+    boxes, n_arrows, words = looks("cross-encoder")
+    # Six tokens, each with three numbers on two levels; the last two are the candidate's.
+    assert boxes == {"read": 6, "plain": 4 * 2 * 3, "marked": 2 * 2 * 3, "trained": 1}
+    assert n_arrows == 2 * (4 * 4 + 2 * 6) + 2 and words["[SEP]"] == 2
+
+
+def test_other_diagrams_are_drawn_with_their_parts():
+    assert looks("gradient cache")[0] == {"read": 5, "frozen": 4, "trained": 1, "marked": 1,
+                                          "plain": 3 * 5}  # fmt: skip
+    boxes, n_arrows, words = looks("fusion")
+    assert boxes == {"frozen": 6, "trained": 1 + 2 * 2 + 1, "plain": 4 + 1 + 4}
+    assert n_arrows == 6 + 1 + 2 * 2 + 1 and words["tower"] == 4
+    for name in ("text towers", "picture towers"):
+        boxes, n_arrows, _ = looks(name)
+        assert boxes == {"read": 2, "frozen": 2, "trained": 2, "plain": 2 * 6} and n_arrows == 8
+    boxes, _, _ = looks("factors")
+    assert (boxes["trained"], boxes["marked"], boxes["plain"]) == (4, 5, 1)
+    assert 10 < boxes[None] < 40  # of 96 ratings about a fifth is known
 
 
 def test_frozen_boxes_are_grey_and_what_learns_has_a_thick_edge():

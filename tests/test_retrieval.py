@@ -160,6 +160,12 @@ def test_the_same_items_give_the_same_index(kind):
         np.testing.assert_array_equal(mine, theirs)
 
 
+def test_ten_columns_are_whole_numbers_unless_asked_otherwise():
+    columns, scores = top_k(normal(3, 4), normal(30, 4))
+    assert columns.shape == scores.shape == (3, 10)
+    assert (columns.dtype, scores.dtype) == (np.int64, np.float64)
+
+
 def test_few_items_make_a_small_index():
     for kind in ("flat", "hnsw", "ivf"):
         assert_exact(normal(3, 5), normal(1, 5), 2, index=FaissIndex(normal(1, 5), kind))

@@ -350,6 +350,28 @@ def test_a_first_line_with_an_empty_field_is_no_header(tmp_path):
     assert report.loc["rating is not a number"].tolist() == [1, 2, "left out; first '' on line 1"]
 
 
+@pytest.mark.parametrize(
+    "text, n_rows",
+    [
+        ("who,what\nann,1\n", 1),  # no digit in the first line, and digits below it
+        ("who,what\nann,1\nbob,2\n", 2),
+        ("ann,tea\n", 1),
+        ("ann,tea\nbob,milk\n", 2),
+        ("ann,tea\nbob,tea2\ncat,tea\n", 3),  # digits in some lines alone
+    ],
+)
+def test_by_positions_a_first_line_unlike_the_others_is_a_header(tmp_path, text, n_rows):
+    frame = cleaning.read_table(written(tmp_path, text), {"user_id": 0, "item_id": 1})
+    assert len(frame) == n_rows and frame["user_id"].tolist()[-1] == text.split("\n")[-2][:3]
+
+
+def test_a_stray_line_does_not_hide_the_separator(tmp_path):
+    rows = [f"{n}\t{n}\t4\t881250949\n" for n in range(200)]
+    rows[77] = "77\t7\n"
+    positions = {name: n for n, name in enumerate(RATING_COLUMNS)}
+    assert len(cleaning.read_table(written(tmp_path, "".join(rows)), positions)) == 199
+
+
 def test_movielens_1m_is_read_as_it_lies(tmp_path):
     movies = "1::Toy Story (1995)::Animation|Children's\n73::Misérables, Les (1995)::Drama|War\n"
     columns = {"item_id": 0, "title": 1, "genres": 2}
@@ -475,8 +497,16 @@ DATES = {
     "25.12.99": "1999-12-25 00:00:00",
     "12/25/2003 11:59:59 PM": "2003-12-25 23:59:59",
     "99-01-31": "1999-01-31 00:00:00",
+    "31.12.90": "1990-12-31 00:00:00",
+    "June 4, 2024": "2024-06-04 00:00:00",  # a month of four letters is no year
+    "2024-Mar-04": "2024-03-04 00:00:00",
+    "2024-03-04 23:59 +05:30": "2024-03-04 18:29:00",
+    "2024-03-04 12:30 PM -00:30": "2024-03-04 13:00:00",
+    "2016-12-31 23:59:60": "2017-01-01 00:00:00",  # a leap second
 }
-NO_DATES = ["soon", "May 2024", "2024-02-30", "2024-03-04 25:00", "13/13/2024", "1/2/3/4", "12:30"]
+NO_DATES = ["soon", "May 2024", "2024-02-30", "2024-03-04 25:00", "13/13/2024", "1/2/3/4", "12:30",
+            "2024-03-04 24:00", "2024-03-04 10:60", "2024-03-04 13:00 PM", "2016-12-31 23:59:61",
+            "2024-03-00", "2024-00-04", "2024-13-04", "1.1.100"]  # fmt: skip
 
 
 def seconds_of(values, **options):
@@ -506,6 +536,30 @@ def test_times_outside_the_years_are_refused_and_counted(text):
     message = rf"row 0, column timestamp: '{re.escape(text)}' is no time from 1990 to .* 3 of 3"
     with pytest.raises(ValueError, match=message + ".*say what they are by time_unit="):
         cleaning.clean(raw(*bad))
+
+
+def test_two_digits_are_a_year_from_1990_to_the_next():
+    next_year = pd.Timestamp.now(tz="UTC").year + 1
+    for year, is_one in ((next_year, True), (next_year + 1, False), (1989, False), (1990, True)):
+        (seconds,) = seconds_of(pd.Series([f"31.12.{year % 100:02}"]))
+        assert (pd.Timestamp(seconds, unit="s") == pd.Timestamp(f"{year}-12-31")) == is_one
+
+
+def test_a_year_in_front_explains_no_other_date():
+    seconds = seconds_of(pd.Series(["2024-03-04", "31/12/2023", "2024-05-06"]))
+    assert pd.to_datetime(seconds, unit="s").dt.month.tolist() == [3, 12, 5]
+
+
+def test_with_a_format_nothing_else_is_read():
+    read = seconds_of(pd.Series(["1985", "2024-03-04", "881250949"]), date_format="%Y")
+    assert read.notna().tolist() == [True, False, False]
+
+
+def test_where_decimals_have_points_a_comma_is_none():
+    rows = [["a", "x", "4,5", "2020-01-01"], ["a", "y", "3.5", "2020-01-01"]]
+    report = cleaning.clean(raw(*rows)).report
+    assert report.loc["rating is not a number"].tolist() == [1, 2, "left out; first '4,5' on row 0"]
+    assert "rating with a decimal comma" not in report.index
 
 
 def test_a_named_unit_or_format_is_believed_for_any_year():

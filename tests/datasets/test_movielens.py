@@ -235,6 +235,8 @@ BAD = {
         "header"),
     "text in rating": ("csv", "ratings.csv", "2,10,5.0", "2,10,five", 4, "rating",
         "'five' is not a number"),
+    "two faults": ("csv", "ratings.csv", "3.0,964982704\n2,", "x,964982704\nu2,", 3, "rating",
+        "'x' is not a number"),
     "text in user": ("csv", "ratings.csv", "2,10,5.0", "u2,10,5.0", 4, "userId",
         "'u2' is not a whole"),
     "text in item": ("csv", "ratings.csv", "2,10,5.0", "2,tt10,5.0", 4, "movieId",
@@ -403,3 +405,4 @@ def test_text_that_is_not_utf8_is_named_with_line_and_column(tmp_path, case):
     with pytest.raises(DataFileError, match=re.escape(words)) as caught:
         load_movielens(tmp_path)
     assert (caught.value.line, caught.value.column) == (line, column)
+    assert "UTF-16" in words or "with: iconv -f latin1 -t utf-8" in str(caught.value)

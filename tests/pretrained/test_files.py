@@ -6,6 +6,7 @@ import os
 import pytest
 
 from recsys_tutorial.pretrained import fingerprint, image_encoder, text_encoder, verify
+from recsys_tutorial.pretrained._files import write_manifest
 from tests.fake_servers import tiny_model
 
 
@@ -55,6 +56,14 @@ def test_the_fingerprint_is_that_of_the_sorted_files(tmp_path):
     assert fingerprint(tmp_path) == (
         "31a43c861a34ffb9a777c5834d558ebb7da0178a9c3b4867121a94751c565145"
     )
+
+
+def test_a_manifest_names_every_file_but_itself_on_a_line_of_its_own(tmp_path):
+    (tmp_path / "a.json").write_text("{}")
+    for _ in range(2):  # the second time there is one
+        write_manifest(tmp_path, name="x")
+    lines = (tmp_path / "manifest.json").read_text().splitlines()
+    assert [line.split('"')[1] for line in lines if '"' in line] == ["name", "files", "a.json"]
 
 
 def test_manifest_names_source_and_licence():

