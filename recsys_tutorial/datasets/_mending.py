@@ -135,7 +135,7 @@ def with_times(frame, log: Log, date_format, time_unit) -> pd.DataFrame:
             "date_format="
         )
         raise log.error(frame, row, "timestamp", message)
-    for label, rows in pd.Series(how[~unread], dtype=object).value_counts().items():
+    for label, rows in pd.Series(how[~unread]).value_counts().items():
         done = "as time_unit= says" if time_unit else "the only unit that fits"
         done = "UTC where no zone is named" if "date" in label else done
         log.rows.append((f"time in {label}", int(rows), len(frame), done))
@@ -163,7 +163,7 @@ def with_random_order(frame, log: Log) -> pd.DataFrame:
 
 def catalogue(raw: pd.DataFrame | None, rated: np.ndarray, log: Log):
     """Return (items, names): the rated ones first, numbered as they are, then all others."""
-    known = pd.DataFrame({"item_id": [], "title": [], "genres": []}, dtype=object)
+    known = pd.DataFrame({"item_id": [], "title": [], "genres": []})
     if raw is not None:
         known = raw.reindex(columns=known.columns).apply(as_text)
         log.rows += raw.attrs.get("decisions", [])
@@ -175,10 +175,10 @@ def catalogue(raw: pd.DataFrame | None, rated: np.ndarray, log: Log):
         log.add("item listed again", again, "the first stays")
         known = known[~again & ~known["item_id"].isin(MISSING)]
     known = known.set_index("item_id")
-    unknown = ~pd.Index(rated, dtype=object).isin(known.index)
+    unknown = ~pd.Index(rated).isin(known.index)
     log.add("rated item without a title", unknown, "its name is its title")
     names = np.concatenate([rated, np.setdiff1d(known.index.to_numpy(str), rated)])
-    known = known.reindex(pd.Index(names, dtype=object))
+    known = known.reindex(names)
     items = pd.DataFrame(
         {
             "item_id": np.arange(len(names)),

@@ -64,6 +64,7 @@ def test_evaluate_is_rank_and_the_metrics():
     np.testing.assert_array_equal(result.ranked, ranked)
     assert list(result.per_user) == [f"{name}@{k}" for name in METRICS for k in (1, 3, 7)]
     assert result.per_user.index.tolist() == judged.user_ids.tolist()
+    assert result.per_user.index.name == "user_id" and result.ranked.dtype == np.int64
     for k in (1, 3, 7):
         for name, function in METRICS.items():
             expected = function(ranked, judged.targets, k)
