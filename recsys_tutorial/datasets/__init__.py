@@ -12,6 +12,8 @@ from recsys_tutorial.datasets.movielens import MovieLens, load_movielens
 from recsys_tutorial.datasets.open_bandit import load_open_bandit
 from recsys_tutorial.datasets.packages import Packages, load_packages
 from recsys_tutorial.datasets.pictures import open_picture
+from recsys_tutorial.datasets.wish_rules import relevant_films
+from recsys_tutorial.datasets.wishes import Wishes, label_agreement, load_wishes
 
 __all__ = [
     "CONTEXT",
@@ -22,6 +24,7 @@ __all__ = [
     "GenreQueries",
     "MovieLens",
     "Packages",
+    "Wishes",
     "cache_dir",
     "check_enough",
     "clean",
@@ -29,10 +32,13 @@ __all__ = [
     "film_texts",
     "genre_queries",
     "impression_log",
+    "label_agreement",
     "learned_films",
     "load_clipart",
     "load_movielens",
     "load_open_bandit",
     "load_packages",
+    "load_wishes",
     "open_picture",
+    "relevant_films",
 ]
