@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "bpr": ["BPR"],
         "content": ["Blend", "ContentKernel", "attention_scores", "unit_rows"],
         "implicit_als": ["ImplicitALS"],
+        "generative": ["GenerativeRetriever"],
         "cross_encoder": ["CrossEncoder", "hash_of_users"],
         "ease": ["EASE"],
         "interaction": [

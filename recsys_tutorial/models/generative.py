@@ -1,0 +1,252 @@
+"""Generative retrieval: a decoder that writes the code of the next item, word by word.
+
+The network is in `_code_network`, how codes are written side by side in `_code_beams`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from recsys_tutorial._checks import check_within
+from recsys_tutorial._likes import check_train
+from recsys_tutorial._modules import evaluating
+from recsys_tutorial._precision import in_full_precision
+from recsys_tutorial._tensor_files import save_tensors
+from recsys_tutorial.models._code_beams import beam_search, every_code
+from recsys_tutorial.models._code_network import CodeNetwork
+from recsys_tutorial.models._events import Events, last_events, likes_in_time, pieces
+from recsys_tutorial.models._saving import parts_and_shapes, read_into
+from recsys_tutorial.training import train as run_training
+from recsys_tutorial.training.monitor import model_state
+
+__all__ = ["GenerativeRetriever"]
+
+_KIND = "a model that writes codes"
+_BLOCK = 64  # users whose lists are written at a time
+_NODES = 20_000  # of the tree, over users, that are scored at a time
+
+
+class GenerativeRetriever(CodeNetwork):
+    """score(u, j) = log p(code of j | history) = sum_l log p(c_l | history, c_1, ..., c_{l-1}).
+
+    A causal transformer (the blocks of `SASRec`) reads a start sign and the codes of the history's
+    items one after the other; each level has its own softmax over its own words. Every word of
+    every event is learned at once, a user's first event included: after the start sign alone
+    stands what people like who are not known yet. (Codes as words: Rajput et al. 2023, TIGER,
+    arXiv:2305.05065, with an encoder and a decoder; one decoder for both as in GPTs.)
+
+    Start values come from torch's global generator: call ``torch.manual_seed`` before. `fit` goes
+    on from the present weights.
+
+    Parameters
+    ----------
+    codes : int ndarray (n_items, n_levels), no two rows alike: `semantic_ids.with_extra_level`
+    dim, n_blocks, n_heads : int; dim is a multiple of n_heads
+    max_length : int, the most events that are read: of a longer history the last ones
+    dropout : float
+    dtype : of what is trained; by default float64 on a machine without a GPU, so that results
+        repeat on other processors, else float32
+
+    Attributes
+    ----------
+    history_ : DataFrame of `fit`, see `training.train`
+
+    Raises
+    ------
+    ValueError
+        For codes that two items share, and a number out of range.
+    """
+
+    reads_times = True
+
+    def fit(
+        self,
+        train: sparse.csr_matrix,
+        times: np.ndarray | sparse.csr_matrix,
+        *,
+        epochs: int = 20,
+        batch_size: int = 32,
+        learning_rate: float = 1e-3,
+        seed: int = 0,
+        **options,
+    ) -> GenerativeRetriever:
+        """Learn to write each event of the training users after those before it; return self.
+
+        Parameters
+        ----------
+        train : csr_matrix (n_users, n_items), > 0 where liked
+        times : ndarray (train.nnz,) in the order of ``train.indices``, or csr_matrix: when, in
+            seconds, as `Split.like_times`
+        epochs, learning_rate, seed, **options : see `training.train`
+        batch_size : int, pieces of at most `max_length` + 1 events
+
+        Raises
+        ------
+        ValueError
+            For `train` without two likes of one user or of another width, and times that do not
+            fit.
+        """
+        likes, times = likes_in_time(train, "train", times, self.tree.n_items)
+        parts, users = pieces(check_train(likes), times, self.max_length, seed=seed)
+        if not len(parts):
+            raise ValueError("nobody has two likes in train: there is no next item to learn from")
+        first = np.concatenate([[True], users[1:] != users[:-1]])
+        loss = functools.partial(next_code_loss, pieces=parts, first=first)
+        options |= {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+        self.history_ = run_training(self, loss, len(parts), learning_rate=learning_rate, **options)
+        return self
+
+    def score(
+        self, history: sparse.csr_matrix, times: sparse.csr_matrix | np.ndarray
+    ) -> np.ndarray:
+        """The log-probability of every item's code: exact, through all nodes of the tree.
+
+        The cost grows with the catalogue, as for any model that scores all items; `generate` is
+        for catalogues that do not allow it.
+
+        Parameters
+        ----------
+        history : csr_matrix (n_users, n_items), > 0 where liked
+        times : csr_matrix or ndarray, when, as `Holdout.history_times`
+
+        Returns
+        -------
+        ndarray (n_users, n_items), float64. Their exponentials sum to less than 1: some of the
+        probability is on codes that no item has.
+
+        Raises
+        ------
+        ValueError
+            For a history of another width, or times that do not fit.
+        """
+        events = self._events(history, times)
+        scores = np.empty((len(events), self.tree.n_items))
+        widest = max([1, *map(len, self.tree.words[:-1])])
+        step = max(1, _NODES // widest)
+        for start in range(0, len(events), step):
+            rows = np.arange(start, min(start + step, len(events)))
+            with evaluating(self):
+                leaves = every_code(self, events.rows(rows)).double().cpu().numpy()
+            scores[rows] = leaves[:, self.tree.node_of[-1]]
+        return scores
+
+    def generate(
+        self,
+        history: sparse.csr_matrix,
+        times: sparse.csr_matrix | np.ndarray,
+        k: int = 10,
+        beams: int = 20,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Write a list for each user, by beam search through the codes that exist.
+
+        Of each level the `beams` most probable beginnings go on. Only words are written that lead
+        to an item which the user does not have, so that a list holds items of the catalogue, each
+        once, and none of the history. With as many beams as items the list is that of `score`.
+
+        Parameters
+        ----------
+        history : csr_matrix (n_users, n_items), > 0 where liked
+        times : csr_matrix or ndarray, when, as `Holdout.history_times`
+        k : int, how long the list is to be
+        beams : int, k to the number of items
+
+        Returns
+        -------
+        items : int64 ndarray (n_users, k), best first; -1 where a user has seen all others
+        log_probabilities : float64 ndarray (n_users, k), of their codes; -inf there
+
+        Raises
+        ------
+        ValueError
+            For a history of another width, times that do not fit, fewer beams than k.
+        """
+        check_within(1, self.tree.n_items, k=k)
+        check_within(k, self.tree.n_items, beams=beams)
+        events = self._events(history, times)
+        likes = likes_in_time(history, "history", times, self.tree.n_items)[0]
+        items = np.full((len(events), k), -1, np.int64)
+        found = np.full((len(events), k), -np.inf)
+        for start in range(0, len(events), _BLOCK):
+            rows = np.arange(start, min(start + _BLOCK, len(events)))
+            with evaluating(self):
+                nodes, total = beam_search(self, events.rows(rows), likes[rows], beams)
+            n = min(k, nodes.shape[1])
+            kept = np.isfinite(total[:, :n])
+            items[rows, :n] = np.where(kept, self.tree.leaf_items[nodes[:, :n]], -1)
+            found[rows, :n] = total[:, :n]
+        return items, found
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write what was learned to a safetensors file; the codes stay out.
+
+        Parameters
+        ----------
+        path : file name
+        """
+        save_tensors(path, model_state(self), {"kind": _KIND, "parts": self._description()})
+
+    def load(self, path: str | os.PathLike) -> GenerativeRetriever:
+        """Read what `save` wrote into a model that was built for the same codes; return self.
+
+        Parameters
+        ----------
+        path : file name
+
+        Raises
+        ------
+        FileNotFoundError
+        ValueError
+            When the file is damaged or belongs to a model of other parts or codes.
+        """
+        mend = "Build the model with the codes and sizes of the one that was saved"
+        read_into(self, path, _KIND, "parts", self._description(), mend)
+        return self
+
+    def _description(self) -> dict:
+        digest = hashlib.sha256(np.ascontiguousarray(self.tree.codes, "<i8").tobytes())
+        return {"codes": digest.hexdigest(), **parts_and_shapes(self)}
+
+    def _events(self, history, times) -> Events:
+        history, times = likes_in_time(history, "history", times, self.tree.n_items)
+        return last_events(history, times, self.max_length)
+
+
+def next_code_loss(model, rows, rng, *, pieces: Events, first: np.ndarray) -> Tensor:
+    """-log p(code of the next event), the sum over its words, in nats.
+
+    Parameters
+    ----------
+    model : GenerativeRetriever
+    rows : int ndarray (batch,), numbers of `pieces`
+    rng : numpy Generator; nothing is drawn
+    pieces : Events, see `_events.pieces`
+    first : bool ndarray (n_pieces,), True where a piece opens a user's sequence: only there is the
+        first event learned, since elsewhere the piece before has it as its last
+
+    Returns
+    -------
+    scalar Tensor, the mean over events: comparable with `SASRec`'s softmax over items
+    """
+    events = pieces.rows(rows)
+    states, _ = model.read(events, drop_last=True)  # (n, m * n_levels, dim)
+    wanted = events.there
+    wanted[:, 0] &= first[rows]
+    wanted = torch.from_numpy(wanted).to(states.device)
+    codes = torch.from_numpy(model.tree.codes[events.items]).to(states.device)[wanted]
+    states = states.unflatten(1, (-1, model.tree.n_levels))[wanted]  # (n_events, n_levels, dim)
+    return sum(
+        _cross_entropy(head(states[:, level]), codes[:, level])
+        for level, head in enumerate(model.heads)
+    )
+
+
+@in_full_precision
+def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    return torch.nn.functional.cross_entropy(logits, targets)
