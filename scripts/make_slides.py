@@ -1,11 +1,12 @@
-"""Make slides from each chapter: its goals, its figures with the claims they show, its summary.
+"""Make slides from each chapter: goals, figures and tables with what they show, the summary.
 
     .venv/bin/python scripts/make_slides.py        # every chapter, into _build/slides/
     .venv/bin/python scripts/make_slides.py 03 05  # those whose name starts so
 
-Nothing is run: figures and words are those stored in the notebook. A section of the notebook
-becomes a column of slides, one for what it says and one per figure; its prose becomes the speaker's
-notes (press S). reveal.js and MathJax are copied beside the slides, so that they need no network.
+Nothing is run: figures, tables and words are those stored in the notebook. A section of the
+notebook becomes a column of slides, one for what it says and one per figure and table, with how the
+prose after it begins, the finding, as its caption. A symbol is explained under the first formula
+that has it, in the words of the page on notation. The prose becomes the speaker's notes (press S). reveal.js and MathJax are copied beside the slides, so that they need no network.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from scripts.set_repository import notebooks  # noqa: E402
 VENDOR = ROOT / "book" / "_static" / "vendor"
 LEFT_OUT = ("exercises", "to think about", "further reading")
 CLOSING = ("summary", "common mistakes")
+FIGURES = ("image/svg+xml", "image/png")
+MOST_ROWS = 9  # of a table
 LONGEST = 320  # characters of prose that a slide shows
 
 
@@ -67,11 +70,77 @@ def formulas(text: str) -> list[str]:
     return [f"$${re.sub('[.,;]$', '', formula.strip())}$$" for formula in found]
 
 
-def said(heading: str, prose: str) -> str:
+def bare(formula: str) -> str:
+    r"""A formula without what can be written in two ways.
+
+    >>> bare(r"\hat r_{ui} = \mathbf p_u^\top \mathbf{q}_i")
+    '\\hat{r}_{ui}=\\mathbf{p}_u^\\top\\mathbf{q}_i'
+    """
+    formula = re.sub(r"(\\(?:mathbf|hat|mathcal)) ?(\w)", r"\1{\2}", formula)
+    return re.sub(r"(\\[A-Za-z]+(?= \w))?\s+", lambda m: f"{m[1]} " if m[1] else "", formula)
+
+
+def notation(page: str) -> list[tuple[list[str], str]]:
+    r"""[(symbols, "symbols: meaning")] of a page of tables, without letters of several meanings.
+
+    >>> rows = "| symbol | meaning |\n|---|---|\n| $b_u$, $b_i$ | biases |\n| $a$ | age |\n"
+    >>> notation(rows + "| letter | here |\n|---|---|\n| $a$ | an age | an action |")
+    [(['b_u', 'b_i'], '$b_u$, $b_i$: biases')]
+    """
+    tables, _, again = page.partition("| letter |")
+    twice = set(re.findall(r"^\| \$(\S+)\$ \|", again, re.M)) | {"x"}
+    found = []
+    for cell, meaning in re.findall(r"^\| (\$.+?) \| (.+?) \|", tables, re.M):
+        written = [
+            re.split(r" ?(?:\\in|>|=) ?", name)[0] for name in re.findall(r"\$(.+?)\$", cell)
+        ]
+        known = [bare(name) for name in written if name not in twice]
+        if known:
+            shown = ", ".join(f"${name}$" for name in written)
+            found.append((known, f"{shown}: {meaning.partition(';')[0]}"))
+    return found
+
+
+def explained(shown: list[str], known: list[tuple[list[str], str]]) -> str:
+    r"""What the symbols of these formulas mean; who is explained is taken off the list.
+
+    >>> known = [(["u"], "$u$: a user"), ([r"\mu"], r"$\mu$: mean"), (["d"], "$d$: factors")]
+    >>> explained([r"$$r_{u i} - \mu$$"], known)
+    '<small>$u$: a user; $\\mu$: mean</small>'
+    >>> explained([r"$$\mu \cdot d$$"], known)
+    '<small>$d$: factors</small>'
+    """
+    text, said = bare(" ".join(shown)), []
+    for entry in list(known):
+        names, meaning = entry
+        if any(stands_in(name, text) for name in names):
+            said.append(meaning)
+            known.remove(entry)
+    return f"<small>{'; '.join(said)}</small>" if said else ""
+
+
+def stands_in(name: str, formula: str) -> bool:
+    """Whether a formula has the symbol, one letter also inside an index of several.
+
+    >>> stands_in("i", "r_{ui}"), stands_in("i", r"\\pi"), stands_in("b_u", "b_ux_u")
+    (True, False, True)
+    >>> stands_in("n", "n_i"), stands_in("n", "m + n")
+    (False, True)
+    """
+    if re.fullmatch("[a-z]", name) and re.search(rf"_\{{[a-z]*{name}[a-z]*\}}", formula):
+        return True
+    after = r"(?![A-Za-z_])" if re.fullmatch(r"\w|\\[A-Za-z]+", name) else ""
+    return re.search(rf"(?<![A-Za-z\\]){re.escape(name)}{after}", formula) is not None
+
+
+def said(heading: str, prose: str, known: list) -> str:
     """A section's slide: how it begins, its formulas, and how its other paragraphs begin."""
     first, *others = openings(prose, LONGEST) or [""]
-    shown = [f"## {heading}", first, *formulas(prose)]
-    room = 4 - len(shown[2:]) * 2
+    displayed = formulas(prose)
+    shown = [f"## {heading}", first, *displayed]
+    room = 4 - len(displayed) * 2
+    if displayed:
+        shown.append(explained(displayed, known))
     points = [openings(text, 0)[0] for text in others]
     points = [point for point in points if len(point) < 160][: max(room, 0)]
     return "\n\n".join(filter(None, [*shown, "\n".join(f"- {point}" for point in points)]))
@@ -83,16 +152,37 @@ def words(text: str, slide_type: str):
     return nbformat.v4.new_markdown_cell(text, metadata=metadata)
 
 
-def figures(cell) -> list:
-    """Cells that show a notebook cell's figures, with their alternative text."""
+def results(cell) -> list:
+    """Cells that show a notebook cell's figures, with their alternative text, and its tables."""
     alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
     found = []
     for output in cell.get("outputs", []):
-        if "image/png" in output.get("data", {}):
-            shown = nbformat.v4.new_output("display_data", {"image/png": output.data["image/png"]})
+        data = output.get("data", {})
+        drawn = {kind: data[kind] for kind in FIGURES if kind in data}
+        if not drawn and "<table" in data.get("text/html", ""):
+            drawn = {"text/html": short_table(data["text/html"])}
+        if drawn:
+            shown = nbformat.v4.new_output("display_data", drawn)
             metadata = {"slideshow": {"slide_type": "-"}, "alt": alt or "A figure of the chapter"}
             found.append(nbformat.v4.new_code_cell("", outputs=[shown], metadata=metadata))
     return found
+
+
+def short_table(html: str) -> str:
+    """A table without pandas' style, and of a long one the first rows, with a line that says so.
+
+    >>> row = "<tr><td>{}</td></tr>"
+    >>> table = "<table><thead><tr></tr></thead>" + "".join(map(row.format, range(12))) + "</table>"
+    >>> short = short_table(f"<div><style>p</style>{table}</div>")
+    >>> "<td>8<" in short, "<td>9<" in short, "3 more rows" in short, "style" in short
+    (True, False, True, False)
+    """
+    (table,) = re.findall(r"<table.*?</table>", html, re.DOTALL)
+    (head,) = re.findall(r"<thead>.*?</thead>", table, re.DOTALL)
+    rows = re.findall(r"<tr.*?</tr>", table.replace(head, ""), re.DOTALL)
+    more = len(rows) - MOST_ROWS
+    note = f"<p><small>... and {more} more rows in the chapter</small></p>" if more > 0 else ""
+    return f"<table>{head}<tbody>{''.join(rows[:MOST_ROWS])}</tbody></table>{note}"
 
 
 def sections(notebook) -> list[tuple[str, list]]:
@@ -113,6 +203,14 @@ def sections(notebook) -> list[tuple[str, list]]:
     return found
 
 
+def beside(parts: list, place: int) -> tuple[str, str]:
+    """The prose before a section's cell, and the prose after it."""
+    prose = [(i, cell.source) for i, cell in enumerate(parts) if cell.cell_type == "markdown"]
+    before = [text for i, text in prose if i < place]
+    after = [text for i, text in prose if i > place]
+    return (before or [""])[-1], (after or [""])[0]
+
+
 def slides_of(notebook):
     """Return the notebook of the slides.
 
@@ -127,6 +225,7 @@ def slides_of(notebook):
     if not title or not goals:
         raise ValueError("the first cell must have a title and the list of goals")
     cells = [words(f"# {title[1]}\n\nYou will be able to\n\n" + "\n".join(goals), "slide")]
+    known = notation((ROOT / "book" / "notation.md").read_text("utf-8"))
     for heading, parts in sections(notebook):
         if heading.lower() in LEFT_OUT:
             continue
@@ -134,15 +233,17 @@ def slides_of(notebook):
         if heading.lower() in CLOSING:
             cells.append(words(f"## {heading}\n\n{plain(prose)}", "slide"))
             continue
-        cells += [words(said(heading, prose), "slide"), words(plain(prose), "notes")]
-        claim = ""
-        for cell in parts:
-            if cell.cell_type == "markdown":
-                claim = cell.source
-            elif cell.cell_type == "code":
-                for figure in figures(cell):
-                    text = "\n\n".join([f"## {heading}", *openings(claim, 200)[-1:]])
-                    cells += [words(text, "subslide"), figure, words(plain(claim), "notes")]
+        cells += [words(said(heading, prose, known), "slide"), words(plain(prose), "notes")]
+        for place, cell in enumerate(parts):
+            if cell.cell_type != "code":
+                continue
+            before, after = beside(parts, place)
+            asked, found = openings(before, 200)[-1:], openings(after, 240)[:1]
+            for result in results(cell):
+                text = "\n\n".join([f"## {heading}", *asked])
+                cells += [words(text, "subslide"), result]
+                cells += [words(f"> {text}", "-") for text in found]
+                cells.append(words(plain(f"{before}\n\n{after}"), "notes"))
     metadata = dict(notebook.metadata) | {"title": title[1]}
     return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
 

@@ -20,7 +20,7 @@ CHAPTERS = notebooks(ROOT, "")
 
 
 EDGES = """() => {
-  const shown = [...Reveal.getCurrentSlide().querySelectorAll("h1, h2, p, li, img, mjx-math")]
+  const shown = [...Reveal.getCurrentSlide().querySelectorAll("h1, h2, p, li, img, table, mjx-math")]
     .filter(element => !element.closest("aside"))
     .map(element => element.getBoundingClientRect());
   return [Math.max(...shown.map(r => r.right)), Math.max(...shown.map(r => r.bottom))];
@@ -29,17 +29,30 @@ EDGES = """() => {
 
 def n_figures(path):
     cells = nbformat.read(path, as_version=4).cells
-    return sum("image/png" in o.get("data", {}) for c in cells for o in c.get("outputs", []))
+    kinds = [set(o.get("data", {})) for c in cells for o in c.get("outputs", [])]
+    return sum(not kind.isdisjoint(make_slides.FIGURES) for kind in kinds)
 
 
-def a_chapter():
-    picture = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo="})
-    code = nbformat.v4.new_code_cell("secret_code()", outputs=[picture])
+def n_tables(path):
+    cells = nbformat.read(path, as_version=4).cells
+    shown = [o.get("data", {}).get("text/html", "") for c in cells for o in c.get("outputs", [])]
+    return sum("<table" in html for html in shown)
+
+
+TABLE = "<div><style>p {}</style><table><thead><tr><th></th><th>NDCG</th></tr></thead><tbody>"
+TABLE += "<tr><th>EASE</th><td>0.2</td></tr></tbody></table></div>"
+
+
+def a_chapter(kind="image/svg+xml", figure="<svg/>"):
+    picture = nbformat.v4.new_output("display_data", {kind: figure})
+    table = nbformat.v4.new_output("display_data", {"text/html": TABLE, "text/plain": "EASE"})
+    code = nbformat.v4.new_code_cell("secret_code()", outputs=[picture, table])
     code.metadata["mystnb"] = {"image": {"alt": 'a line "up"'}}
     texts = [
         "# 9. A chapter\n\n- do this;\n- do\n  that.\n",
         "## One\n\nFirst claim, see [chapter 1](01_x.ipynb). Second.\n\n$$x = y,$$\n\n"
-        "The figure shows it:",
+        "where $y = b_u$ and\n\n$$y = b_u$$\n\nThe figure shows it:",
+        "It rises. And more.",
         "## Exercises\n\n1. Count.",
         "## Summary\n\n- It works.",
     ]
@@ -55,12 +68,19 @@ def test_examples():
 def test_a_chapter_becomes_slides():
     cells = make_slides.slides_of(a_chapter()).cells
     kinds = [c.metadata["slideshow"]["slide_type"] for c in cells]
-    assert kinds == ["slide", "slide", "notes", "subslide", "-", "notes", "slide"]
+    shown = ["subslide", "-", "-", "notes"]  # what is asked, the result, what it says
+    assert kinds == ["slide", "slide", "notes", *shown, *shown, "slide"]
     assert cells[0].source.endswith("- do this;\n- do\n  that.")
     assert cells[1].source.startswith("## One\n\nFirst claim, see chapter 1. Second.\n\n$$x = y$$")
+    assert "; $b_u$, $b_i$: bias of user $u$, of item $i$</small>" in cells[1].source
     assert cells[3].source == "## One\n\nThe figure shows it."
+    assert cells[5].source == cells[9].source == "> It rises. And more."
+    assert "<style>" not in cells[8].outputs[0].data["text/html"]
     page = make_slides.html_of(make_slides.slides_of(a_chapter()))
     assert "secret_code" not in page
+    assert "data:image/svg+xml;base64,PHN2Zy8+" in page and "<td>0.2</td>" in page
+    old = make_slides.html_of(make_slides.slides_of(a_chapter("image/png", "iVBORw0KGgo=")))
+    assert "data:image/png;base64,iVBORw0KGgo=" in old
     assert "alt='a line \"up\"'" in page
     assert "Count." not in page
     assert "<title>9. A chapter</title>" in page
@@ -82,10 +102,12 @@ def decks(tmp_path_factory):
     return folder
 
 
-def test_every_chapter_has_slides_with_all_its_figures(decks):
+def test_every_chapter_has_slides_with_all_its_figures_and_tables(decks):
     for path in CHAPTERS:
         page = (decks / f"{path.stem}.html").read_text("utf-8")
         assert page.count("<img ") == n_figures(path) >= 2, path.name
+        assert page.count("<table><thead>") == n_tables(path) > 2, path.name
+        assert page.count("<small>$") + page.count("<small>\\(") > 0, path.name  # symbols explained
         assert 'alt=""' not in page
         assert len(page) < 1_000_000
 

@@ -19,6 +19,7 @@ import yaml
 WORDS_PER_MINUTE = 150
 MINUTES_PER_CELL = 1.5  # run it, say what it did
 MINUTES_PER_FIGURE = 2.0  # look, and talk about it
+FIGURES = {"image/svg+xml", "image/png"}
 MINUTES_PER_TASK = {"easy": 10, "medium": 20, "hard": 30}  # an open one is for who wants it
 MINUTES_PER_QUESTION = 1.5
 NUMBERS = {"a": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
@@ -70,7 +71,7 @@ def tags_of(cell):
 def section_minutes(notebook):
     """{heading of the second level: minutes in class}; what stands before the first is "".
 
-    >>> figure = {"data": {"image/png": ""}}
+    >>> figure = {"data": {"image/svg+xml": ""}}
     >>> code = {"cell_type": "code", "source": "f()", "outputs": [figure]}
     >>> text = {"cell_type": "markdown", "source": "word " * 150 + "\\n## A\\n" + "b " * 148}
     >>> section_minutes({"cells": [text, code]})
@@ -87,7 +88,8 @@ def section_minutes(notebook):
         elif cell["cell_type"] == "code" and "check" not in cell.get("metadata", {}).get(
             "tags", []
         ):
-            figures = sum("image/png" in o.get("data", {}) for o in cell.get("outputs", []))
+            shown = [set(o.get("data", {})) for o in cell.get("outputs", [])]
+            figures = sum(not FIGURES.isdisjoint(kinds) for kinds in shown)
             found[heading] += MINUTES_PER_CELL + MINUTES_PER_FIGURE * figures
     return found
 
@@ -95,7 +97,7 @@ def section_minutes(notebook):
 def class_minutes(notebook):
     """How long a class needs to go through a notebook, in steps of five minutes.
 
-    >>> figure = {"data": {"image/png": ""}}
+    >>> figure = {"data": {"image/svg+xml": ""}}
     >>> code = {"cell_type": "code", "source": "f()", "outputs": [figure]}
     >>> class_minutes({"cells": [{"cell_type": "markdown", "source": "word " * 300}, code]})
     10
