@@ -1,5 +1,7 @@
 """The few plots that chapters share, and the style that all figures have."""
 
+import sys
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -10,12 +12,19 @@ from recsys_tutorial import _diagrams
 
 # Okabe & Ito's colours: told apart by colour-blind readers, and of different lightness.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# How a figure is written as SVG: parts that are rasterised at this many dots per inch, and neither
+# the date nor the version of matplotlib, so that a figure drawn again is the same file.
+VECTORS = {"dpi": 144, "metadata": dict.fromkeys(("Date", "Creator", "Format", "Type"))}
 
 
 def use_style() -> None:
     """Set matplotlib's defaults for the course: call once in a chapter's set-up cell.
 
-    White background on purpose: a figure stays readable on a dark page.
+    A notebook shows its figures as SVG from then on, with the same ids at every run. Draw what has
+    hundreds of points with ``rasterized=True``, else each of them is an element of the file.
+
+    White background on purpose: a figure stays readable in a dark notebook. The site recolours it
+    for its dark pages.
     """
     plt.rc("figure", figsize=(7.0, 3.6), dpi=100, facecolor="white")
     plt.rc("figure.constrained_layout", use=True)
@@ -25,6 +34,21 @@ def use_style() -> None:
     plt.rc("grid", alpha=0.25)
     plt.rc("font", size=11)
     plt.rc("legend", frameon=False)
+    plt.rc("svg", hashsalt="recsys-tutorial", fonttype="path")
+    _show_vectors()
+
+
+def _show_vectors() -> None:
+    """Let the notebook that runs this, if one does, show figures as SVG."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None or not hasattr(shell, "kernel"):
+        return
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
+    from matplotlib_inline.config import InlineBackend
+
+    shown = InlineBackend.instance(parent=shell)  # read again when the backend starts
+    shown.figure_formats, shown.print_figure_kwargs = {"svg"}, {"bbox_inches": "tight", **VECTORS}
+    set_matplotlib_formats("svg")
 
 
 def intervals(

@@ -6,9 +6,9 @@
 A notebook is written only when all its cells ran, and whole: a failing or interrupted run leaves
 the file as it was. The leaderboard's rows are written too (``RECSYS_TUTORIAL_RECORD=1``). What
 differs from run to run without meaning anything is not stored: times of cells, stderr (printed here
-instead), versions in the metadata. Figures are stored with a palette of 256 colours, a third of
-their size. Seconds and peak memory of each notebook are printed; memory is
-that of the kernel and its children, sampled ten times a second.
+instead), versions in the metadata. Figures are SVG; what is rasterised in them is stored with a
+palette of 256 colours, a third of its size. Seconds and peak memory of each notebook are printed;
+memory is that of the kernel and its children, sampled ten times a second.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import base64
 import io
 import os
+import re
 import sys
 import threading
 import time
@@ -108,22 +109,33 @@ def strip(notebook) -> list[str]:
 def with_palette(png: str) -> str:
     """Return a PNG (in base64, as notebooks hold it) with at most 256 colours, if that is smaller.
 
-    No dithering: areas of one colour, of which plots are made, stay so.
+    No dithering: areas of one colour, of which plots are made, stay so. What is transparent, as
+    the ground of a rasterised part of a figure, stays so too.
     """
     picture = Image.open(io.BytesIO(base64.b64decode(png)))
-    few = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    if picture.mode == "RGBA" and picture.getextrema()[3][0] < 255:
+        method = Image.Quantize.FASTOCTREE  # the one that knows of transparency
+        few = picture.quantize(256, method=method, dither=Image.Dither.NONE)
+    else:
+        few = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
     stored = io.BytesIO()
     few.save(stored, "PNG", optimize=True, dpi=picture.info.get("dpi", (100, 100)))
     smaller = base64.b64encode(stored.getvalue()).decode() + "\n"
     return min(png, smaller, key=len)
 
 
+def lean(svg: str) -> str:
+    """Return an SVG whose rasterised parts have a palette."""
+    return re.sub(r"(?<=data:image/png;base64,)[^\"]+", lambda m: with_palette(m[0]), svg)
+
+
 def shrink(notebook) -> None:
-    """Give all figures of a notebook a palette."""
+    """Give all that is rasterised in a notebook's figures a palette."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                output.data["image/png"] = with_palette(output.data["image/png"])
+            for kind, smaller in (("image/png", with_palette), ("image/svg+xml", lean)):
+                if kind in output.get("data", {}):
+                    output.data[kind] = smaller(output.data[kind])
 
 
 def execute(path: Path, timeout: int | None = None) -> tuple[float, float, list[str]]:
