@@ -45,6 +45,8 @@ NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+# What Colab reads of a notebook's metadata: that it opens with a graphics card.
+KEPT_NOTEBOOK_METADATA = {"accelerator"}
 
 
 class PeakMemory(threading.Thread):
@@ -94,7 +96,8 @@ def find_notebooks(
 def strip(notebook) -> list[str]:
     """Remove what differs from run to run without a meaning; return the stderr removed."""
     messages = []
-    notebook.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
+    kept = {key: notebook.metadata[key] for key in KEPT_NOTEBOOK_METADATA & set(notebook.metadata)}
+    notebook.metadata = nbformat.from_dict(NOTEBOOK_METADATA | kept)
     for cell in notebook.cells:
         kept = {key: cell.metadata[key] for key in KEPT_CELL_METADATA if key in cell.metadata}
         cell.metadata = nbformat.from_dict(kept)
@@ -113,6 +116,8 @@ def with_palette(png: str) -> str:
     the ground of a rasterised part of a figure, stays so too.
     """
     picture = Image.open(io.BytesIO(base64.b64decode(png)))
+    if picture.mode == "P":
+        return png
     if picture.mode == "RGBA" and picture.getextrema()[3][0] < 255:
         method = Image.Quantize.FASTOCTREE  # the one that knows of transparency
         few = picture.quantize(256, method=method, dither=Image.Dither.NONE)

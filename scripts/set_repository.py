@@ -69,6 +69,10 @@ class Repository:
         """Return the address that opens a notebook in Colab."""
         return f"https://colab.research.google.com/github/{self.slug}/blob/{BRANCH}/{path}"
 
+    def kaggle(self, path: str) -> str:
+        """Return the address that copies a notebook into a reader's account on Kaggle."""
+        return f"https://kaggle.com/kernels/welcome?src={self.url}/blob/{BRANCH}/{path}"
+
     def raw(self, path: str) -> str:
         """Return the address that downloads a file."""
         return f"https://raw.githubusercontent.com/{self.slug}/{BRANCH}/{path}"

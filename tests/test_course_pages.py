@@ -23,6 +23,7 @@ sys.path.insert(0, str(EXTENSIONS))
 import api_pages  # noqa: E402
 import course_data  # noqa: E402
 import course_figures  # noqa: E402
+import dark_figures  # noqa: E402
 import house  # noqa: E402
 import teaching  # noqa: E402
 
@@ -121,9 +122,10 @@ def test_the_frontier_is_what_no_other_model_beats():
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_draw(name, tmp_path):
-    course_figures.draw(name, tmp_path / "figure.png", dpi=40)
-    assert (tmp_path / "figure.png").stat().st_size > 1000
-    assert [path.name for path in tmp_path.iterdir()] == ["figure.png"]
+    course_figures.draw(name, tmp_path / "figure.svg")
+    svg = (tmp_path / "figure.svg").read_text("utf-8")
+    assert 1000 < len(svg) < 300_000 and dark_figures.dark(svg) != svg
+    assert [path.name for path in tmp_path.iterdir()] == ["figure.svg"]
 
 
 def label_boxes(ax):
@@ -276,6 +278,29 @@ def test_every_abbreviation_of_a_chapter_is_in_the_glossary(name):
         if not {word.lower(), word.lower().rstrip("s"), word.lower().partition("-")[0]} & terms
     }
     assert not missing, f"book/glossary.md lacks abbreviations of {name}: {sorted(missing)}"
+
+
+# What a page writes out itself where it first stands, and a few more names.
+WRITTEN_OUT = {"CC", "BY", "BSD", "IMS", "MIND"}
+NAMES = {"JavaScript", "ModelScope", "macOS", "LensKit", "README", "QUIZZES", "VARIANT", "CO₂",
+         "ModuleNotFoundError"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in PAGES if path.name != "glossary.md"], ids=lambda path: path.stem
+)
+def test_every_abbreviation_of_a_page_is_explained(path):
+    text = re.sub(r"\{[a-z:-]+\}`[^`]*`|https?://\S+", " ", path.read_text("utf-8"))
+    terms = glossary_words()
+    missing = {
+        word
+        for word in abbreviations(text) - NO_TERMS - NAMES
+        if word.isascii()  # a Chinese title has no blanks
+        and not {word.lower(), word.lower().rstrip("s"), word.lower().partition("-")[0]} & terms
+    }
+    assert {word for word in missing if word not in WRITTEN_OUT} == set()
+    for word in missing - {"BY"}:  # in brackets after it, or in them
+        assert re.search(rf"\b{word}\b[^()]{{0,20}}\s\(\w|\([^)]*\b{word}\b", text), word
 
 
 def test_an_abbreviation_is_seen_in_prose_alone():

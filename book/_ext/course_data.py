@@ -219,6 +219,19 @@ class PackagesLeaderboard(Markdown):
         return self.parsed(leaderboard_markdown(leaderboard.PACKAGES))
 
 
+class KaggleLinks(Markdown):
+    """A link for each chapter that copies it into a reader's account on Kaggle."""
+
+    def run(self):
+        root = Path(self.env.srcdir)
+        repository = current(root)
+        links = [
+            f"[{int(name[:2])}]({repository.kaggle(f'notebooks/{name}.ipynb')})"
+            for name in chapter_files(root)
+        ]
+        return self.parsed([f"Chapter {', '.join(links)}."])
+
+
 class CourseFigure(SphinxDirective):
     """A figure that course_figures.py draws; its content is the caption."""
 
@@ -232,9 +245,9 @@ class CourseFigure(SphinxDirective):
             raise self.error(f"figure {name}: say in :alt: what it shows")
         folder = Path(self.env.srcdir) / "_build" / "figures"
         folder.mkdir(parents=True, exist_ok=True)
-        course_figures.draw(name, folder / f"{name}.png")
-        uri, card = f"/_build/figures/{name}.png", ["on-card", "dark-light"]  # undimmed
-        image = nodes.image(uri=uri, alt=self.options["alt"], classes=card)
+        course_figures.draw(name, folder / f"{name}.svg")
+        uri = f"/_build/figures/{name}.svg"
+        image = nodes.image(uri=uri, alt=self.options["alt"], classes=["drawn"])
         figure = nodes.figure("", image)
         if self.content:
             caption = nodes.container()
@@ -387,6 +400,7 @@ def setup(app):
     app.add_directive("leaderboard", Leaderboard)
     app.add_directive("packages-leaderboard", PackagesLeaderboard)
     app.add_directive("course-figure", CourseFigure)
+    app.add_directive("kaggle-links", KaggleLinks)
     app.add_directive("chapter-cards", ChapterCards)
     app.add_directive("practice", Practice)
     app.add_directive("quiz", Quiz)

@@ -241,12 +241,13 @@ def social_card():
     return fig
 
 
-def draw(name, path, dpi=130):
-    """Draw the figure of this name into a PNG file, whole or not at all."""
+def draw(name, path, **options):
+    """Draw the figure of this name into a file, SVG or PNG by its suffix, whole or not at all."""
     with plt.rc_context():
         plotting.use_style()
         fig = globals()[name]()
-        temporary = path.with_suffix(".tmp.png")
-        fig.savefig(temporary, dpi=dpi, metadata={"Software": None})
+        temporary = path.with_name(f"{path.stem}.tmp{path.suffix}")
+        known = plotting.VECTORS if path.suffix == ".svg" else {"metadata": {"Software": None}}
+        fig.savefig(temporary, **(known | options))
         plt.close(fig)
         temporary.replace(path)
