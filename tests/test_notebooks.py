@@ -116,8 +116,18 @@ def test_a_chapter_opens_and_closes_as_all_do(path):
     # What has no checks is to think about; "exercises" are the notebook of that name.
     assert last.pop(2) in ("to think about", "exercises")
     assert last == ["summary", "common mistakes", "further reading"]
-    figures = [o for cell in code for o in cell.outputs if "image/png" in o.get("data", {})]
+    kinds = [set(o.get("data", {})) for cell in code for o in cell.outputs]
+    figures = [kind for kind in kinds if kind & {"image/svg+xml", "image/png"}]
     assert len(figures) >= 2
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=name_of)
+def test_colab_opens_a_chapter_with_a_card_where_that_helps(path):
+    """Where the larger settings name a model of the hub; the others need none, Colab lends few."""
+    notebook = nbformat.read(path, as_version=4)
+    (settings,) = [c.source for c in notebook.cells if "parameters" in tags(c)]
+    helps = re.search(r'"[\w.-]+/[\w.-]+"', settings) is not None
+    assert (notebook.metadata.get("accelerator") == "GPU") == helps
 
 
 def good():

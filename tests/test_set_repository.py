@@ -43,6 +43,11 @@ SECOND = FIRST.replace("first", "second")
             "https://colab.research.google.com/github/new-owner/new_name/blob/main/a.ipynb",
         ),
         (
+            OLD.kaggle("a.ipynb"),
+            "https://kaggle.com/kernels/welcome?src="
+            "https://github.com/new-owner/new_name/blob/main/a.ipynb",
+        ),
+        (
             "mybinder.org/v2/gh/old-owner/old.name/HEAD",
             "mybinder.org/v2/gh/new-owner/new_name/HEAD",
         ),

@@ -1,0 +1,175 @@
+"""Figures are vectors: SVG that is the same at every run, small, and readable where it is shown."""
+
+import base64
+import doctest
+import io
+import re
+import sys
+from pathlib import Path
+
+import matplotlib
+import nbformat
+import numpy as np
+import pytest
+from PIL import Image
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from recsys_tutorial import plotting
+from scripts import execute_notebooks
+from scripts.set_repository import notebooks
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+import dark_figures
+
+# Still stored as PNG. `make notebooks NOTEBOOK=07` draws a chapter's figures again, as SVG; what
+# the tests below then find too small or too large is mended in its cells (rasterized=True, a
+# narrower figsize), and the chapter is taken off this list.
+TO_CONVERT = {"01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12"}
+SHOWN = 576  # points: the width of the site's text column, to which a wider figure is shrunk
+SMALLEST = 8.9  # points; 9, but for what a tight bounding box adds to the width
+LARGEST = 150_000  # bytes of one figure
+LARGEST_FIGURES = 600_000  # of all of a notebook
+
+
+def stored(path):
+    """[(cell's number, kind, figure)] of a notebook."""
+    found = []
+    for number, cell in enumerate(nbformat.read(path, as_version=4).cells):
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            found += [(number, kind, data[kind]) for kind in data if kind.startswith("image/")]
+    return found
+
+
+def text_sizes(svg):
+    """The sizes of an SVG's letters, in points where it is shown."""
+    width = float(re.search(r'<svg [^>]*?width="([\d.]+)pt"', svg)[1])
+    # Letters are drawn 100 units high, and each text has a scale of its own.
+    scales = re.findall(r"scale\((0\.\d+) -0\.\d+\)", svg)
+    return [100 * float(scale) * min(1, SHOWN / width) for scale in scales]
+
+
+def faults(kind, figure):
+    """What is wrong with a stored figure."""
+    if kind != "image/svg+xml":
+        return [f"is {kind}: plotting.use_style() makes it SVG"]
+    wrong = []
+    if len(figure) > LARGEST:
+        wrong.append(f"has {len(figure):,} bytes: rasterized=True for what has many points")
+    if "<dc:date>" in figure or "<metadata>" in figure:
+        wrong.append("tells when it was made")
+    if min(text_sizes(figure), default=SMALLEST) < SMALLEST:
+        wrong.append(f"has letters of {min(text_sizes(figure)):.1f} points as it is shown")
+    if re.search(r'href="(?!#|data:)', figure):
+        wrong.append("fetches something")
+    return wrong
+
+
+CHAPTERS = [p for p in notebooks(ROOT, "") if p.name[:2] not in TO_CONVERT]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_stored_figures_are_small_readable_vectors(path):
+    figures = stored(path)
+    assert [(n, wrong) for n, kind, figure in figures for wrong in faults(kind, figure)] == []
+    assert sum(len(figure) for _, _, figure in figures) < LARGEST_FIGURES
+
+
+def drawn(size=(4, 3), points=20, fontsize=11, **options):
+    with plt.rc_context():
+        plotting.use_style()
+        fig, ax = plt.subplots(figsize=size)
+        ax.scatter(*np.random.default_rng(0).normal(size=(2, points)), rasterized=points > 100)
+        ax.text(0, 0, "a text", fontsize=fontsize)
+        file = io.StringIO()
+        fig.savefig(file, format="svg", **(plotting.VECTORS | options))
+        plt.close(fig)
+    return file.getvalue()
+
+
+def test_a_figure_drawn_twice_is_the_same_file_and_has_no_fault():
+    assert drawn() == drawn()
+    assert faults("image/svg+xml", drawn()) == []
+    assert len(drawn(points=5000)) < 3 * len(drawn())
+
+
+@pytest.mark.parametrize(
+    ("kind", "figure", "message"),
+    [
+        ("image/png", "", "use_style"),
+        ("image/svg+xml", drawn(fontsize=8), "letters of 8.0 points"),
+        ("image/svg+xml", drawn(size=(10, 3), fontsize=10), "letters of 8."),
+        ("image/svg+xml", drawn(metadata=None), "tells when"),
+        ("image/svg+xml", drawn().replace("<defs>", '<a href="http://x"/><defs>', 1), "fetches"),
+        ("image/svg+xml", drawn() + "x" * LARGEST, "rasterized=True"),
+    ],
+)
+def test_a_fault_is_found(kind, figure, message):
+    (wrong,) = faults(kind, figure)
+    assert message in wrong
+
+
+def test_a_notebook_shows_svg_once_the_style_is_set(tmp_path):
+    code = [
+        "import matplotlib.pyplot as plt\nfrom recsys_tutorial import plotting\n"
+        "plotting.use_style()",
+        "plt.plot([1, 2])\nplt.show()",
+        "plt.plot([1, 2])\nplt.show()",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, code)))
+    path = tmp_path / "figures.ipynb"
+    nbformat.write(notebook, path)
+    execute_notebooks.execute(path)
+    first, second = stored(path)
+    assert first[1:] == second[1:]
+    assert faults(*first[1:]) == []
+
+
+def raster_of(svg):
+    data = dark_figures.RASTER.search(svg)[2]
+    return Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA")
+
+
+def test_what_is_rasterised_has_a_palette_and_stays_transparent():
+    svg = drawn(points=5000)
+    small = execute_notebooks.lean(svg)
+    assert len(small) < len(svg) and execute_notebooks.lean(small) == small
+    before, after = (np.asarray(raster_of(x)).astype(int) for x in (svg, small))
+    seen = before[..., 3:] > 0
+    assert np.abs((after - before) * seen).mean() < 3  # of 255
+    assert (after[..., 3][~seen[..., 0]] == 0).all()
+
+
+def contrast(a, b):
+    """WCAG's contrast of two colours as SVG writes them."""
+    rgb = [np.frombuffer(bytes.fromhex(color[1:]), np.uint8) / 255 for color in (a, b)]
+    return dark_figures.contrast(*(dark_figures.linear(x) @ dark_figures.WEIGHTS for x in rgb))
+
+
+@pytest.mark.parametrize("color", [*plotting.COLORS, "#a33a00", "#595959"])
+def test_on_dark_pages_each_colour_stands_out_as_a_graphic_must(color):
+    """WCAG asks for 3 to 1."""
+    turned = map(dark_figures.turned_color, (color, "#ffffff"))
+    assert contrast(*turned) >= 3
+
+
+def test_a_dark_twin_has_light_letters_and_turns_rasters_unless_they_are_pictures():
+    svg = drawn(points=5000)
+    dark = dark_figures.dark(svg)
+    ink, ground = dark_figures.turned_color("#000000"), dark_figures.turned_color("#ffffff")
+    assert contrast(ink, ground) > 7
+    assert f'<svg fill="{ink}"' in dark and f"fill: {ground}" in dark and "#ffffff" not in dark
+    before, after = (np.asarray(raster_of(x)).astype(float) for x in (svg, dark))
+    np.testing.assert_array_equal(before[..., 3], after[..., 3])
+    seen = before[..., 3] > 200
+    assert after[seen, :3].mean() > before[seen, :3].mean() + 50  # a dark blue becomes a light one
+    kept = dark_figures.dark(svg, pictures=True)
+    assert dark_figures.RASTER.search(kept)[2] == dark_figures.RASTER.search(svg)[2]
+    assert f"fill: {ground}" in kept and len(kept) < len(svg) + 100
+
+
+def test_examples():
+    assert doctest.testmod(dark_figures).failed == 0
