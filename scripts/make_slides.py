@@ -6,7 +6,8 @@
 Nothing is run: figures, tables and words are those stored in the notebook. A section of the
 notebook becomes a column of slides, one for what it says and one per figure and table, with how the
 prose after it begins, the finding, as its caption. A symbol is explained under the first formula
-that has it, in the words of the page on notation. The prose becomes the speaker's notes (press S). reveal.js and MathJax are copied beside the slides, so that they need no network.
+that has it, in the words of the page on notation. The prose becomes the speaker's notes (press S).
+reveal.js and MathJax are copied beside the slides, so that they need no network.
 """
 
 from __future__ import annotations
@@ -120,9 +121,9 @@ def explained(shown: list[str], known: list[tuple[list[str], str]]) -> str:
 
 
 def stands_in(name: str, formula: str) -> bool:
-    """Whether a formula has the symbol, one letter also inside an index of several.
+    r"""Whether a formula has the symbol, one letter also inside an index of several.
 
-    >>> stands_in("i", "r_{ui}"), stands_in("i", r"\\pi"), stands_in("b_u", "b_ux_u")
+    >>> stands_in("i", "r_{ui}"), stands_in("i", r"\pi"), stands_in("b_u", "b_ux_u")
     (True, False, True)
     >>> stands_in("n", "n_i"), stands_in("n", "m + n")
     (False, True)

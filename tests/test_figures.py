@@ -22,7 +22,7 @@ from scripts.set_repository import notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
-import dark_figures
+import dark_figures  # noqa: E402
 
 # Still stored as PNG. `make notebooks NOTEBOOK=07` draws a chapter's figures again, as SVG; what
 # the tests below then find too small or too large is mended in its cells (rasterized=True, a

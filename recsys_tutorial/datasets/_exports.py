@@ -99,6 +99,11 @@ def _content(path: Path) -> bytes:
     if data.startswith((b"PK\3\4", b"\xd0\xcf\x11\xe0")):
         message = "it is a spreadsheet or an archive; save the table as CSV, or unpack it"
         raise DataFileError(message, path)
+    if data.lstrip()[:1] in (b"{", b"["):
+        lines = ", lines=True" if data.lstrip()[:1] == b"{" else ""
+        message = "it is JSON, not a table; make one of it: "
+        message += f"pd.read_json({path.name!r}{lines}).to_csv('ratings.csv', index=False)"
+        raise DataFileError(message, path)
     return data
 
 

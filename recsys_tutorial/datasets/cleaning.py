@@ -115,7 +115,12 @@ def clean(
     if frame.empty:
         rows = [row for row in log.rows if row[3].startswith("left out")]
         lost = "; ".join(f"{what}: {n} rows, {done}" for what, n, _, done in rows)
-        raise ValueError(f"no row is left: {lost or 'the table is empty'}")
+        worded = any(row[0] == "rating is not a number" and row[1] == row[2] for row in rows)
+        mended = (
+            "; where a rating is a word, such as 'like', write a number for each word, or leave "
+            "the ratings out if every row is a like"
+        )
+        raise ValueError(f"no row is left: {lost or 'the table is empty'}{mended * worded}")
     frame = frame.sort_values("timestamp", kind="stable")
     again = frame.duplicated(["user_id", "item_id"], keep="last")
     frame = log.drop(frame, again, "rated again by the same user", done="the latest stays")

@@ -175,6 +175,8 @@ def test_a_compressed_file_is_read_whole_or_named(suffix, module, tmp_path):
 def test_nothing_left_says_why():
     with pytest.raises(ValueError, match=r"no row is left: rating .*: 1 rows.*first 'x' on row 0"):
         cleaning.clean(raw(["a", "x", "x", "2020-01-01"]))
+    with pytest.raises(ValueError, match="write a number for each word, or leave the ratings out"):
+        cleaning.clean(raw(["a", "x", "like", "2020-01-01"], ["b", "x", "dislike", "2020-01-01"]))
     with pytest.raises(ValueError, match="row 0, column timestamp: 'never' is no time from 1990"):
         cleaning.clean(raw(["a", "x", "1", "never"]))
     with pytest.raises(ValueError, match="no timestamp; an honest split needs"):
@@ -740,3 +742,15 @@ def test_a_threshold_below_the_middle_of_a_scale_is_asked_about(values, min_rati
         cleaning.clean(frame, without_times=True, min_rating=min_rating)
     said = [str(w.message) for w in found]
     assert len(said) == (warned is not None) and all(warned in text for text in said)
+
+
+@pytest.mark.parametrize(
+    "content, call",
+    [('{"user": 1, "item": 2}\n', "lines=True"), ('[{"user": 1}]', "'r.json').to_csv")],
+)
+def test_json_is_no_table_and_the_message_makes_one(tmp_path, content, call):
+    path = tmp_path / "r.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(datasets.DataFileError, match="it is JSON, not a table") as failure:
+        cleaning.read_table(path, {"user_id": "user", "item_id": "item"})
+    assert call in str(failure.value)
