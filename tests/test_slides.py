@@ -20,7 +20,8 @@ CHAPTERS = notebooks(ROOT, "")
 
 
 EDGES = """() => {
-  const shown = [...Reveal.getCurrentSlide().querySelectorAll("h1, h2, p, li, img, table, mjx-math")]
+  const parts = "h1, h2, p, li, img, table, mjx-math";
+  const shown = [...Reveal.getCurrentSlide().querySelectorAll(parts)]
     .filter(element => !element.closest("aside"))
     .map(element => element.getBoundingClientRect());
   return [Math.max(...shown.map(r => r.right)), Math.max(...shown.map(r => r.bottom))];
