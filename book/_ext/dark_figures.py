@@ -17,7 +17,8 @@ from docutils import nodes
 from PIL import Image
 
 GROUND, INK = 0x12 / 255, 0xF0 / 255  # greys: the theme's dark page, the lightest that is used
-STRONGER = 1.45  # on dark, contrasts are raised to this power: sky blue and orange need it
+# On dark, contrasts are raised to this power, up to that contrast: sky blue and orange need it.
+STRONGER, ENOUGH = 1.45, 4.0
 WEIGHTS = np.array([0.2126, 0.7152, 0.0722])  # of the channels in luminance, as WCAG 2.2 has it
 COLOR = re.compile(r"#[0-9a-fA-F]{6}\b")
 RASTER = re.compile(r"(data:image/png;base64,)([^\"]+)")
@@ -57,8 +58,9 @@ def turned(rgb):
     """
     light = linear(rgb)
     now = (light @ WEIGHTS)[..., None]
-    wanted = contrast(now, 1.0) ** STRONGER * (linear(GROUND) + 0.05) - 0.05
-    wanted = np.minimum(wanted, linear(INK))
+    stands_out = contrast(now, 1.0)
+    stands_out = np.minimum(stands_out**STRONGER, np.maximum(stands_out, ENOUGH))
+    wanted = np.minimum(stands_out * (linear(GROUND) + 0.05) - 0.05, linear(INK))
     lighter = light + (1 - light) * (wanted - now) / np.maximum(1 - now, 1e-9)
     darker = light * wanted / np.maximum(now, 1e-9)
     return np.clip(curved(np.where(wanted >= now, lighter, darker)), 0, 1)
