@@ -68,13 +68,13 @@ def faults(kind, figure):
     return wrong
 
 
-CHAPTERS = [p for p in notebooks(ROOT, "") if p.name[:2] not in TO_CONVERT]
-
-
-@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", notebooks(ROOT, ""), ids=lambda path: path.stem)
 def test_stored_figures_are_small_readable_vectors(path):
     figures = stored(path)
-    assert [(n, wrong) for n, kind, figure in figures for wrong in faults(kind, figure)] == []
+    found = [(n, wrong) for n, kind, figure in figures for wrong in faults(kind, figure)]
+    if path.name[:2] in TO_CONVERT:
+        found = [(n, wrong) for n, wrong in found if "tells when" in wrong]
+    assert found == []
     assert sum(len(figure) for _, _, figure in figures) < LARGEST_FIGURES
 
 

@@ -17,8 +17,7 @@ from docutils import nodes
 from PIL import Image
 
 GROUND, INK = 0x12 / 255, 0xF0 / 255  # greys: the theme's dark page, the lightest that is used
-# On dark, contrasts are raised to this power, up to that contrast: sky blue and orange need it.
-STRONGER, ENOUGH = 1.45, 4.0
+STRONGER, ENOUGH = 1.45, 4.0  # on dark, contrasts are raised to this power, up to that contrast
 WEIGHTS = np.array([0.2126, 0.7152, 0.0722])  # of the channels in luminance, as WCAG 2.2 has it
 COLOR = re.compile(r"#[0-9a-fA-F]{6}\b")
 RASTER = re.compile(r"(data:image/png;base64,)([^\"]+)")
@@ -47,8 +46,9 @@ def contrast(a, b):
 def turned(rgb):
     """Colours that stand out from the dark ground as much as these do from white, or more.
 
-    Black becomes the ink and white the ground. A colour that must be lighter is mixed with white,
-    one that must be darker with black, so that hues stay.
+    Black becomes the ink, white the ground, and a pale colour a dark one; a strong colour only has
+    to be light enough. What must be lighter is mixed with white, what must be darker with black, so
+    that hues stay.
 
     >>> (255 * turned(np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]))).round().astype(int).tolist()
     [[18, 18, 18], [240, 240, 240]]
@@ -61,6 +61,10 @@ def turned(rgb):
     stands_out = contrast(now, 1.0)
     stands_out = np.minimum(stands_out**STRONGER, np.maximum(stands_out, ENOUGH))
     wanted = np.minimum(stands_out * (linear(GROUND) + 0.05) - 0.05, linear(INK))
+    # A strong colour need not be turned, only be light enough: orange would be brown.
+    chroma = (rgb.max(-1) - rgb.min(-1))[..., None]
+    strong = np.clip((chroma - 0.3) / 0.2, 0, 1)
+    wanted += strong * (np.maximum(now, ENOUGH * (linear(GROUND) + 0.05) - 0.05) - wanted)
     lighter = light + (1 - light) * (wanted - now) / np.maximum(1 - now, 1e-9)
     darker = light * wanted / np.maximum(now, 1e-9)
     return np.clip(curved(np.where(wanted >= now, lighter, darker)), 0, 1)
