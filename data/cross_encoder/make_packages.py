@@ -1,4 +1,4 @@
-"""Rerank packages by reading: a cross-encoder, cheap features; a bi-encoder was not run.
+"""Rerank packages by reading: a cross-encoder, a bi-encoder, cheap features of the pair.
 
     PYTHONPATH=. python data/cross_encoder/make_packages.py      # half an hour on one core, no GPU
 
@@ -7,12 +7,12 @@ BERT's space vote (chapter 8's "neighbours, BERT as it came"); its 30 best packa
 another order by what each reranker says of them, mixed with the votes. Training projects get their
 lists from votes of the other three folds, and a fold is made of whole maintainers. Cross-encoder
 and bi-encoder start from the same BERT, train low-rank updates of the same blocks, on the same
-lists, as many steps. Weights of the mix: the best of six on the tuning maintainers. Written beside
-this file: `packages.safetensors` (the adapter), `packages.csv.gz` (each test
-project's NDCG@10), `packages_tuning.csv` (every weight) and `packages_curve.csv` (loss and tuning
-NDCG@10 by training step). Training goes on from a checkpoint when it was stopped;
-`--without-control` leaves out the bi-encoder. It computes in bfloat16, so another processor's
-numbers differ in the third digit.
+lists, as many steps. Weights of the mix: the best of six on the 1,000 tuning projects. Written
+beside this file: `packages.safetensors` (the cross-encoder), `packages.csv.gz` (each test project's
+NDCG@10), `packages_tuning.csv` (every weight) and `packages_curve.csv` (loss and NDCG@10 of some
+tuning projects by training step). Where the adapter is there already it is read, not trained
+again; training goes on from a checkpoint when it was stopped. It computes in bfloat16, so another
+processor's numbers differ in the third digit.
 """
 
 from __future__ import annotations
@@ -120,13 +120,12 @@ def lists_of(needed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows[full], np.stack([p for p, f in zip(places, full, strict=True) if f])
 
 
-def read(model: CrossEncoder, world: World, found: Candidates, n: int | None = None) -> np.ndarray:
-    """The cross-encoder's scores of the first n projects' candidates."""
-    ranked, users = found.ranked[:n], found.holdout.user_ids[:n]
-    who = np.repeat([world.lines[u] for u in users], DEPTH).tolist()
+def read(model: CrossEncoder, world: World, found: Candidates) -> np.ndarray:
+    """The cross-encoder's scores of all candidates."""
+    who = np.repeat([world.lines[u] for u in found.holdout.user_ids], DEPTH).tolist()
     with torch.autocast("cpu", torch.bfloat16):
-        scores = model.score_pairs(who, [world.texts[c] for c in ranked.ravel()])
-    return scores.reshape(ranked.shape).round(4)
+        scores = model.score_pairs(who, [world.texts[c] for c in found.ranked.ravel()])
+    return scores.reshape(found.ranked.shape).round(4)
 
 
 def quality(found: Candidates, scores: np.ndarray, weight: float) -> pd.Series:
@@ -152,10 +151,15 @@ def pieces(n_lists: int):
     return batches
 
 
-def fit_cross(world: World, rows, candidates, labels, curve: list, few: Candidates, seed: int = 0):
+def fit_cross(world: World, rows, candidates, labels, curve: list, few: Candidates):
     """Train the cross-encoder, with a look at some tuning projects after each piece."""
     model = CrossEncoder(attention="prefix", last_blocks=BLOCKS, lora_rank=RANK, dropout=0.0,
-                         max_user_tokens=64, seed=seed)  # fmt: skip
+                         max_user_tokens=64)  # fmt: skip
+    kept = HERE / "packages.safetensors"
+    if kept.exists():
+        before = pd.read_csv(HERE / "packages_curve.csv")
+        curve += before[before["model"] == "cross-encoder"].itertuples(index=False, name=None)
+        return model.load(kept)
 
     def look(model) -> dict:
         scores = read(model, world, few)
@@ -166,11 +170,12 @@ def fit_cross(world: World, rows, candidates, labels, curve: list, few: Candidat
     model.fit(
         [world.lines[u] for u in world.ids[rows]], world.texts, candidates, labels,
         user_ids=world.ids, epochs=PIECES, batch_size=BATCH, batches=pieces(len(rows)),
-        learning_rate=1e-3, metrics=look, precision="bf16", seed=seed,
-        checkpoint=HERE / f"packages{seed or ''}.checkpoint", checkpoint_every=100,
+        learning_rate=1e-3, metrics=look, precision="bf16",
+        checkpoint=HERE / "packages.checkpoint", checkpoint_every=100,
     )  # fmt: skip
     for n, row in enumerate(model.history_.itertuples(), 1):
         curve.append(("cross-encoder", n * STEPS, row.loss, row.alone, row.half))
+    model.save(kept, {"projects": "training projects of group_split"})
     return model
 
 
@@ -253,7 +258,7 @@ def main() -> None:
     x, y = features[rows].reshape(-1, len(names)), needed[rows].ravel()
     mean, spread = x.mean(0), x.std(0)
     for arm, kept in (("cheap features", [0, 1, 2, 3, 4]), ("TF-IDF cosine", [4]),
-                      ("BERT cosine, untrained", [3])):  # fmt: skip
+                      ("BERT cosine, untrained", [3]), ("popularity", [2])):  # fmt: skip
         fit = LogisticRegression(max_iter=1000).fit(((x - mean) / spread)[:, kept], y)
         said[arm] = []
         for f in (tuning, test):
@@ -262,21 +267,16 @@ def main() -> None:
             said[arm].append(scores.reshape(f.ranked.shape).round(9))
         say(arm, dict(zip(np.array(names)[kept], fit.coef_[0].round(3), strict=True)))
     curve: list = []
-    order = own[rows]
+    order, judged = own[rows], (tuning, test)
     model = fit_cross(world, order, candidates, labels, curve, few)
-    model.save(HERE / "packages.safetensors", {"projects": "training projects of group_split"})
     assert model.train_users_ == hash_of_users(world.ids)
-    some = part_of(tuning, slice(200))
-    said["cross-encoder"] = [read(model, world, some), read(model, world, test)]
-    said["cheap features + cross-encoder"] = said["cross-encoder"]
+    said["cross-encoder"] = [read(model, world, f) for f in judged]
+    bi = fit_bi(world, order, candidates, labels, curve, few, judged)
+    said["bi-encoder"] = [bi.score(f) for f in judged]
+    for arm in ("cross-encoder", "bi-encoder"):
+        said[f"cheap features + {arm}"] = said[arm]
     save_curve(curve)
-    judge(said, some, test)
-    if "--without-control" in sys.argv:
-        return
-    bi = fit_bi(world, order, candidates, labels, curve, few, (tuning, test))
-    said["bi-encoder"] = [bi.score(some), bi.score(test)]
-    save_curve(curve)
-    judge(said, some, test)
+    judge(said, tuning, test)
 
 
 def save_curve(curve: list) -> None:
@@ -286,7 +286,7 @@ def save_curve(curve: list) -> None:
 
 def judge(said: dict, tuning: Candidates, test: Candidates) -> None:
     """Choose each arm's weight on the tuning projects, and judge it on the test projects."""
-    trials, values, n = [], {}, len(tuning.ranked)
+    trials, values = [], {}
     values["first stage"] = test.judge(test.scores).values("ndcg@10")
     values["oracle"] = test.judge(test.liked).values("ndcg@10")
     for arm, (a, b) in said.items():
@@ -294,7 +294,7 @@ def judge(said: dict, tuning: Candidates, test: Candidates) -> None:
         if arm.startswith("cheap features +"):
             first = tuple(after(f, s, trials) for f, s in zip(first, said["cheap features"],
                                                               strict=True))  # fmt: skip
-        tried = {w: quality(first[0], a[:n], w).mean() for w in WEIGHTS}
+        tried = {w: quality(first[0], a, w).mean() for w in WEIGHTS}
         best = max(tried, key=tried.get)
         trials += [(arm, w, v) for w, v in tried.items()]
         values[arm] = quality(first[1], b, best)
@@ -310,9 +310,7 @@ def after(found: Candidates, scores: np.ndarray, trials: list) -> Candidates:
     rows = [(v, w) for arm, w, v in trials if arm == "cheap features"]
     weight = max(rows)[1]
     again = copy.copy(found)
-    again.scores = (1 - weight) * standardize(found.scores) + weight * standardize(
-        scores[: len(found.scores)]
-    )
+    again.scores = (1 - weight) * standardize(found.scores) + weight * standardize(scores)
     return again
 
 
