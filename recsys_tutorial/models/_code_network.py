@@ -7,12 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from recsys_tutorial._checks import check_at_least, check_within
+from recsys_tutorial.models._catalogue import default_dtype
 from recsys_tutorial.models._events import Events
+from recsys_tutorial.models._saving import SavedModel
 from recsys_tutorial.models._sequence_blocks import AttentionBlock, Kept, no_later
 from recsys_tutorial.semantic_ids import CodeTree
 
 
-class CodeNetwork(nn.Module):
+class CodeNetwork(SavedModel):
     """Words in, for each place the next word's logits out; see `GenerativeRetriever`.
 
     A history of n events is read as a start sign and the n codes behind one another, so that place
@@ -48,8 +50,7 @@ class CodeNetwork(nn.Module):
         )
         self.drop, self.norm = nn.Dropout(dropout), nn.LayerNorm(dim)
         self.heads = nn.ModuleList(nn.Linear(dim, size) for size in sizes)
-        default = torch.float32 if torch.cuda.is_available() else torch.float64
-        self.to(default if dtype is None else dtype)
+        self.to(default_dtype() if dtype is None else dtype)
 
     @property
     def device(self) -> torch.device:

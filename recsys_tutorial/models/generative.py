@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 
 import numpy as np
 import torch
@@ -18,17 +17,13 @@ from recsys_tutorial._checks import check_within
 from recsys_tutorial._likes import check_train
 from recsys_tutorial._modules import evaluating
 from recsys_tutorial._precision import in_full_precision
-from recsys_tutorial._tensor_files import save_tensors
 from recsys_tutorial.models._code_beams import beam_search, every_code
 from recsys_tutorial.models._code_network import CodeNetwork
 from recsys_tutorial.models._events import Events, last_events, likes_in_time, pieces
-from recsys_tutorial.models._saving import parts_and_shapes, read_into
 from recsys_tutorial.training import train as run_training
-from recsys_tutorial.training.monitor import model_state
 
 __all__ = ["GenerativeRetriever"]
 
-_KIND = "a model that writes codes"
 _BLOCK = 64  # users whose lists are written at a time
 _NODES = 20_000  # of the tree, over users, that are scored at a time
 
@@ -65,6 +60,8 @@ class GenerativeRetriever(CodeNetwork):
     """
 
     reads_times = True
+    _kind = "a model that writes codes"
+    _mend = "Build the model with the codes and sizes of the one that was saved"
 
     def fit(
         self,
@@ -183,35 +180,9 @@ class GenerativeRetriever(CodeNetwork):
             found[rows, :n] = total[:, :n]
         return items, found
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Write what was learned to a safetensors file; the codes stay out.
-
-        Parameters
-        ----------
-        path : file name
-        """
-        save_tensors(path, model_state(self), {"kind": _KIND, "parts": self._description()})
-
-    def load(self, path: str | os.PathLike) -> GenerativeRetriever:
-        """Read what `save` wrote into a model that was built for the same codes; return self.
-
-        Parameters
-        ----------
-        path : file name
-
-        Raises
-        ------
-        FileNotFoundError
-        ValueError
-            When the file is damaged or belongs to a model of other parts or codes.
-        """
-        mend = "Build the model with the codes and sizes of the one that was saved"
-        read_into(self, path, _KIND, "parts", self._description(), mend)
-        return self
-
     def _description(self) -> dict:
         digest = hashlib.sha256(np.ascontiguousarray(self.tree.codes, "<i8").tobytes())
-        return {"codes": digest.hexdigest(), **parts_and_shapes(self)}
+        return {"codes": digest.hexdigest(), **super()._description()}
 
     def _events(self, history, times) -> Events:
         history, times = likes_in_time(history, "history", times, self.tree.n_items)
