@@ -117,7 +117,11 @@ OWN_TESTS = {
     "models/towers/encoder": ["models/towers/test_encoder", "models/test_two_tower"],
     "models/towers/history": ["models/towers/test_history", "models/test_two_tower"],
     "models/towers/rows": ["models/towers/test_rows", "models/test_two_tower"],
-    "models/two_tower": ["models/test_two_tower", "models/test_objectives"],
+    "models/two_tower": [
+        "models/test_two_tower",
+        "models/test_objectives",
+        "models/towers/test_encoder",
+    ],
     "pretrained/__main__": ["pretrained/test_main"],
     "pretrained/_known": ["pretrained/test_main", "pretrained/test_sources"],
     "pretrained/finding": [

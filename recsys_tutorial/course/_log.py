@@ -30,4 +30,4 @@ def log_features(log: pd.DataFrame, items: pd.DataFrame, train: np.ndarray) -> p
     found[list(genres)] = genres.loc[log["item_id"]].to_numpy(float)
     known = found.iloc[train]
     spread = known.std()  # 0 for a genre that no training row has: it keeps its 0s and 1s
-    return (found - known.mean()) / spread.where(spread > 0, 1.0)
+    return (found - known.mean()) / spread.where(spread > 1e-6, 1.0)

@@ -121,6 +121,16 @@ def test_a_user_is_the_sum_of_their_films_over_the_root_of_their_number():
     assert not both[1].any()
 
 
+def test_without_heads_films_are_their_features():
+    model = InteractionRanker(X, GMF(5), None)
+    assert set(model.state_dict()) == {"interaction.weight", "retriever_weight",
+                                       "popularity_weight"}  # fmt: skip
+    n = np.diff(HISTORY.indptr)[:, None]
+    users = HISTORY @ X / np.sqrt(np.maximum(n, 1))
+    expected = np.einsum("ud,ukd->uk", users, X[LISTS.columns])
+    assert model.score(LISTS) - LISTS.retriever == pytest.approx(expected)
+
+
 def test_of_a_long_history_no_more_is_read_than_asked():
     torch.manual_seed(0)
     model = InteractionRanker(X, TargetAttention(2, 3), 2, max_history=1)

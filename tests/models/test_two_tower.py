@@ -9,7 +9,7 @@ from scipy import sparse
 
 from recsys_tutorial.evaluation import rank
 from recsys_tutorial.models import EASE, TwoTower
-from recsys_tutorial.models.towers import FeatureTower, HistoryTower, IdTower, SumTower
+from recsys_tutorial.models.towers import FeatureTower, HistoryTower, IdTower, RawTower, SumTower
 from recsys_tutorial.retrieval import FaissIndex, top_k
 from tests.models.planted_groups import N_GROUPS, Problem
 
@@ -201,7 +201,7 @@ def test_the_same_seed_gives_the_same_model():
 
 def test_the_popularity_prior_is_learned():
     start = small()
-    assert start.popularity_weight.item() == 1.0
+    assert start.popularity_weight.item() == 1.0 and not start.encode_items()[:, -1].any()
     model = start.fit(LIKES, epochs=3)
     assert model.popularity_weight.item() != 1.0
     cosine = small(similarity="cosine").fit(LIKES, epochs=3)
@@ -300,6 +300,7 @@ def history_tower():
             "item row 12 does not exist: there are 12",
         ),
         (lambda: small().encode_items(np.array([-1])), "item row -1 does not exist"),
+        (lambda: small().encode_items(np.array([0, 12])), "item row 12 does not exist"),
     ],
 )
 def test_says_what_is_wrong(build, message):
@@ -314,6 +315,9 @@ def test_row_towers_say_what_they_cannot_do():
     assert model.encode_users(np.array([4])).shape == (1, 4)  # one row, and none
     assert model.encode_users(np.array([], int)).shape == (0, 4)
     assert (model.encode_users(["somebody", "new"]) == np.zeros((2, 4))).all()
+    assert (TwoTower(IdTower(3, 2), IdTower(3, 2)).encode_items(["new"]) == np.zeros((1, 2))).all()
+    raw = TwoTower(RawTower(2 * np.eye(3)), RawTower(np.eye(3)[:2]), similarity="cosine")
+    np.testing.assert_allclose(raw.score(np.arange(3)), 10 * np.eye(3)[:, :2])  # lengths of 1
     by_features = TwoTower(FeatureTower(FEATURES, 4), FeatureTower(FEATURES, 4))
     assert by_features.encode_users(np.zeros((2, 6), int)).shape == (2, 4)  # a table, no rows
     with pytest.raises(ValueError, match="knows users by their row and cannot read a history"):

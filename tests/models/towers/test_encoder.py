@@ -100,6 +100,9 @@ def test_a_frozen_encoder_is_run_once_and_without_dropout(monkeypatch):
     monkeypatch.setattr(encoder, "pool", lambda x: modes.append(encoder.training) or pool(x))
     items = EncoderTower(encoder, TITLES, 4)
     TwoTower(HistoryTower(items), items).fit(LIKES, epochs=3)
+    for buffer in encoder.buffers():  # as a move to another device makes anew
+        buffer.add_(0)
+    items()
     assert calls == [12] and modes and not any(modes)
     encoder.unfreeze(1)
     assert items.train().encoder.training and not items.eval().encoder.training
@@ -164,4 +167,8 @@ def test_a_frozen_reader_of_histories_reads_each_text_once(monkeypatch):
     assert torch.equal(vectors[0], vectors[2]) and not torch.allclose(vectors[0], vectors[1])
     tower.embed([TITLES[1], TITLES[2]])
     assert read == [TITLES[0], TITLES[1], TITLES[2]]
+    for buffer in encoder.buffers():  # as a move to another device makes anew
+        buffer.add_(0)
+    tower.embed(TITLES[:2])
+    assert len(read) == 3
     assert tower.embed([]).shape == (0, 4)
