@@ -37,6 +37,10 @@ def test_held_out_lists_are_the_first_stage_on_the_unseen():
         wanted = users.targets[row].toarray()[0, lists.columns[row]] > 0
         assert lists.liked[row].tolist() == wanted.tolist() and wanted.sum() == 3
     assert lists.log_popularity == pytest.approx(np.log1p(popularity)[lists.columns])
+    few = held_out_lists(scores, users, popularity, 2)
+    full = np.full((3, 8), -np.inf)  # no other item is in anybody's list
+    np.put_along_axis(full, few.columns, few.retriever, axis=1)
+    assert few.full(few.retriever).tolist() == full.tolist()
     own = evaluate(lists.full(lists.retriever), users)
     assert own["ndcg@10"] == evaluate(scores, users)["ndcg@10"]  # all unseen are candidates
     assert evaluate(lists.full(lists.liked.astype(float)), users)["ndcg@10"] == 1.0
