@@ -124,6 +124,8 @@ class LanguageModel:
         ValueError
             For an empty text, sequences of different lengths, a pair longer than the window, and a
             prompt of which no token is left once the continuation follows.
+        TypeError
+            For one text instead of a sequence.
         """
         return np.array([x.sum() for x in self.token_log_likelihoods(prompts, continuations)])
 
@@ -245,7 +247,6 @@ class LanguageModel:
         dtype = next(self.model.parameters()).dtype
         mask = torch.zeros(row.sees.shape, dtype=dtype)
         mask = mask.masked_fill_(~row.sees, torch.finfo(dtype).min)[None, None].to(self.device)
-        n_kept = cache.get_seq_length() if cache is not None else 0
         output = self.model.base_model(
             input_ids=row.tokens[None].to(self.device),
             position_ids=row.places[None].to(self.device),
@@ -254,7 +255,7 @@ class LanguageModel:
             use_cache=cache is not None,
         )
         if cache is not None:
-            cache.crop(n_kept)
+            cache.crop(-len(row.tokens))
         return output.last_hidden_state[0]
 
     def generate(
@@ -287,6 +288,8 @@ class LanguageModel:
         ------
         ValueError
             For an empty prompt, one that leaves no room in the window, and numbers out of range.
+        TypeError
+            For one text instead of a sequence.
         """
         check_at_least(1, max_tokens=max_tokens, n_beams=n_beams)
         if isinstance(prompts, str):
