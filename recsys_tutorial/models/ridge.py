@@ -18,7 +18,7 @@ from scipy import sparse
 from recsys_tutorial.models._ridge_blocks import SMALL, descend, narrow
 from recsys_tutorial.models._threads import one_blas_thread, usable_cores
 
-_BLOCK_ELEMENTS = 2**17  # float64 values of gathered features held at a time by a thread: 1 MB
+_BLOCK_BYTES = 2**20  # of gathered features held at a time by a thread
 _PADDING = 1.25  # in a block, the longest row has at most this many times the shortest one's
 
 
@@ -48,8 +48,9 @@ class BatchedRidge:
     ----------
     matrix : csr_matrix (n_rows, n_columns); only the pattern of its stored entries is used
     n_features : int, k, the length of a feature vector
-    block_elements : int, gathered feature values that a thread holds at a time
+    block_elements : int, gathered feature values that a thread holds at a time; None for 1 MB
     n_threads : int or None for all cores that this process may use
+    dtype : float64, or float32, in which `solve` computes
     """
 
     def __init__(
@@ -57,12 +58,14 @@ class BatchedRidge:
         matrix: sparse.csr_matrix,
         n_features: int,
         *,
-        block_elements: int = _BLOCK_ELEMENTS,
+        block_elements: int | None = None,
         n_threads: int | None = None,
+        dtype: type = np.float64,
     ):
         self.shape = matrix.shape
         self.n_features = n_features
-        self.block_elements = block_elements
+        self.dtype = np.dtype(dtype)
+        self.block_elements = block_elements or _BLOCK_BYTES // self.dtype.itemsize
         self.n_threads = usable_cores() if n_threads is None else n_threads
         self._blocks = list(self._group(matrix))
 
@@ -84,12 +87,12 @@ class BatchedRidge:
         penalty : ndarray (k,) or (n_rows, k), d >= 0
         weights : ndarray (nnz,), w > 0, or None for ones
         start : ndarray (n_rows, k) or None
-            Where three steps of conjugate gradients begin, which then stand for the exact
+            Where two steps of conjugate gradients begin, which then stand for the exact
             solution of the longer rows; the penalty must be on everything.
 
         Returns
         -------
-        x : ndarray (n_rows, k); zeros for a row without observations
+        x : ndarray (n_rows, k), of `dtype`; zeros for a row without observations
         explained : ndarray (n_rows,), (F' W y) . x: the minimum is sum_j w_j y_j^2 - explained,
             so the objective comes without another pass over the data
 
@@ -104,12 +107,14 @@ class BatchedRidge:
             return x, w * explained
         # Padded places point at a last feature vector of zeros, which adds nothing to any sum. The
         # last column is where a block writes its targets, so that one product gives F'WF and F'Wy.
-        features = np.pad(features, ((0, 1), (0, 1)))
-        targets = np.append(targets, 0.0)
-        weights = None if weights is None else np.append(weights, 1.0)
+        dtype, room = self.dtype, int(start is None)
+        features = np.pad(features.astype(dtype, copy=False), ((0, 1), (0, room)))
+        penalty, targets = penalty.astype(dtype), np.append(targets, 0.0).astype(dtype)
+        weights = None if weights is None else np.append(weights, 1.0).astype(dtype)
+        start = None if start is None else start.astype(dtype, copy=False)
         # D^-1 needs a penalty on everything: not 0, and not next to nothing beside the others.
         invertible = penalty.size > 0 and penalty.min() > 1e-10 * penalty.max()
-        x = np.zeros((self.shape[0], self.n_features))
+        x = np.zeros((self.shape[0], self.n_features), dtype)
         explained = np.zeros(self.shape[0])
 
         def solve_block(block: _Block) -> None:
@@ -125,8 +130,12 @@ class BatchedRidge:
                     "singular: raise the regularisation"
                 ) from error
 
-        with one_blas_thread(), ThreadPoolExecutor(self.n_threads) as pool:
-            list(pool.map(solve_block, self._blocks))
+        with one_blas_thread():
+            if self.n_threads == 1:
+                list(map(solve_block, self._blocks))
+            else:
+                with ThreadPoolExecutor(self.n_threads) as pool:
+                    list(pool.map(solve_block, self._blocks))
         bad = ~np.isfinite(x).all(axis=1)
         if bad.any():
             raise np.linalg.LinAlgError(
@@ -171,12 +180,14 @@ class BatchedRidge:
         """Rows with many observations: (F' W F + D) x = F' W y, a k x k system each."""
         b, width = columns.shape
         k = self.n_features
-        sums = np.zeros((b, k, k + 1))  # F' W [F, y]
+        sums = np.zeros((b, k, k + 1), self.dtype)  # F' W [F, y]
         # One pass, except for a row so long that its features alone would burst the block.
         step = max(1, self.block_elements // (b * k))
         for start in range(0, width, step):
             part = slice(start, start + step)
             f = features.take(columns[:, part], axis=0)  # (b, w, k + 1)
+            if f.shape[2] == k:
+                f = np.pad(f, ((0, 0), (0, 0), (0, 1)))
             f[:, :, k] = y[:, part]
             wf = f if w is None else f * w[:, part, None]
             sums += f[:, :, :k].transpose(0, 2, 1) @ wf  # (b, k, w) @ (b, w, k + 1)
