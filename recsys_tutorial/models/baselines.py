@@ -13,6 +13,7 @@ from recsys_tutorial._ties import column_key
 from recsys_tutorial.models._threads import usable_cores
 
 _BLOCK_BYTES = 4 * 2**20  # of the dense item-item similarity that a thread holds at a time
+_DENSE_BYTES = 128 * 2**20  # of likes in a dense matrix, with which products are faster
 
 
 class Popularity:
@@ -81,32 +82,53 @@ class ItemKNN:
     def fit(self, train: sparse.csr_matrix) -> ItemKNN:
         """Find neighbours, a block of items at a time."""
         train = check_train(train)
-        # Columns somebody liked, the only ones with neighbours; of equal ones the first is kept.
-        active = np.unique(train.indices)
-        active = active[np.argsort(column_key(len(active)))]
-        x = train[:, active]
-        norm = np.sqrt(np.bincount(x.indices, weights=x.data**2))
-        weighted = _bm25(x, self.k1, self.b) if self.weighting == "bm25" else x
-        by_item = weighted.T.tocsr()
-        block = max(1, _BLOCK_BYTES // (8 * len(active)))
-
-        def nearest(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            items = np.arange(start, min(start + block, len(active)))
-            similarity = (by_item[start : start + block] @ weighted).toarray()  # (block, n_active)
-            if self.weighting == "cosine":
-                similarity /= np.outer(norm[items], norm) + self.shrink
-            similarity[items - start, items] = 0.0  # an item does not recommend itself
-            item, neighbour = _largest(similarity, self.k)
-            return items[item], neighbour, similarity[item, neighbour]
-
-        with ThreadPoolExecutor(usable_cores()) as pool:
-            blocks = list(pool.map(nearest, range(0, len(active), block)))
-        items, neighbour, values = (np.concatenate(part) for part in zip(*blocks, strict=True))
+        liked = np.unique(train.indices)  # by somebody: the only ones with neighbours
+        blocks = self._neighbours(train[:, liked])
+        items, neighbours, values = (np.concatenate(part) for part in zip(*blocks, strict=True))
         # Column i holds the neighbours of i: what was liked speaks for i if it is among them.
-        shape = (train.shape[1], train.shape[1])
-        places = (active[neighbour], active[items])
-        self.similarity_ = sparse.csr_matrix((values, places), shape=shape)
+        n_items = train.shape[1]
+        ends = np.cumsum(np.bincount(liked[items], minlength=n_items))
+        columns = (values, liked[neighbours], np.append(0, ends))
+        self.similarity_ = sparse.csc_matrix(columns, shape=(n_items, n_items)).tocsr()
         return self
+
+    def _neighbours(self, x: sparse.csr_matrix) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Items, rising, with their neighbours and how similar they are, block after block."""
+        norm = np.sqrt(np.bincount(x.indices, weights=x.data**2))
+        x = _bm25(x, self.k1, self.b) if self.weighting == "bm25" else _shortest(x)
+        short = np.float32 if x.dtype.itemsize < 8 else np.float64
+        order = np.argsort(column_key(x.shape[1]))  # of equal neighbours the first is kept
+        place, other = np.argsort(order), norm[order]
+        norm_short, other_short = norm.astype(short), other.astype(short)
+        by_item, x = x.T.tocsr(), x[:, order]
+        n_users, n = x.shape
+        if short == np.float32 and x.dtype.itemsize * n_users * n <= _DENSE_BYTES:
+            x = x.toarray()
+
+        def nearest(items: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            shared = by_item[items[0] : items[-1] + 1] @ x  # (block, n)
+            shared = shared.toarray() if sparse.issparse(shared) else shared
+            shared[items - items[0], place[items]] = 0.0  # an item does not recommend itself
+            nearly = self._similarity(shared, norm_short[items, None], other_short)
+            row, column = _candidates(nearly, self.k)
+            values = shared.ravel()[row * n + column].astype(np.float64)
+            values = self._similarity(values, norm[items[row]], other[column])
+            kept = _largest(row, values, self.k)
+            return items[row[kept]], order[column[kept]], values[kept]
+
+        step = max(1, _BLOCK_BYTES // (8 * n))
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            return list(pool.map(nearest, np.split(np.arange(n), range(step, n, step))))
+
+    def _similarity(
+        self, shared: np.ndarray, norm: np.ndarray, other_norm: np.ndarray
+    ) -> np.ndarray:
+        if self.weighting == "bm25":
+            return shared
+        product = norm * other_norm
+        if self.shrink:
+            product += self.shrink
+        return np.divide(shared, product, out=product)
 
     def score(self, history: sparse.csr_matrix) -> np.ndarray:
         """(n_users, n_items): the summed similarity of each item to what the user liked."""
@@ -114,29 +136,44 @@ class ItemKNN:
         return (history @ self.similarity_).toarray()
 
 
-def _largest(matrix: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places of each row's k largest values above 0, row by row; of equal ones the earlier."""
+def _shortest(x: sparse.csr_matrix) -> sparse.csr_matrix:
+    """In the shortest type that holds sums of products of two columns exactly."""
+    most = x.shape[0] * x.data.max() ** 2
+    if most >= 2**24 or (x.data != np.rint(x.data)).any():
+        return x
+    return x.astype(np.int16 if most < 2**15 else np.float32)
+
+
+def _candidates(matrix: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places above 0, row by row, that may be among a row's k largest, though a little rounded."""
     n_rows, n_columns = matrix.shape
-    least = np.full((n_rows, 1), np.nextafter(0.0, 1.0))
-    size = n_columns // (4 * k)
+    least = np.full((n_rows, 1), np.finfo(matrix.dtype).smallest_subnormal)
+    size = n_columns // (3 * k)
     if size > 1:
         # The maxima of groups of `size` columns: k of them, hence k values, reach the k-th largest.
         groups = matrix[:, : n_columns // size * size].reshape(n_rows, size, -1).max(axis=1)
-        least = np.maximum(least, np.partition(groups, -k, axis=1)[:, -k, None])
-    row, column = np.divmod(np.flatnonzero(matrix >= least), n_columns)
-    counts = np.bincount(row, minlength=n_rows)
-    width = counts.max()
+        highest = np.partition(groups, -k, axis=1)[:, -k, None]
+        least = np.maximum(least, highest * matrix.dtype.type(1 - 1e-5))  # rounding: below 1e-6
+    near = matrix >= least
+    row = np.repeat(np.arange(n_rows), np.count_nonzero(near, axis=1))
+    return row, np.flatnonzero(near) - row * n_columns
+
+
+def _largest(row: np.ndarray, values: np.ndarray, k: int) -> np.ndarray:
+    """Places of each row's k largest values > 0, where rows rise; of equal ones the earlier."""
+    counts = np.bincount(row)
+    width = counts.max(initial=0)
     if width <= k:
-        return row, column
-    # Few are left of each row: put them side by side and sort.
+        return np.arange(len(row))
+    # Few are left of each row: put them side by side.
     place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-    candidates = np.zeros((n_rows, width))
-    candidates[row, place] = -matrix[row, column]
-    best = np.zeros(candidates.shape, dtype=bool)
-    order = np.argsort(candidates, axis=1, kind="stable")[:, :k]
-    np.put_along_axis(best, order, True, axis=1)
-    kept = best[row, place]
-    return row[kept], column[kept]
+    table = np.zeros((len(counts), width))
+    table[row, place] = values
+    least = np.sort(table, axis=1)[:, -k, None]
+    above, equal = table > least, table == least
+    room = k - above.sum(axis=1, keepdims=True)
+    best = above | (equal & (np.cumsum(equal, axis=1, dtype=np.int32) <= room))
+    return np.flatnonzero(best[row, place])
 
 
 def _bm25(train: sparse.csr_matrix, k1: float, b: float) -> sparse.csr_matrix:
