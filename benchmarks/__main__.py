@@ -2,6 +2,7 @@
 
     python -m benchmarks                 # every benchmarks/bench_*.py
     python -m benchmarks metrics als     # those whose name contains one of these words
+    python -m benchmarks --threads 1     # for each side, on as many cores
     python -m benchmarks --save speed    # keep the table in benchmarks/results, too
 
 Exit code 1 when a promised ratio was missed, a benchmark failed, or one wrote into data/, which the
@@ -94,7 +95,7 @@ def table(rows: list) -> str:
     )
 
 
-def save(rows: list, path: Path) -> None:
+def save(rows: list, path: Path, threads: int) -> None:
     """Write the rows as a table, in milliseconds; of the machine only its kind and its cores."""
     import pandas as pd
 
@@ -108,6 +109,7 @@ def save(rows: list, path: Path) -> None:
             "peer_ms": 1e3 * row.theirs.median,
             "ratio": row.ratio,
             "promised": row.target,
+            "threads": threads,
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         }
         for row in rows
@@ -131,8 +133,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", help="words that a benchmark's name must contain")
     save_help = "keep the table in benchmarks/results under this name, too"
     parser.add_argument("--save", metavar="NAME", help=save_help)
+    parser.add_argument("--threads", type=int, help="threads and cores for each side (2)")
     options = parser.parse_args(argv)
     names = options.names
+    if options.threads:
+        os.environ["BENCHMARK_THREADS"] = str(options.threads)
+        if hasattr(os, "sched_setaffinity"):  # the cores that a program finds are its threads
+            cores = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, cores[: options.threads])
 
     from benchmarks.harness import THREADS
 
@@ -171,7 +179,7 @@ def main(argv: list[str] | None = None) -> int:
     if rows:
         print(table(rows), end="\n\n")
     if rows and options.save:
-        save(rows, Path(__file__).parent / "results" / f"{options.save}.csv")
+        save(rows, Path(__file__).parent / "results" / f"{options.save}.csv", THREADS)
     for line in left_out:
         print(f"left out: {line}")
     missed = [row.case for row in rows if row.missed]

@@ -1,4 +1,4 @@
-"""BiasedMF beside Surprise and cornac, ImplicitALS beside implicit; how the cost grows.
+"""BiasedMF beside Surprise and cornac, ImplicitALS beside implicit, each tuned; how cost grows.
 
 Every model is tuned on a validation part, with the same number of settings as its peer, and judged
 once on a test part. The quality of both sides is checked before anything is timed.
@@ -209,7 +209,7 @@ def ranking(ml) -> list[Row]:
     text = text.format(reached[0], OUR_ITERATIONS, reached[1], THEIR_ITERATIONS)
     print(f"  objective: ImplicitALS {text}", file=sys.stderr)
     assert reached[0] <= reached[1], "ImplicitALS has converged less than implicit"
-    return equal_settings(ml, single, theirs) + compare_speed(
+    return compare_speed(
         f"implicit feedback, fit on {final.train.nnz:,} likes: ImplicitALS tuned "
         f"({ours['factors']} factors; implicit {best['theirs']['factors']})",
         {
@@ -218,25 +218,6 @@ def ranking(ml) -> list[Row]:
         },
         1 / 1.5,
     )
-
-
-def equal_settings(ml, single, theirs) -> list[Row]:
-    """The same factors and iterations on both sides, on all ratings: by either of our solvers."""
-    users, items = (np.unique(ml.ratings[c]) for c in ("user_id", "item_id"))
-    every = splits.to_matrix(ml.ratings, users, items, np.ones(len(ml.ratings)))
-    every32, rows = single(every), []
-    for factors, solver in itertools.product((32, 64), ("exact", "cg")):
-        same = {"factors": factors, "reg": 10.0, "alpha": 10.0}
-        ours = ImplicitALS(**same, iterations=THEIR_ITERATIONS, solver=solver)
-        rows += compare_speed(
-            f"implicit feedback, {every.nnz:,} pairs, {factors} factors, {THEIR_ITERATIONS} "
-            f"iterations: ImplicitALS {solver}",
-            {
-                "ImplicitALS": lambda ours=ours: ours.fit(every),
-                "implicit ALS": lambda same=same: theirs(every32, **same),
-            },
-        )
-    return rows
 
 
 def hu_objective(train, x: np.ndarray, y: np.ndarray, alpha: float, reg: float) -> float:

@@ -23,7 +23,8 @@ Rules that make a ratio worth believing:
 - The calls alternate (ours, peer, ours, peer, ...), so that a slow phase of the machine hits both.
 - Both sides get ``THREADS`` threads: set in the environment before anything is imported, and again
   around every timed call for the libraries that can be told later.
-- The ratio is of medians; the fastest run is shown too, since it is the least disturbed one.
+- The ratio is the median over the rounds of peer's time / our time, which were taken one after the
+  other; the fastest run is shown too, since it is the least disturbed one.
 - One untimed warm-up call each: compilation and first-touch of memory are not what is compared.
 """
 
@@ -32,12 +33,13 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-THREADS = 2
+THREADS = int(os.environ.get("BENCHMARK_THREADS", "2"))  # set by `python -m benchmarks --threads`
 # A sample shorter than this is repeated inside the clock, since a single call would measure noise.
 SHORTEST_SAMPLE = 0.02
 
@@ -72,7 +74,7 @@ class Row:
     peer : str
         The peer's name, and its version where that matters.
     target : float or None
-        The ratio ``theirs.median / ours.median`` that must be reached; None: no promise.
+        The ratio that must be reached; None: no promise.
     """
 
     case: str
@@ -83,8 +85,9 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """How many times faster this package is; below 1, slower."""
-        return self.theirs.median / self.ours.median
+        """How many times faster this package is, in the middle of the rounds; below 1, slower."""
+        rounds = zip(self.ours.samples, self.theirs.samples, strict=True)
+        return statistics.median(theirs / ours for ours, theirs in rounds)
 
     @property
     def missed(self) -> bool:

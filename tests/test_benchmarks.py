@@ -72,17 +72,18 @@ def test_a_benchmark_that_writes_into_data_fails_the_run(planted, monkeypatch, c
 
 
 def test_saved_rows_name_the_kind_of_machine(tmp_path):
-    ours, theirs = Timing((0.001, 0.002)), Timing((0.003,))
+    ours, theirs = Timing((0.001, 0.002)), Timing((0.002, 0.004))
     rows = [Row("work", ours, "peer", theirs, 2.0), Row("more", ours, "peer", theirs)]
-    runner.save(rows, tmp_path / "results" / "speed.csv")
+    runner.save(rows, tmp_path / "results" / "speed.csv", 2)
     saved = pd.read_csv(tmp_path / "results" / "speed.csv")
     assert saved["ratio"].tolist() == [2.0, 2.0] and saved["ours_ms"].tolist() == [1.5, 1.5]
+    assert saved["threads"].tolist() == [2, 2]
     assert saved["promised"][0] == 2.0 and saved["promised"].isna().tolist() == [False, True]
     assert saved["machine"].str.fullmatch(r"\w+, \d+ cores").all()
 
 
-def test_ratio_is_of_medians_and_a_missed_promise_is_said():
-    ours, theirs = Timing((1.0, 2.0, 30.0)), Timing((8.0, 8.0, 0.5))
+def test_ratio_is_of_the_middle_round_and_a_missed_promise_is_said():
+    ours, theirs = Timing((1.0, 2.0, 30.0)), Timing((0.5, 8.0, 300.0))  # ratios 0.5, 4, 10
     row = Row("work", ours, "peer", theirs, target=4.0)
     assert row.ratio == 4.0
     assert not row.missed
