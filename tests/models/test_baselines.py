@@ -141,6 +141,16 @@ def test_neighbours_do_not_depend_on_the_block(monkeypatch):
         assert (ItemKNN(k=4).fit(train).similarity_ != whole).nnz == 0
 
 
+@pytest.mark.parametrize("times", [0.5, 32, 2**11], ids=["float64", "float32", "too large"])
+@pytest.mark.parametrize("most_bytes", [0, 2**20], ids=["sparse", "dense"])
+def test_neighbours_do_not_depend_on_the_type_of_the_counts(monkeypatch, times, most_bytes):
+    train = sparse_likes(40, 60)  # short integers; times a power of two a cosine stays what it is
+    expected = ItemKNN(k=3).fit(train).similarity_
+    monkeypatch.setattr(baselines, "_DENSE_BYTES", most_bytes)
+    assert (ItemKNN(k=3).fit(train * times).similarity_ != expected).nnz == 0
+    assert (ItemKNN(k=3).fit(train).similarity_ != expected).nnz == 0
+
+
 def test_an_item_has_at_most_k_neighbours_and_is_none_of_them():
     similarity = ItemKNN(k=3).fit(sparse_likes(40, 20, density=0.5)).similarity_
     assert np.diff(similarity.tocsc().indptr).tolist() == [3] * 18 + [0, 0]
