@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import socket
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ ENCODERS = {
     "timm/vit_base_patch16_clip_224.openai": "clip",
     "openai/clip-vit-large-patch14": "joint",
 }
+RERANKERS = {"cross-encoder/ms-marco-MiniLM-L6-v2": "reranker"}  # asked for through transformers
 PICTURES = 64  # encoded for each size; the others get these vectors again
 STEPS = 2
 RATED_FILMS = ["movieId", "title", "genres"], ["userId", "movieId", "rating", "timestamp"]
@@ -47,6 +49,7 @@ def make(folder: Path) -> Path:
     _texts(folder)
     _pictures(folder)
     joint_encoder(folder / "joint")
+    _reranker(folder / "reranker", folder / "bert")
     _films(folder)
     return folder
 
@@ -103,6 +106,17 @@ def _pictures(folder: Path) -> None:
         (folder / name).mkdir()
         save_file(state, folder / name / "model.safetensors", metadata={"format": "pt"})
         (folder / name / "config.json").write_text(json.dumps(about))
+
+
+def _reranker(folder: Path, texts: Path) -> None:
+    """The narrow BERT with a random head: one score for a pair of texts."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained(texts, num_labels=1)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(texts).save_pretrained(folder)
 
 
 def joint_encoder(folder: Path) -> Path:
@@ -169,8 +183,16 @@ def _write_dat(path: Path, frame) -> None:
     path.write_bytes("".join(lines).encode("latin-1", "replace"))
 
 
-def install(folder: str | os.PathLike) -> None:
-    """Before a notebook's first cell: from here on, this process has only what stands in."""
+def install(folder: str | os.PathLike, whole: bool = False) -> None:
+    """Before a notebook's first cell: from here on, this process has only what stands in.
+
+    With `whole` the laptop's catalogue stays as it is: for a chapter whose stored tables have a row
+    for each query or film.
+    """
+    import subprocess
+
+    import transformers
+
     from recsys_tutorial import datasets, training
     from recsys_tutorial.pretrained import finding
 
@@ -184,7 +206,8 @@ def install(folder: str | os.PathLike) -> None:
     load = datasets.load_movielens
 
     def load_films(source="small", **options):
-        return load(folder / source if source in ("small", "1m") else source, **options)
+        stand_in = source == "1m" or (source == "small" and not whole)
+        return load(folder / source if stand_in else source, **options)
 
     train = training.train
 
@@ -203,6 +226,19 @@ def install(folder: str | os.PathLike) -> None:
 
     finding.find, datasets.load_movielens, training.train = find, load_films, two_steps
     socket.getaddrinfo = no_network
+    for maker in (transformers.AutoTokenizer, transformers.AutoModelForSequenceClassification):
+        maker.from_pretrained = functools.partial(_of_hub, maker.from_pretrained, folder)
+    here = f"from tests.gpu_stand_ins import install\ninstall({os.fspath(folder)!r}, {whole})\n"
+    run_process = subprocess.run
+
+    def run_with_stand_ins(command, *args, **options):
+        """Code that a cell hands to another Python has only what stands in, too."""
+        command = list(command)
+        if command[0] == sys.executable and "-c" in command:
+            command[command.index("-c") + 1] = here + command[command.index("-c") + 1]
+        return run_process(command, *args, **options)
+
+    subprocess.run = run_with_stand_ins
 
     import safetensors.torch
 
@@ -240,6 +276,15 @@ def install(folder: str | os.PathLike) -> None:
     ImageEncoder._encode_unique = encode_few
 
 
+def _of_hub(from_pretrained, folder: Path, name, *args, **options):
+    """A reranker by its name on the hub; a folder as it is."""
+    if isinstance(name, str) and not Path(name).exists():
+        if name not in RERANKERS:
+            raise OSError(f"{name!r} is not one of {', '.join(RERANKERS)}")
+        name = folder / RERANKERS[name]
+    return from_pretrained(name, *args, **options)
+
+
 def on_gpu_settings(notebook, replace: dict[str, str] | None = None):
     """A copy whose parameters cell says "gpu"; `replace` changes its text further."""
     notebook = copy.deepcopy(notebook)
@@ -253,13 +298,13 @@ def on_gpu_settings(notebook, replace: dict[str, str] | None = None):
     return notebook
 
 
-def run(notebook, stand_ins: Path, cache: Path) -> None:
+def run(notebook, stand_ins: Path, cache: Path, whole: bool = False) -> None:
     """Run all cells in a process of their own; raises nbclient's CellExecutionError."""
     import nbformat
     from nbclient import NotebookClient
 
     notebook.cells.insert(0, nbformat.v4.new_code_cell(
-        f"from tests.gpu_stand_ins import install\ninstall({os.fspath(stand_ins)!r})"
+        f"from tests.gpu_stand_ins import install\ninstall({os.fspath(stand_ins)!r}, {whole})"
     ))  # fmt: skip
     env = {k: v for k, v in os.environ.items() if k != "RECSYS_TUTORIAL_RECORD"}
     env |= {

@@ -21,8 +21,10 @@ COVERED = {
     "05_two_tower_image": {},
     "05_two_tower_image, CLIP": {DINOV2: CLIP},
     "08_contrastive_infonce": {},
+    "09_contrastive_at_scale": {'"pairs": 64': '"pairs": 8', '"rows": 12288': '"rows": 2048'},
     "10_multimodal_fusion": {},
 }
+WHOLE = {"07_cross_encoder"}  # on all films: its stored tables have a row for each query
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +37,7 @@ def stand_ins(tmp_path_factory):
 def test_a_chapter_runs_on_its_gpu_settings(name, stand_ins, tmp_path):
     path = ROOT / "notebooks" / f"{name.partition(',')[0]}.ipynb"
     notebook = on_gpu_settings(nbformat.read(path, as_version=4), COVERED[name])
-    run(notebook, stand_ins, tmp_path)
+    run(notebook, stand_ins, tmp_path, whole=name in WHOLE)
     # nbclient stops at an error, except in a cell that is tagged to raise one: none may be.
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
@@ -96,6 +98,15 @@ BROKEN = {
 }
 
 
+RERANKER = """
+from transformers import AutoModelForSequenceClassification
+
+SCALE = "laptop"
+SETTINGS = {"laptop": {"hub": None}, "gpu": {"hub": "cross-encoder/ms-marco-MiniLM-L6-v2"}}[SCALE]
+"""
+READ = "net = AutoModelForSequenceClassification.from_pretrained(SETTINGS['hub'])"
+
+
 def small_notebook(parameters, cell):
     cells = [nbformat.v4.new_code_cell(source) for source in (parameters, cell)]
     cells[0].metadata["tags"] = ["parameters"]
@@ -104,6 +115,27 @@ def small_notebook(parameters, cell):
 
 def test_sound_settings_pass(stand_ins, tmp_path):
     run(on_gpu_settings(small_notebook(PARAMETERS, CELL)), stand_ins, tmp_path)
+
+
+def test_a_reranker_comes_by_its_name_and_another_does_not(stand_ins, tmp_path):
+    right = small_notebook(RERANKER, f"{READ}\nassert net.config.num_labels == 1")
+    run(on_gpu_settings(right), stand_ins, tmp_path)
+    wrong = on_gpu_settings(small_notebook(RERANKER.replace("L6", "L7"), READ))
+    with pytest.raises(CellExecutionError, match="L7-v2' is not one of"):
+        run(wrong, stand_ins, tmp_path)
+
+
+def test_code_in_another_process_has_the_stand_ins_too(stand_ins, tmp_path):
+    cell = """
+import subprocess, sys
+code = "from recsys_tutorial.encoders import TextEncoder; print(TextEncoder('{}').dim)"
+done = [subprocess.run([sys.executable, "-W", "ignore", "-c", code.format(name)],
+                       capture_output=True, text=True)
+        for name in ("sentence-transformers/all-mpnet-base-v2", "no-such-model")]
+assert done[0].stdout.split() == ["96"], done[0].stderr
+assert done[1].returncode and "is not one of" in done[1].stderr
+"""
+    run(on_gpu_settings(small_notebook(PARAMETERS, cell)), stand_ins, tmp_path)
 
 
 @pytest.mark.slow
