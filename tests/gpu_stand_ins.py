@@ -183,12 +183,8 @@ def _write_dat(path: Path, frame) -> None:
     path.write_bytes("".join(lines).encode("latin-1", "replace"))
 
 
-def install(folder: str | os.PathLike, whole: bool = False) -> None:
-    """Before a notebook's first cell: from here on, this process has only what stands in.
-
-    With `whole` the laptop's catalogue stays as it is: for a chapter whose stored tables have a row
-    for each query or film.
-    """
+def install(folder: str | os.PathLike) -> None:
+    """Before a notebook's first cell: from here on, this process has only what stands in."""
     import subprocess
 
     import transformers
@@ -206,8 +202,7 @@ def install(folder: str | os.PathLike, whole: bool = False) -> None:
     load = datasets.load_movielens
 
     def load_films(source="small", **options):
-        stand_in = source == "1m" or (source == "small" and not whole)
-        return load(folder / source if stand_in else source, **options)
+        return load(folder / source if source in ("small", "1m") else source, **options)
 
     train = training.train
 
@@ -228,7 +223,7 @@ def install(folder: str | os.PathLike, whole: bool = False) -> None:
     socket.getaddrinfo = no_network
     for maker in (transformers.AutoTokenizer, transformers.AutoModelForSequenceClassification):
         maker.from_pretrained = functools.partial(_of_hub, maker.from_pretrained, folder)
-    here = f"from tests.gpu_stand_ins import install\ninstall({os.fspath(folder)!r}, {whole})\n"
+    here = f"from tests.gpu_stand_ins import install\ninstall({os.fspath(folder)!r})\n"
     run_process = subprocess.run
 
     def run_with_stand_ins(command, *args, **options):
@@ -298,13 +293,13 @@ def on_gpu_settings(notebook, replace: dict[str, str] | None = None):
     return notebook
 
 
-def run(notebook, stand_ins: Path, cache: Path, whole: bool = False) -> None:
+def run(notebook, stand_ins: Path, cache: Path) -> None:
     """Run all cells in a process of their own; raises nbclient's CellExecutionError."""
     import nbformat
     from nbclient import NotebookClient
 
     notebook.cells.insert(0, nbformat.v4.new_code_cell(
-        f"from tests.gpu_stand_ins import install\ninstall({os.fspath(stand_ins)!r}, {whole})"
+        f"from tests.gpu_stand_ins import install\ninstall({os.fspath(stand_ins)!r})"
     ))  # fmt: skip
     env = {k: v for k, v in os.environ.items() if k != "RECSYS_TUTORIAL_RECORD"}
     env |= {

@@ -24,7 +24,6 @@ COVERED = {
     "09_contrastive_at_scale": {'"pairs": 64': '"pairs": 8', '"rows": 12288': '"rows": 2048'},
     "10_multimodal_fusion": {},
 }
-WHOLE = {"07_cross_encoder"}  # on all films: its stored tables have a row for each query
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +36,7 @@ def stand_ins(tmp_path_factory):
 def test_a_chapter_runs_on_its_gpu_settings(name, stand_ins, tmp_path):
     path = ROOT / "notebooks" / f"{name.partition(',')[0]}.ipynb"
     notebook = on_gpu_settings(nbformat.read(path, as_version=4), COVERED[name])
-    run(notebook, stand_ins, tmp_path, whole=name in WHOLE)
+    run(notebook, stand_ins, tmp_path)
     # nbclient stops at an error, except in a cell that is tagged to raise one: none may be.
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
