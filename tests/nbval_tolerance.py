@@ -113,7 +113,7 @@ def tolerance_of(tags: list[str]) -> tuple[float, bool]:
 
 
 def flatten(outputs: list) -> dict[str, list[str]]:
-    """Return {kind of output: its texts in order}; a picture's text is empty."""
+    """Return {kind of output: its texts in order}; a picture's text is empty, PNG or SVG alike."""
     found: dict[str, list[str]] = defaultdict(list)
     for output in outputs:
         if output["output_type"] == "stream":
@@ -125,7 +125,7 @@ def flatten(outputs: list) -> dict[str, list[str]]:
                 continue
             for kind, content in value.items() if key == "data" else [(key, value)]:
                 if kind.startswith("image/"):
-                    content = ""
+                    kind, content = "image", ""
                 elif not isinstance(content, str):
                     content = json.dumps(content, sort_keys=True)
                 found[kind].append(content)

@@ -159,7 +159,7 @@ BAD = {
     "changed_table_number": (spoil("table", "text/html", "0.142857", "0.152857"), "float", 1),
     "changed_table_integer": (spoil("table", "text/html", ">199<", ">198<"), "text differs", 1),
     "changed_table_text": (spoil("table", "text/plain", "EASE", "ALS"), "text differs", 1),
-    "no_figure": (without_figure, "image/png: 0 outputs stored, 1 new", 2),
+    "no_figure": (without_figure, "image: 0 outputs stored, 1 new", 2),
     "outside_tag": (spoil("wide", "stdout", "0.14401", "0.14431"), "rtol 0.001", 4),
     "no_output": (stored_error, "stdout: 0 outputs stored, 1 new", 0),
     "unrun_cell": (unrun, "Stored without having been run", 0),
