@@ -39,7 +39,7 @@ def test_intervals_draws_rows_top_down_with_their_ends(axes):
     assert (points.get_linestyle(), points.get_marker()) == ("None", "o")  # means, not a curve
     assert sorted(round(x, 9) for cap in caps for x in cap.get_xdata()) == [0.05, 0.15, 0.2, 0.3]
     (bars,) = axes.collections
-    assert zero.get_linestyle() == "--" and zero.get_linewidth() < min(bars.get_linewidths())
+    assert zero.get_linestyle() == "--" and 2 * zero.get_linewidth() <= min(bars.get_linewidths())
     assert zero.get_color() == "black"
 
 
@@ -52,12 +52,14 @@ def test_lines_tells_columns_apart_without_colour(axes):
     np.testing.assert_array_equal(second.get_ydata(), [2, 3])
 
 
-def test_the_style_is_readable_where_it_is_shown():
+def test_the_style_is_readable_where_it_is_shown_whatever_was_set_before():
+    matplotlib.rcParams.update({"figure.dpi": 200, "figure.facecolor": "black", "font.size": 20})
+    plotting.use_style()
     style = matplotlib.rcParams
     width, height = style["figure.figsize"]
     # A page shows about 8 inches; a third of a wider figure's text size would be lost.
     assert 6 <= width <= 8 and 0.4 < height / width < 0.7
-    assert 10 <= style["font.size"] <= 12 and style["figure.dpi"] <= 100
+    assert 10 < style["font.size"] <= 12 and style["figure.dpi"] <= 100
     assert style["figure.facecolor"] == style["savefig.facecolor"] == "white"  # on dark pages, too
     assert style["axes.prop_cycle"].by_key()["color"] == list(plotting.COLORS)
     assert style["figure.constrained_layout.use"]  # no label is cut off

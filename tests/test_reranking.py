@@ -70,7 +70,7 @@ def test_an_oracle_is_above_every_order_and_the_retriever_is_itself(candidates):
     [
         (np.zeros((2, 3)), 4, "depth must be 1 to 3"),
         (np.zeros((2, 2)), None, r"\(n_users, 3\), got \(2, 2\)"),
-        (np.full((2, 3), np.nan), None, "finite"),
+        (np.array([[0, 1, 2], [0, np.nan, 2]]), None, "finite"),
     ],
 )
 def test_bad_inputs_are_named(candidates, scores, depth, message):

@@ -211,7 +211,7 @@ class Encoder(nn.Module):
         TypeError
             When `items` is a single item instead of a sequence of them.
         """
-        if isinstance(items, str | bytes | Path) or not hasattr(items, "__len__"):
+        if isinstance(items, str | bytes) or not hasattr(items, "__len__"):
             raise TypeError(f"expected a list of items, got one {type(items).__name__}")
         failures: dict[int, str] = {}
         contents, numbers, rows = [], {}, {}  # the different items, their keys, where they stand

@@ -63,6 +63,13 @@ def test_batches_are_as_large_as_asked_for_and_the_device_is_the_one_that_is_nam
     assert TextImageEncoder(folder).model.device.type == "meta"
 
 
+def test_weights_in_half_precision_become_float32(folder, tmp_path):
+    encoder = TextImageEncoder(folder, device="cpu")
+    encoder.model.half().save_pretrained(tmp_path)
+    encoder.processor.save_pretrained(tmp_path)
+    assert TextImageEncoder(tmp_path, device="cpu").model.dtype == torch.float32
+
+
 def test_a_long_text_is_cut_and_a_model_of_texts_refused(folder):
     encoder = TextImageEncoder(folder, device="cpu")
     long = encoder.encode_texts(["word " * 500, "word " * 400])

@@ -1,5 +1,7 @@
 """The text encoder against sentence-transformers and transformers; batches and bad texts."""
 
+import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -176,6 +178,16 @@ def test_loading_shows_no_bar_and_leaves_the_switch_of_bars_and_the_draws_alone(
 def test_bad_text_settings(options, message):
     with pytest.raises(ValueError, match=message):
         TextEncoder(**options)
+
+
+def test_texts_are_padded_on_the_right_whatever_a_folder_says(bert, tmp_path):
+    folder = tmp_path / "left"
+    shutil.copytree(text_encoder(), folder)
+    (folder / "manifest.json").unlink()
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"padding_side": "left"}))
+    ids = TextEncoder(folder, device="cpu").prepare(["a long film", "film"])["input_ids"]
+    assert torch.equal(ids, bert.prepare(["a long film", "film"])["input_ids"]) and ids[1, -1] == 0
 
 
 def test_a_folder_of_tuned_weights_loads_and_has_its_own_cache(own_cache, tmp_path):

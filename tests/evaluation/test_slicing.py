@@ -20,6 +20,8 @@ def test_slices_by_hand():
     scores = np.tile([5.0, 4, 3, 2, 1], (4, 1))
     result = evaluate(scores, judged, ks=(1,))  # everybody gets item 0
     table = slices(result, judged, train, metric="recall@1", n_bins=2)
+    assert table.index.names == ["by", "slice"]
+    assert list(table) == ["mean", "low", "high", "n_users", "n_targets"]
     assert table[["mean", "n_users", "n_targets"]].to_dict("index") == {
         ("items", "warm"): {"mean": 0.5, "n_users": 4, "n_targets": 4},
         ("items", "cold"): {"mean": 0.0, "n_users": 2, "n_targets": 2},
