@@ -98,6 +98,8 @@ def clean(
 
     Raises
     ------
+    TypeError
+        For a file name instead of a table.
     ValueError
         When a needed column is missing, a decision is needed from you, or no row is left.
     """
@@ -133,6 +135,8 @@ def clean(
 
 def _require(raw: pd.DataFrame, without_times: bool) -> None:
     """Raise unless the columns are there, and `without_times` is said of a file without any."""
+    if not isinstance(raw, pd.DataFrame):
+        raise TypeError(f"clean takes a table, not a {type(raw).__name__}: read_table makes one")
     timed = "timestamp" in raw
     if timed and without_times:
         raise ValueError("the ratings have a timestamp: without_times=True would throw it away")

@@ -172,6 +172,11 @@ def test_a_compressed_file_is_read_whole_or_named(suffix, module, tmp_path):
             cleaning.read_table(path, RATING_COLUMNS)
 
 
+def test_a_file_name_is_no_table(tmp_path):
+    with pytest.raises(TypeError, match=r"not a \w+Path: read_table makes one"):
+        cleaning.clean(tmp_path / "ratings.csv")
+
+
 def test_nothing_left_says_why():
     with pytest.raises(ValueError, match=r"no row is left: rating .*: 1 rows.*first 'x' on row 0"):
         cleaning.clean(raw(["a", "x", "x", "2020-01-01"]))
