@@ -1,4 +1,4 @@
-"""A catalogue's vectors, with the popularity prior in them: what all models of item towers share."""
+"""A catalogue's vectors, with the popularity prior: what all models of item towers share."""
 
 from __future__ import annotations
 
