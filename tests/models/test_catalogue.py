@@ -57,7 +57,7 @@ def test_a_file_is_read_only_by_its_own_kind(tmp_path, number):
     model, other = models()[number], models()[1 - number]
     model.save(tmp_path / "model")
     before = other.encode_items()
-    with pytest.raises(ValueError, match="two-tower|sequences"):
+    with pytest.raises(ValueError, match=r"two-tower|sequences"):
         other.load(tmp_path / "model")
     model.item_tower.table.weight.data.zero_()
     np.testing.assert_array_equal(model.load(tmp_path / "model").encode_items(), before)
