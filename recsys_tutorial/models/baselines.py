@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from scipy import sparse
 
-from recsys_tutorial._checks import check_at_least
+from recsys_tutorial._checks import check_at_least, check_one_of
 from recsys_tutorial._likes import check_history, check_train
 from recsys_tutorial._ties import column_key
 from recsys_tutorial.models._threads import usable_cores
@@ -71,8 +71,7 @@ class ItemKNN:
         k1: float = 1.2,
         b: float = 0.75,
     ):
-        if weighting not in ("cosine", "bm25"):
-            raise ValueError(f'weighting must be "cosine" or "bm25", got {weighting!r}')
+        check_one_of(("cosine", "bm25"), weighting=weighting)
         check_at_least(1, k=k)
         check_at_least(0, shrink=shrink, k1=k1)
         if not 0 <= b <= 1:

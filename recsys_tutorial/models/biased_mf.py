@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from recsys_tutorial._checks import check_at_least, check_positive
+from recsys_tutorial._checks import check_at_least, check_one_of, check_positive
 from recsys_tutorial._likes import as_ratings
 from recsys_tutorial.models._biased_solvers import fit_als, fit_sgd, half_step, start
 from recsys_tutorial.models._factors import check_same
@@ -89,10 +89,8 @@ class BiasedMF:
         check_at_least(1, factors=factors, batch_size=batch_size)
         check_at_least(0, iterations=iterations, reg=reg, bias_reg=bias_reg)
         check_positive(learning_rate=learning_rate)
-        if solver not in ("als", "sgd"):
-            raise ValueError(f'solver must be "als" or "sgd", got {solver!r}')
-        if penalty not in ("once", "per rating"):
-            raise ValueError(f'penalty must be "once" or "per rating", got {penalty!r}')
+        check_one_of(("als", "sgd"), solver=solver)
+        check_one_of(("once", "per rating"), penalty=penalty)
         if reg == 0 and solver == "als":
             raise ValueError(
                 "reg must be positive for als, got 0: the normal equations of a user with fewer "

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import sparse
 
-from recsys_tutorial._checks import check_at_least, check_positive
+from recsys_tutorial._checks import check_at_least, check_one_of, check_positive
 from recsys_tutorial._likes import check_history, check_train
 from recsys_tutorial.models._factors import check_same, leading_directions
 from recsys_tutorial.models._threads import one_blas_thread
@@ -81,8 +81,7 @@ class ImplicitALS:
         if not np.isfinite(frequency_scaling):
             raise ValueError(f"frequency_scaling must be finite, got {frequency_scaling}")
         self.factors, self.reg, self.alpha, self.iterations = factors, reg, alpha, iterations
-        if solver not in _PRECISION:
-            raise ValueError(f'solver must be "exact" or "cg", got {solver!r}')
+        check_one_of(_PRECISION, solver=solver)
         self.solver = solver
         self.seed, self.frequency_scaling, self.warm_start = seed, frequency_scaling, warm_start
 

@@ -328,7 +328,7 @@ def test_bad_history(model, history, message):
         (lambda: EASE(float("nan")), "reg must be positive and finite, got nan"),
         (lambda: EASE(float("inf")), "reg must be positive and finite, got inf"),
         (lambda: ItemKNN(k=0), "k must be finite and at least 1, got 0"),
-        (lambda: ItemKNN(weighting="tfidf"), 'weighting must be "cosine" or "bm25", got \'tfidf\''),
+        (lambda: ItemKNN(weighting="tfidf"), "weighting must be 'cosine' or 'bm25', got 'tfidf'"),
         (lambda: ItemKNN(shrink=-1), "shrink must be finite and at least 0, got -1"),
         (lambda: ItemKNN(shrink=float("nan")), "shrink must be finite and at least 0, got nan"),
         (lambda: ItemKNN(k1=-0.1), "k1 must be finite and at least 0, got -0.1"),

@@ -102,7 +102,7 @@ def test_patience_is_how_long_the_validation_may_fail_to_rise():
 
 BAD = [
     (lambda: ImplicitALS(iterations=-1), "iterations must be finite and at least 0, got -1"),
-    (lambda: ImplicitALS(solver="lu"), 'solver must be "exact" or "cg", got \'lu\''),
+    (lambda: ImplicitALS(solver="lu"), "solver must be 'exact' or 'cg', got 'lu'"),
     (lambda: ImplicitALS(-1), "factors must be finite and at least 1, got -1"),
     (lambda: ImplicitALS(reg=0), "reg must be positive"),
     (lambda: ImplicitALS(alpha=0), "alpha must be positive"),
