@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from recsys_tutorial import _moved
 
+ROOT = Path(__file__).parents[1]
 # Every `from recsys_tutorial... import ...` of the first edition's notebooks.
 FIRST_EDITION = {
     "recsys_tutorial": "cleaning evaluation geometry leaderboard metrics off_policy plotting "
@@ -103,6 +105,35 @@ def test_a_room_has_the_names_on_its_door(room):
     for name in module.__all__:
         assert getattr(module, name) is not None
         assert name in dir(module)
+
+
+def private_imports(source):
+    """Names from the package in a cell's imports that begin with an underscore, with their path."""
+    found = []
+    for line in re.findall(
+        r"^\s*(?:from|import) recsys_tutorial[^(\n]*(?:\([^)]*\))?", source, re.M
+    ):
+        found += [name for name in re.findall(r"[\w.]+", line) if re.search(r"(^|\.)_", name)]
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "notebooks").rglob("*.ipynb")), ids=lambda p: p.name
+)
+def test_a_notebook_imports_public_names(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert [name for source in sources for name in private_imports(source)] == []
+
+
+def test_a_private_import_would_be_found():
+    assert private_imports("from recsys_tutorial.models import (\n    EASE,\n    _ties,\n)") == [
+        "_ties"
+    ]
+    assert private_imports("import numpy\nfrom recsys_tutorial._likes import as_likes") == [
+        "recsys_tutorial._likes"
+    ]
+    assert private_imports("from recsys_tutorial.models import EASE\nx_ = _hidden") == []
 
 
 LIGHT = ["metrics", "splits", "evaluation", "datasets", "models", "training", "feedback",
