@@ -2,6 +2,7 @@
 
 What is read stands below, what comes out above. A dashed box is read, a grey one is frozen, a
 thick-edged one is trained, so that they are told apart without colour; numbers are rows of cells.
+The module is long because nine drawings stand in it, of about twenty lines each, with one style.
 """
 
 from collections.abc import Callable

@@ -31,9 +31,10 @@ from recsys_tutorial.course._contrastive import (
     info_nce_towers,
 )
 from recsys_tutorial.course._features import bert_titles, counted_titles
-from recsys_tutorial.course._fits import Fit, bpr, fading_ease, in_windows
+from recsys_tutorial.course._fits import Fit, bpr, fading_ease
 from recsys_tutorial.course._lists import FirstStage, film_parts, window_lists
 from recsys_tutorial.course._log import log_features
+from recsys_tutorial.course._towers import in_windows, two_tower
 from recsys_tutorial.models import EASE, ItemKNN, Popularity
 
 __all__ = [
@@ -85,7 +86,7 @@ class CourseModel:
         return self.begin(seed)
 
 
-_TEXT_TOWER = fits.two_tower(features.bert_texts, 20.0)
+_TEXT_TOWER = two_tower(features.bert_texts, 20.0)
 
 MODELS = {
     "popularity": CourseModel(1, fits.anew(lambda split: Popularity().fit(split.train))),
@@ -110,8 +111,8 @@ MODELS = {
     "fading EASE + genres": CourseModel(3, fits.hybrid(features.centred_genres, 1.0, 0.4)),
     "fading EASE + TF-IDF": CourseModel(3, fits.hybrid(features.counted_titles, 2.0, 0.4)),
     "fading EASE + BERT": CourseModel(3, fits.hybrid(features.bert_titles, 1.0, 0.5)),
-    "genres two-tower": CourseModel(4, fits.two_tower(features.genres_and_decade, 60.0), n_seeds=3),
-    "TF-IDF two-tower": CourseModel(4, fits.two_tower(features.counted_texts, 6.0), n_seeds=3),
+    "genres two-tower": CourseModel(4, two_tower(features.genres_and_decade, 60.0), n_seeds=3),
+    "TF-IDF two-tower": CourseModel(4, two_tower(features.counted_texts, 6.0), n_seeds=3),
     "text two-tower": CourseModel(4, _TEXT_TOWER, n_seeds=3),
     "fading EASE + BERT kernel + text two-tower": CourseModel(
         4, fits.blend(_TEXT_TOWER, 0.8), n_seeds=3
@@ -125,6 +126,6 @@ MODELS = {
         8, fits.blend(info_nce_towers, 1.6), n_seeds=3
     ),
     "two-tower on one text + ID": CourseModel(
-        10, fits.two_tower(features.bert_texts, 20.0, ids=True), n_seeds=3
+        10, two_tower(features.bert_texts, 20.0, ids=True), n_seeds=3
     ),
 }

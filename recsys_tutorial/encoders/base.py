@@ -1,7 +1,7 @@
 """What the encoders of texts and of pictures share: cache, bad items, unfreezing.
 
 Longer than most modules: one class has the two uses of an encoder, vectors that are kept and
-weights that are trained, and more than half of its lines say what they do.
+weights that are trained, and two lines in five say what they do.
 """
 
 import hashlib

@@ -1,4 +1,7 @@
-"""The losses that are functions of scores; `losses` lists them and says when each is right."""
+"""The losses that are functions of scores; `losses` lists them and says when each is right.
+
+Almost two thirds of the module are docstrings: the equation, shapes and source of each.
+"""
 
 import math
 

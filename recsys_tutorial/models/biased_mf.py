@@ -1,6 +1,7 @@
 """BiasedMF: matrix factorization of ratings; ImplicitALS and BPR for likes have their own files.
 
-What the model is and answers stands here, how it is fitted in `_biased_solvers`.
+What the model is and answers stands here, how it is fitted in `_biased_solvers`; half of the lines
+say what its settings mean.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A second stage: an interaction model that orders the candidates of a first one.
 
-What it reads is in `models.candidate_lists`. Half of the module are its one class's docstrings.
+What it reads is in `models.candidate_lists`. Almost half of the module are
+docstrings of its one class.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What every split is made of: matrices to train on, and users who are judged.
 
-Two thirds of the module are what these two classes promise, which all models and scripts rely on.
+More than half of the module is what these two classes promise, which all models and scripts rely
+on.
 """
 
 from __future__ import annotations
