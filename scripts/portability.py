@@ -27,7 +27,7 @@ from pathlib import Path
 HERE = ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HERE))
 
-from scripts.run_tests import SITE_TESTS, environment  # noqa: E402
+from scripts.run_tests import CELL_LIMIT, SITE_TESTS, TEST_LIMIT, cell_limits, environment  # noqa: E402
 from scripts.set_repository import notebooks  # noqa: E402
 
 # What makes the libraries take another processor's path; OpenBLAS is numpy's and scipy's, MKL and
@@ -71,6 +71,7 @@ def plan(kinds: list[str], seeds: int) -> list[tuple[str, dict[str, str]]]:
     return runs
 
 
+SLOWER = 3  # than usual, at most, is a shaken run, or one beside busy processes
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -80,6 +81,7 @@ def command(options: argparse.Namespace, shaken: bool) -> list[str]:
               "loadfile", "--tb", "short"]  # fmt: skip
     if options.tests:
         paths = options.only or ["tests", "recsys_tutorial"]
+        pytest += ["--timeout", f"{SLOWER * TEST_LIMIT:.0f}"]
         return pytest + (["-p", "scripts.shake"] if shaken else []) + paths + [
             f"--ignore={path}" for path in SITE_TESTS
         ]  # fmt: skip
@@ -87,8 +89,7 @@ def command(options: argparse.Namespace, shaken: bool) -> list[str]:
     if options.only:
         paths = [path for path in paths if any(part in path.as_posix() for part in options.only)]
     chosen = [str(path.relative_to(ROOT)) for path in paths]
-    # A shaken run is up to three times slower.
-    return pytest + ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "1800", *chosen]
+    return [*pytest, *cell_limits(SLOWER * CELL_LIMIT), "--nbval", "--nbval-current-env", *chosen]
 
 
 def failures(report: Path) -> list[str]:

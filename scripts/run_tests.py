@@ -82,25 +82,34 @@ def time_factor(workers: int, env: dict[str, str]) -> float:
     return factor
 
 
+def cell_limits(seconds: float) -> list[str]:
+    """Return pytest's options that stop a cell after so many seconds, and pytest itself later.
+
+    nbval interrupts the cell; pytest's limit would fail it and leave the kernel computing.
+    """
+    return ["--nbval-cell-timeout", f"{seconds:.0f}", "--timeout", f"{seconds + 120:.0f}"]
+
+
 def stages(workers: int, factor: float = 1.0, root: Path = ROOT) -> dict[str, list[list[str]]]:
     """Return {stage: its commands}; a stage stops at its first command that fails.
 
     `factor` multiplies the limits for a test and for a cell.
     """
     python = [sys.executable]
-    limited = [*python, "-m", "pytest", "--timeout", f"{factor * TEST_LIMIT:.0f}"]
-    pytest = [*limited, "-n", str(workers)]
+    pytest = [*python, "-m", "pytest"]
+    limited = [*pytest, "--timeout", f"{factor * TEST_LIMIT:.0f}"]
     site_tests = [path for path in SITE_TESTS if (root / path).is_file()]
     plan = {
         "lint": [[*python, "scripts/lint.py"]],
         "tests": [
             # in the order of collection, see tests/conftest.py, not the files of most tests first
-            [*pytest, "--dist", "loadfile", "--no-loadscope-reorder", "--durations", "10"]
+            [*limited, "-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder",
+             "--durations", "10"]
             + [f"--ignore={path}" for path in SITE_TESTS]
         ],
         "notebooks": [
-            [*pytest, "--dist", "loadfile", "--nbval", "--nbval-current-env",
-             "--nbval-cell-timeout", f"{factor * CELL_LIMIT:.0f}", "notebooks"]
+            [*pytest, *cell_limits(factor * CELL_LIMIT), "-n", str(workers), "--dist", "loadfile",
+             "--nbval", "--nbval-current-env", "notebooks"]
         ],
         "site": [[*python, "scripts/build_book.py"]],
     }  # fmt: skip

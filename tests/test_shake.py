@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from scripts import portability
+from scripts import portability, run_tests
 from scripts.shake import Rewrite, Shaker
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -141,6 +141,16 @@ def test_the_plan_names_only_kernels_that_this_processor_has(monkeypatch):
     assert len(set(names)) == len(names) and "two threads" in names
     monkeypatch.setattr(portability, "processor_flags", set)
     assert "OpenBLAS Haswell" not in [name for name, _ in portability.plan(["kernels"], 1)]
+
+
+def test_a_run_that_is_slower_than_usual_has_time():
+    options = portability.parser().parse_args(["shake"])
+    line = portability.command(options, shaken=True)
+    cell, test = (int(line[line.index(name) + 1]) for name in ("--nbval-cell-timeout", "--timeout"))
+    assert test > cell == 3 * run_tests.CELL_LIMIT
+    options = portability.parser().parse_args(["shake", "--tests"])
+    line = portability.command(options, shaken=True)
+    assert int(line[line.index("--timeout") + 1]) == 3 * run_tests.TEST_LIMIT
 
 
 def test_a_run_without_a_report_is_a_failure(tmp_path):
