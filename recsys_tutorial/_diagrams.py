@@ -261,6 +261,25 @@ def fusion() -> Figure:
     return fig
 
 
+def sequence() -> Figure:
+    """SASRec: each event looks at itself and at those before it, and says what comes next."""
+    fig, ax = _canvas(11, 9.0)
+    xs = (0.4, 3.0, 5.6, 8.2)
+    for k, x in enumerate(xs):
+        _box(ax, x, 0.2, 2.3, 0.8, f"event {k + 1}", "read")
+        _arrow(ax, (x + 1.15, 1.0), (x + 1.15, 1.5))
+        _box(ax, x, 1.5, 2.3, 1.0, "film +\nplace", "trained", SIZE - 1)
+        for later in xs[k:]:
+            _arrow(ax, (x + 1.15, 2.5), (later + 1.15, 3.9), lw=0.9)
+        _box(ax, x, 3.9, 2.3, 1.0, "attention\n+ network", "trained", SIZE - 1)
+        _arrow(ax, (x + 1.15, 4.9), (x + 1.15, 5.5))
+        _cells(ax, x + 0.25, 5.5, 4)
+        _arrow(ax, (x + 1.15, 5.95), (x + 1.15, 6.9))
+        _box(ax, x, 6.9, 2.3, 0.8, f"event {k + 2}?" if k < 3 else "next?")
+    _note(ax, 5.5, 8.4, "score of every film: state times its vector")
+    return fig
+
+
 def feedback_loop() -> Figure:
     """What is shown decides what can be learned."""
     fig, ax = _canvas(10, 7.2)
@@ -292,5 +311,6 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "batch": batch,
     "gradient cache": gradient_cache,
     "fusion": fusion,
+    "sequence": sequence,
     "feedback loop": feedback_loop,
 }

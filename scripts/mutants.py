@@ -52,6 +52,7 @@ OWN_TESTS = {
     "course/_lists": ["test_course_lists"],
     "course/_log": ["test_course_lists"],
     "course/_towers": ["test_leaderboard_script"],
+    "course/_sequences": ["test_course_sequences"],
     "datasets/_archives": ["datasets/test_archives", "datasets/test_cleaning"],
     "datasets/_exports": ["datasets/test_cleaning"],
     "datasets/_mending": ["datasets/test_cleaning"],

@@ -23,6 +23,7 @@ COVERED = {
     "08_contrastive_infonce": {},
     "09_contrastive_at_scale": {'"pairs": 64': '"pairs": 8', '"rows": 12288': '"rows": 2048'},
     "10_multimodal_fusion": {},
+    "12_sequences": {},
 }
 
 

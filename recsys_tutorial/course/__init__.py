@@ -23,6 +23,7 @@ from functools import partial
 from recsys_tutorial.course import _features as features
 from recsys_tutorial.course import _fits as fits
 from recsys_tutorial.course import _lists as lists
+from recsys_tutorial.course import _sequences as sequences
 from recsys_tutorial.course._contrastive import (
     LikePairs,
     PairBatch,
@@ -34,7 +35,11 @@ from recsys_tutorial.course._features import bert_titles, counted_titles
 from recsys_tutorial.course._fits import Fit, bpr, fading_ease
 from recsys_tutorial.course._lists import FirstStage, film_parts, window_lists
 from recsys_tutorial.course._log import log_features
+<<<<<<< HEAD
 from recsys_tutorial.course._towers import in_windows, two_tower
+=======
+from recsys_tutorial.course._sequences import film_events, sasrec
+>>>>>>> 05dbaa3 (Sessions whose order is planted, histories shuffled within a second, a session or altogether, and chapter 12's exercises)
 from recsys_tutorial.models import EASE, ItemKNN, Popularity
 
 __all__ = [
@@ -49,9 +54,11 @@ __all__ = [
     "corrected_info_nce",
     "counted_titles",
     "fading_ease",
+    "film_events",
     "film_parts",
     "in_windows",
     "log_features",
+    "sasrec",
     "window_lists",
 ]
 

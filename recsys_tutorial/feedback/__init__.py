@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "online": ["OnlineTowers"],
         "pictures": ["Pictures", "load_pictures"],
         "runs": ["load_runs", "make_policies", "run_seed"],
+        "sessions": ["Sessions", "planted_sessions"],
         "shop": ["Shop"],
         "ways": ["run_ways"],
     },

@@ -12,6 +12,7 @@ from recsys_tutorial.splits._tables import in_time, to_matrix
 from recsys_tutorial.splits.frames import leave_last_out, random_split, to_split
 from recsys_tutorial.splits.groups import group_split, hold_out_by_group
 from recsys_tutorial.splits.new_users import new_user_split
+from recsys_tutorial.splits.orders import shuffled_times
 from recsys_tutorial.splits.parts import Holdout, Split
 from recsys_tutorial.splits.rolling import Rolling, SteadyRows, rolling_split
 
@@ -27,6 +28,7 @@ __all__ = [
     "new_user_split",
     "random_split",
     "rolling_split",
+    "shuffled_times",
     "to_matrix",
     "to_split",
 ]

@@ -1,0 +1,326 @@
+"""Chapter 12's longer measurements, on one core without a GPU; what is done is not done again.
+
+    PYTHONPATH=. python data/sequences/make.py films     # windows in time
+    PYTHONPATH=. python data/sequences/make.py losses    # each user's last film
+    PYTHONPATH=. python data/sequences/make.py scaling   # width and training users
+
+A number behind it says how many seeds, by default three, and another one after how many seconds no
+further arm begins. Every arm writes what it found when it is done; a run that was broken off goes
+on with the next arm.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+
+from recsys_tutorial import splits
+from recsys_tutorial.course import _sequences as sequences
+from recsys_tutorial.datasets import load_movielens
+from recsys_tutorial.evaluation import evaluate
+from recsys_tutorial.losses import bce_loss, gbce_loss, sampled_softmax_loss
+from recsys_tutorial.models import SASRec
+from recsys_tutorial.models.towers import IdTower
+from recsys_tutorial.ranking import standardize
+
+HERE = Path(__file__).parent
+SEEDS = (0, 1, 2)
+
+# -- windows in time: the course's leaderboard
+
+DROPOUTS, EPOCHS_FILMS = (0.2, 0.5), (20, 2)
+ARMS = {
+    "both": {"items": "both"},
+    "both, shuffled in training": {"items": "both", "shuffled": True},
+    "both, decay 50": {"items": "both", "decay": 50.0},
+    "ID": {},
+    "text": {"items": "text"},
+}
+HINDSIGHT = "both, decay 50"  # looked at on test windows: no row of the leaderboard
+WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2)
+MORE_WEIGHTS = (*WEIGHTS, 1.6, 2.4, 3.2)  # for arms that read text, which want more
+
+
+def variants(test: splits.Holdout, seed: int) -> dict[str, sparse.csr_matrix]:
+    """The times of the histories that are read: as they were, and shuffled within something."""
+    within = ("history", "session", "second")
+    dealt = {w: splits.shuffled_times(test.history_times, w, seed=seed) for w in within}
+    return {"as it was": test.history_times} | dealt
+
+
+def run_films(windows, first_stages, arm: str, seed: int, dropout: float, weights):
+    """Each user's metrics, for every variant of the history and every weight of a blend."""
+    fit = sequences.sasrec(**ARMS[arm], dropout=dropout, epochs=EPOCHS_FILMS)(seed)
+    found: dict[str, list[pd.DataFrame]] = {}
+    for split, first in zip(windows, first_stages, strict=True):
+        model = fit(split)
+        for name, times in variants(split.test, seed).items():
+            scores = model.score(split.test.history, times)
+            found.setdefault(name, []).append(evaluate(scores, split.test).per_user)
+            if name == "as it was":
+                said = standardize(scores)
+                for weight in weights:
+                    mixed = evaluate(first + weight * said, split.test).per_user
+                    found.setdefault(f"blend {weight}", []).append(mixed)
+    return {name: pd.concat(parts) for name, parts in found.items()}
+
+
+def first_stages(windows) -> list[np.ndarray]:
+    fit = sequences.first_stage()
+    return [standardize(fit(split)) for split in windows]
+
+
+def films(seeds: tuple[int, ...]) -> None:
+    rolling = splits.rolling_split(*load_movielens())
+    first = {}
+    for arm in ARMS:
+        dropout, weight = tuned(arm, rolling.tuning, first)
+        users = table("films_users.csv.gz", ["user_id"])
+        for seed in seeds:
+            if f"{arm}|{seed}|as it was|ndcg@10" in users:
+                continue
+            began = time.time()
+            first["test"] = first.get("test") or first_stages(rolling.test)
+            found = run_films(rolling.test, first["test"], arm, seed, dropout, [weight])
+            columns = {
+                f"{arm}|{seed}|{name.split()[0] if 'blend' in name else name}|{m}": v[m].round(6)
+                for name, v in found.items()
+                for m in ("ndcg@10", "recall@20")
+            }
+            columns = pd.DataFrame(columns)
+            users = pd.concat([users, columns], axis=1) if len(users) else columns
+            save(users, "films_users.csv.gz")
+            shown = [f"{n} {v['ndcg@10'].mean():.4f}" for n, v in found.items()]
+            say("test", arm, seed, dropout, *shown, began)
+
+
+def tuned(arm: str, windows, first: dict) -> tuple[float, float]:
+    """The dropout that is best on the tuning users, and with it the best weight of a blend."""
+    if arm == HINDSIGHT:
+        return DROPOUTS[0], 0.0
+    names = ["arm", "dropout"]
+    tuning = table("films_tuning.csv", names)
+    for dropout in DROPOUTS:
+        if (arm, dropout) in tuning.index:
+            continue
+        began = time.time()
+        first["tuning"] = first.get("tuning") or first_stages(windows)
+        weights = MORE_WEIGHTS if "items" in ARMS[arm] else WEIGHTS
+        found = run_films(windows, first["tuning"], arm, 0, dropout, weights)
+        row = {name: values["ndcg@10"].mean() for name, values in found.items()}
+        row = pd.DataFrame(row, index=[0]).round(5)
+        row.index = pd.MultiIndex.from_tuples([(arm, dropout)], names=names)
+        tuning = pd.concat([tuning, row]) if len(tuning) else row
+        save(tuning, "films_tuning.csv")
+        say("tuning", arm, dropout, f"{row['as it was'].iloc[0]:.4f}", began)
+    best = float(tuning.loc[arm]["as it was"].idxmax())
+    blends = tuning.loc[(arm, best)].filter(like="blend ").dropna()
+    return best, float(blends.idxmax().removeprefix("blend "))
+
+
+# -- each user's last film, as most papers measure
+
+N_RATINGS, READ, DIM, EPOCHS, EVERY = 20, 51, 32, 20, 4
+RATE, N_NEGATIVES = 3e-3, 16
+
+
+def last_films(ties: str = "shuffled") -> tuple[splits.Split, splits.Split]:
+    """To validate, and to test: each user's last film but one, and the last.
+
+    A rating's time is in thousandths of a second, so that ties have an order: by a hash
+    ("shuffled"), or by the number of the film ("by number"), as the file has them.
+    """
+    movielens = load_movielens()
+    ratings, items = movielens.ratings, movielens.items
+    often = ratings["item_id"].map(ratings["item_id"].value_counts()) >= N_RATINGS
+    ratings = splits.in_time(ratings[often])
+    if ties == "by number":
+        ratings = ratings.sort_values(["user_id", "timestamp", "item_id"])
+    place = ratings.groupby(["user_id", "timestamp"]).cumcount()
+    ratings = ratings.assign(timestamp=ratings["timestamp"] * 1000 + place)
+    items = items[items["item_id"].isin(ratings["item_id"])]
+    rest, test = splits.leave_last_out(ratings)
+    learned, validation = splits.leave_last_out(rest)
+    return tuple(splits.to_split(*p, items, 0.0) for p in ((learned, validation), (rest, test)))
+
+
+def training(split: splits.Split) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    """Each user's last events, with their times."""
+    times = split.train.astype(np.float64, copy=True)
+    times.data[:] = split.like_times
+    users = np.repeat(np.arange(times.shape[0]), np.diff(times.indptr))
+    place = np.empty(times.nnz, np.int64)
+    place[np.lexsort([times.data, users])] = np.arange(times.nnz)
+    times.data[place < times.indptr[users + 1] - READ] = 0
+    times.eliminate_zeros()
+    return times.sign(), times
+
+
+def places(scores: np.ndarray, test: splits.Holdout, n_sampled: int | None = None) -> np.ndarray:
+    """Where the one target stands among what was not seen, from 0; of `n_sampled` drawn, or all."""
+    target = scores[np.arange(len(test)), test.targets.indices][:, None]
+    others = np.ones(scores.shape, bool)
+    others[(test.seen + test.targets).nonzero()] = False
+    if n_sampled:
+        key = np.where(others, np.random.default_rng(0).random(scores.shape), -1.0)
+        others &= key >= -np.sort(-key, axis=1)[:, [n_sampled - 1]]
+    above = ((scores > target) & others).sum(1) + 0.5 * ((scores == target) & others).sum(1)
+    return above.astype(int)
+
+
+def ndcg(place: np.ndarray) -> float:
+    """NDCG@10 of one target each."""
+    return float(np.where(place < 10, 1 / np.log2(place + 2), 0.0).mean())
+
+
+def objective(name: str, n_items: int) -> dict:
+    """What `SASRec.fit` takes for a loss."""
+    even = torch.full((N_NEGATIVES,), -math.log(n_items - 1))
+    return {
+        "BCE, 1 negative": {"n_negatives": 1, "loss": bce_loss},
+        "BCE, 16 negatives": {"n_negatives": N_NEGATIVES, "loss": bce_loss},
+        "gBCE, 16 negatives": {
+            "n_negatives": N_NEGATIVES,
+            "loss": partial(gbce_loss, n_items=n_items, calibration=0.75),
+        },
+        "sampled softmax, 16": {
+            "n_negatives": N_NEGATIVES,
+            "loss": partial(sampled_softmax_loss, negative_log_q=even),
+        },
+    }.get(name, {})
+
+
+def run_losses(
+    loss: str, seed: int, rate: float, validation, test, *, dim: int = DIM, epochs: int = EPOCHS,
+    users: np.ndarray | None = None, dealt: Callable = lambda times: times, **options,
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:  # fmt: skip
+    """Train; the curve over epochs, and the places of the test films."""
+    likes, times = training(validation)
+    if users is not None:
+        likes, times = likes[users], times[users]
+    torch.manual_seed(seed)
+    settings = {"max_length": READ - 1, "dropout": 0.2, "dtype": torch.float32} | options
+    model, epoch = SASRec(IdTower(likes.shape[1], dim), **settings), iter(range(1, epochs + 1))
+
+    def judge(model) -> dict[str, float]:
+        if next(epoch) % EVERY:
+            return {"validation": math.nan, "test": math.nan}
+        return {
+            name: ndcg(places(model.score(s.test.history, s.test.history_times), s.test))
+            for name, s in (("validation", validation), ("test", test))
+        }
+
+    began = time.time()
+    model.fit(
+        likes, dealt(times), epochs=epochs, batch_size=16, learning_rate=rate, seed=seed,
+        metrics=judge, **objective(loss, likes.shape[1]),
+    )  # fmt: skip
+    curve, holdout = model.history_.reset_index(names="epoch"), test.test
+    curve["seconds"] = time.time() - began
+    read = {
+        w: splits.shuffled_times(holdout.history_times, w, gap=1.8e6, seed=seed)
+        for w in ("history", "session")
+    }
+    found = {}
+    for name, when in ({"as it was": holdout.history_times} | read).items():
+        scores = model.score(holdout.history, when)
+        found[name] = places(scores, holdout)
+        if name == "as it was":
+            found["100 sampled"] = places(scores, holdout, 100)
+    return curve, found
+
+
+LOSSES = {
+    "BCE, 1 negative": ("BCE, 1 negative", {}),
+    "cross-entropy": ("cross-entropy", {}),
+    "cross-entropy, shuffled in training": ("cross-entropy", {"dealt": splits.shuffled_times}),
+    "gBCE, 16 negatives": ("gBCE, 16 negatives", {}),
+    "sampled softmax, 16": ("sampled softmax, 16", {}),
+    "cross-entropy, ties by number": ("cross-entropy", {"ties": "by number"}),
+    "BCE, 3 times as long": ("BCE, 1 negative", {"epochs": 3 * EPOCHS}),
+}
+SEEDED = ("BCE, 1 negative", "cross-entropy", "cross-entropy, shuffled in training")
+WIDTHS, SHARES = (8, 64), (0.25, 0.5)
+
+
+def study(arms: dict, seeded: tuple[str, ...], file: str, seeds: tuple[int, ...]) -> None:
+    """Every arm with the first seed, those of `seeded` with all."""
+    data = {ties: last_films(ties) for ties in ("shuffled", "by number")}
+    curves = table(f"{file}_curves.csv", ["arm", "seed", "epoch"])
+    users = table(f"{file}_places.csv.gz", ["user_id"])
+    for seed in seeds:
+        for arm, (loss, given) in arms.items():
+            if seed and arm not in seeded:
+                continue
+            options = dict(given)
+            validation, test = data[options.pop("ties", "shuffled")]
+            if f"{arm}|{seed}|as it was" in users:
+                continue
+            began = time.time()
+            curve, found = run_losses(loss, seed, RATE, validation, test, **options)
+            curve = curve.assign(arm=arm, seed=seed)
+            curve = curve.set_index(["arm", "seed", "epoch"]).round(5)
+            curves = pd.concat([curves, curve]) if len(curves) else curve
+            columns = {f"{arm}|{seed}|{name}": v for name, v in found.items()}
+            columns = pd.DataFrame(columns, index=test.test.user_ids)
+            columns.index.name = "user_id"
+            users = pd.concat([users, columns], axis=1) if len(users) else columns
+            save(curves, f"{file}_curves.csv")
+            save(users, f"{file}_places.csv.gz")
+            shown = [f"{n} {ndcg(v):.4f}" for n, v in found.items()]
+            say(arm, seed, *shown, began)
+
+
+def scaling(seeds: tuple[int, ...]) -> None:
+    n = last_films()[0].train.shape[0]
+    arms = {f"width {dim}": ("cross-entropy", {"dim": dim}) for dim in WIDTHS}
+    for share in SHARES:
+        rows = np.sort(np.random.default_rng(1).permutation(n)[: round(share * n)])
+        options = {"users": rows, "epochs": round(EPOCHS / share)}
+        arms[f"users {share}"] = ("cross-entropy", options)
+    study(arms, (), "scaling", seeds)
+
+
+# -- files
+
+
+def table(name: str, index: list[str]) -> pd.DataFrame:
+    path = HERE / name
+    if path.exists():
+        return pd.read_csv(path, index_col=index).sort_index()
+    levels = [[]] * len(index)
+    empty = pd.MultiIndex.from_arrays(levels, names=index) if len(index) > 1 else pd.Index([])
+    return pd.DataFrame(index=empty.rename(index if len(index) > 1 else index[0]))
+
+
+def save(frame: pd.DataFrame, name: str) -> None:
+    path = HERE / name
+    packed = {"method": "gzip", "mtime": 0} if name.endswith(".gz") else None
+    frame.sort_index().to_csv(path, compression=packed)
+
+
+def say(*words) -> None:
+    """Print what an arm found and how long it took; stop where the time is up."""
+    *words, began = words
+    print(*words, f"{time.time() - began:.0f} s", flush=True)
+    if time.time() - BEGAN > LIMIT:
+        sys.exit(3)
+
+
+BEGAN, LIMIT = time.time(), float(sys.argv[3]) if len(sys.argv) > 3 else math.inf
+
+if __name__ == "__main__":
+    runs = {"films": films, "losses": partial(study, LOSSES, SEEDED, "losses"), "scaling": scaling}
+    what, *number = sys.argv[1:] or [""]
+    if what not in runs:
+        sys.exit(__doc__)
+    runs[what](seeds=SEEDS[: int(number[0]) if number else len(SEEDS)])

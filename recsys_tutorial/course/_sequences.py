@@ -1,0 +1,185 @@
+"""Chapter 12's models as `evaluate_rolling` asks for them: a Markov chain, SASRec, and a blend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from recsys_tutorial._likes import only_entries
+from recsys_tutorial.course._features import bert_texts, bert_titles
+from recsys_tutorial.course._fits import FADING_LIST, Fit, content, fading_ease
+from recsys_tutorial.models import MarkovChain, SASRec, towers
+from recsys_tutorial.ranking import standardize
+from recsys_tutorial.splits import Split, shuffled_times
+
+KNOWN, READ = 5, 100  # likes that a film needs, and a user's last likes that are learned
+DIM = 32
+
+
+def markov_chain(split: Split) -> MarkovChain:
+    """What follows what, within five steps, asked by the last twenty likes.
+
+    Parameters
+    ----------
+    split : Split in time
+
+    Returns
+    -------
+    MarkovChain, fitted
+    """
+    chain = MarkovChain(50, reach=5, decay=0.9, n_last=20)
+    return chain.fit(split.train, split.like_times)
+
+
+def film_events(split: Split) -> tuple[sparse.csr_matrix, sparse.csr_matrix, np.ndarray]:
+    """What SASRec learns from: each user's last 100 likes of films with at least five.
+
+    Parameters
+    ----------
+    split : Split in time
+
+    Returns
+    -------
+    likes, times : csr_matrix (n_train_users, n_items)
+    known : bool ndarray (n_items,), which films
+    """
+    likes, times = split.train, split.train.astype(np.float64, copy=True)
+    times.data[:] = split.like_times
+    known = np.bincount(likes.indices, minlength=likes.shape[1]) >= KNOWN
+    kept = known[likes.indices]
+    likes, times = only_entries(likes, kept), only_entries(times, kept)
+    users = np.repeat(np.arange(likes.shape[0]), np.diff(likes.indptr))
+    place = np.empty(likes.nnz, np.int64)
+    place[np.lexsort([times.data, users])] = np.arange(likes.nnz)
+    late = place >= likes.indptr[users + 1] - READ
+    return only_entries(likes, late), only_entries(times, late), known
+
+
+def sequence_model(
+    split: Split, seed: int, items: str, dropout: float, *, dim: int = DIM, **options
+) -> SASRec:
+    """An untrained SASRec over a split's films.
+
+    Parameters
+    ----------
+    split : Split
+    seed : int, of the start values
+    items : "ID", "text" (a frozen MiniLM's vectors) or "both"
+    dropout : float
+    dim : int
+    **options : more of `SASRec`'s
+
+    Returns
+    -------
+    SASRec
+    """
+    torch.manual_seed(seed)
+    n, parts = len(split.items), []
+    if items != "text":
+        parts.append(towers.IdTower(n, dim, known=np.zeros(n, bool)))
+    if items != "ID":
+        x = bert_texts(split.items).astype(np.float64)
+        x = 0.1 * (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-6)
+        parts.append(towers.FeatureTower(x, dim))
+    tower = towers.SumTower(*parts) if len(parts) == 2 else parts[0]
+    options = {"popularity_prior": True, "dropout": dropout, "dtype": torch.float32} | options
+    return SASRec(tower, **options)
+
+
+def sasrec(
+    items: str = "ID",
+    *,
+    dropout: float = 0.5,
+    epochs: tuple[int, int] = (20, 2),
+    decay: float = 0.01,
+    learning_rate: float = 3e-3,
+    shuffled: bool = False,
+    **options,
+) -> Callable[[int], Fit]:
+    """SASRec from its start in the first window, trained on in each later one.
+
+    Parameters
+    ----------
+    items, dropout, **options : see `sequence_model`
+    epochs : of the first window, and of each later one
+    shuffled : bool, the histories of training in a random order
+
+    Returns
+    -------
+    callable seed -> callable Split -> SASRec; one model, which goes on
+    """
+
+    def begin(seed: int) -> Fit:
+        model = None
+
+        def fit(split: Split) -> SASRec:
+            nonlocal model
+            n_epochs = epochs[model is not None]
+            model = model or sequence_model(split, seed, items, dropout, **options)
+            likes, times, known = film_events(split)
+            for part in model.modules():
+                if isinstance(part, towers.IdTower):  # too few likes, no vector
+                    part.known.copy_(torch.from_numpy(known))
+            return model.fit(
+                likes,
+                shuffled_times(times, seed=seed) if shuffled else times,
+                popularity=np.asarray(split.faded(FADING_LIST, "likes").sum(axis=0)).ravel(),
+                epochs=n_epochs,
+                batch_size=16,
+                learning_rate=learning_rate,
+                weight_decay=decay,
+                seed=seed,
+            )
+
+        return fit
+
+    return begin
+
+
+def first_stage(seed: int = 0) -> Fit:
+    """Chapter 3's fading EASE + BERT on a window's own users.
+
+    Parameters
+    ----------
+    seed : int; nothing is drawn
+
+    Returns
+    -------
+    callable Split -> ndarray (n_test_users, n_items)
+    """
+    kernel = content(bert_titles, 1.0)(seed)
+
+    def scores(split: Split) -> np.ndarray:
+        history = split.test.history
+        ease, words = (m.score(history) for m in (fading_ease(split), kernel(split)))
+        return 0.5 * standardize(ease) + 0.5 * standardize(words)
+
+    return scores
+
+
+def blend_with(model: Callable[[int], Fit], weight: float) -> Callable[[int], Fit]:
+    """The first stage's scores, and a share of what a model of sequences says.
+
+    Parameters
+    ----------
+    model : callable seed -> callable Split -> a model that reads times
+    weight : float, of the model's standardised scores beside the first stage's
+
+    Returns
+    -------
+    callable seed -> callable Split -> ndarray (n_test_users, n_items)
+    """
+
+    def begin(seed: int) -> Fit:
+        fit, first = model(seed), first_stage(seed)
+
+        def scores(split: Split) -> np.ndarray:
+            said = fit(split).score(split.test.history, split.test.history_times)
+            return standardize(first(split)) + weight * standardize(said)
+
+        return scores
+
+    return begin

@@ -1,0 +1,94 @@
+"""Chapter 12's models: what SASRec learns from, and that a blend is the sum of its parts."""
+
+import numpy as np
+import pytest
+
+from recsys_tutorial import course
+from recsys_tutorial.course import _sequences as sequences
+from recsys_tutorial.datasets import load_movielens
+from recsys_tutorial.evaluation import evaluate
+from recsys_tutorial.models import SASRec, towers
+from recsys_tutorial.ranking import standardize
+from recsys_tutorial.splits import rolling_split
+
+
+@pytest.fixture(scope="module")
+def windows():
+    return rolling_split(*load_movielens()).tuning
+
+
+@pytest.fixture(scope="module")
+def window(windows):
+    return windows[0]
+
+
+def test_what_is_learned_is_the_last_likes_of_known_films(windows):
+    window = windows[-1]
+    likes, times, known = course.film_events(window)
+    count = np.bincount(window.train.indices, minlength=window.train.shape[1])
+    assert np.array_equal(known, count >= 5)
+    assert known[likes.indices].all()
+    assert np.array_equal(likes.indices, times.indices) and (likes.data == 1).all()
+    assert np.diff(likes.indptr).max() == 100
+    whole = window.train.astype(float)
+    whole.data[:] = window.like_times
+    for user in np.argsort(-np.diff(window.train.indptr))[:5]:
+        row = whole[user]
+        kept = np.sort(row.data[known[row.indices]])
+        assert np.array_equal(np.sort(times[user].data), kept[-100:])
+
+
+@pytest.mark.parametrize(
+    "items, kind",
+    [
+        ("ID", towers.IdTower),
+        ("text", towers.FeatureTower),
+        ("both", towers.SumTower),
+    ],
+)
+def test_what_an_item_is_read_by(window, items, kind):
+    model = sequences.sequence_model(window, 0, items, 0.3, dim=16, max_length=20)
+    assert isinstance(model, SASRec) and isinstance(model.item_tower, kind)
+    assert (model.item_tower.dim, model.max_length) == (16, 20)
+    assert model.popularity_prior
+
+
+def test_one_model_goes_on_and_knows_more_films(windows):
+    fit = course.sasrec(epochs=(2, 1), dim=8)(seed=0)
+    first = fit(windows[0])
+    known = first.item_tower.known.sum().item()
+    n_first = len(first.history_)
+    again = fit(windows[1])
+    assert again is first and (n_first, len(again.history_)) == (2, 1)
+    assert again.item_tower.known.sum() > known == course.film_events(windows[0])[2].sum()
+
+
+def test_histories_are_shuffled_when_asked(window):
+    found = [
+        course.sasrec(epochs=(1, 1), dim=8, shuffled=s)(seed=0)(window).score(
+            window.test.history, window.test.history_times
+        )
+        for s in (False, False, True)
+    ]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-5)
+    assert not np.allclose(found[0], found[2], rtol=1e-2, atol=1e-2)
+
+
+def test_the_first_stage_is_chapter_3s(window):
+    ours = evaluate(sequences.first_stage()(window), window.test)
+    theirs = evaluate(course.MODELS["fading EASE + BERT"].fit()(window), window.test)
+    assert ours["ndcg@10"] == pytest.approx(theirs["ndcg@10"], abs=1e-6)
+
+
+def test_a_blend_is_the_sum_of_its_parts(window):
+    model = course.sasrec(epochs=(1, 1), dim=8)
+    said = model(0)(window).score(window.test.history, window.test.history_times)
+    expected = standardize(sequences.first_stage()(window)) + 0.5 * standardize(said)
+    found = sequences.blend_with(model, 0.5)(0)(window)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_the_chain_is_the_chapters(window):
+    chain = sequences.markov_chain(window)
+    assert (chain.smoothing, chain.reach, chain.decay, chain.n_last) == (50, 5, 0.9, 20)
+    assert chain.transitions_.nnz > 0
