@@ -71,7 +71,10 @@ def test_a_chapter_ends_with_the_way_on(number):
     assert f"notebooks/exercises/{COURSE.names[number]}.ipynb" in way
     assert f"(about {tasks} minutes)" in way
     assert f"(../book/quizzes.md) (about {COURSE.minutes({'quiz': number})[0]})" in way
-    assert number == max(COURSE.names) or f"[chapter {number + 1}]({COURSE.names[number + 1]}.ipynb)" in way
+    assert (
+        number == max(COURSE.names)
+        or f"[chapter {number + 1}]({COURSE.names[number + 1]}.ipynb)" in way
+    )
 
 
 @pytest.mark.parametrize("number", COURSE.names)

@@ -2,7 +2,6 @@
 
     PYTHONPATH=. python data/sequences/make.py films     # windows in time
     PYTHONPATH=. python data/sequences/make.py losses    # each user's last film
-    PYTHONPATH=. python data/sequences/make.py scaling   # width and training users
 
 A number behind it says how many seeds, by default three, and another one after how many seconds no
 further arm begins. Every arm writes what it found when it is done; a run that was broken off goes
@@ -42,8 +41,7 @@ ARMS = {
     "both": {"items": "both"},
     "both, shuffled in training": {"items": "both", "shuffled": True},
     "both, decay 50": {"items": "both", "decay": 50.0},
-    "ID": {},
-    "text": {"items": "text"},
+    "ID": {},  # tuned only
 }
 HINDSIGHT = "both, decay 50"  # looked at on test windows: no row of the leaderboard
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2)
@@ -85,7 +83,7 @@ def films(seeds: tuple[int, ...]) -> None:
     for arm in ARMS:
         dropout, weight = tuned(arm, rolling.tuning, first)
         users = table("films_users.csv.gz", ["user_id"])
-        for seed in seeds:
+        for seed in () if arm == "ID" else seeds:
             if f"{arm}|{seed}|as it was|ndcg@10" in users:
                 continue
             began = time.time()
@@ -201,12 +199,10 @@ def objective(name: str, n_items: int) -> dict:
 
 def run_losses(
     loss: str, seed: int, rate: float, validation, test, *, dim: int = DIM, epochs: int = EPOCHS,
-    users: np.ndarray | None = None, dealt: Callable = lambda times: times, **options,
+    dealt: Callable = lambda times: times, **options,
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:  # fmt: skip
     """Train; the curve over epochs, and the places of the test films."""
     likes, times = training(validation)
-    if users is not None:
-        likes, times = likes[users], times[users]
     torch.manual_seed(seed)
     settings = {"max_length": READ - 1, "dropout": 0.2, "dtype": torch.float32} | options
     model, epoch = SASRec(IdTower(likes.shape[1], dim), **settings), iter(range(1, epochs + 1))
@@ -248,19 +244,15 @@ LOSSES = {
     "cross-entropy, ties by number": ("cross-entropy", {"ties": "by number"}),
     "BCE, 3 times as long": ("BCE, 1 negative", {"epochs": 3 * EPOCHS}),
 }
-SEEDED = ("BCE, 1 negative", "cross-entropy", "cross-entropy, shuffled in training")
-WIDTHS, SHARES = (8, 64), (0.25, 0.5)
 
 
-def study(arms: dict, seeded: tuple[str, ...], file: str, seeds: tuple[int, ...]) -> None:
-    """Every arm with the first seed, those of `seeded` with all."""
+def study(arms: dict, file: str, seeds: tuple[int, ...]) -> None:
+    """Every arm with every seed."""
     data = {ties: last_films(ties) for ties in ("shuffled", "by number")}
     curves = table(f"{file}_curves.csv", ["arm", "seed", "epoch"])
     users = table(f"{file}_places.csv.gz", ["user_id"])
     for seed in seeds:
         for arm, (loss, given) in arms.items():
-            if seed and arm not in seeded:
-                continue
             options = dict(given)
             validation, test = data[options.pop("ties", "shuffled")]
             if f"{arm}|{seed}|as it was" in users:
@@ -278,16 +270,6 @@ def study(arms: dict, seeded: tuple[str, ...], file: str, seeds: tuple[int, ...]
             save(users, f"{file}_places.csv.gz")
             shown = [f"{n} {ndcg(v):.4f}" for n, v in found.items()]
             say(arm, seed, *shown, began)
-
-
-def scaling(seeds: tuple[int, ...]) -> None:
-    n = last_films()[0].train.shape[0]
-    arms = {f"width {dim}": ("cross-entropy", {"dim": dim}) for dim in WIDTHS}
-    for share in SHARES:
-        rows = np.sort(np.random.default_rng(1).permutation(n)[: round(share * n)])
-        options = {"users": rows, "epochs": round(EPOCHS / share)}
-        arms[f"users {share}"] = ("cross-entropy", options)
-    study(arms, (), "scaling", seeds)
 
 
 # -- files
@@ -319,7 +301,7 @@ def say(*words) -> None:
 BEGAN, LIMIT = time.time(), float(sys.argv[3]) if len(sys.argv) > 3 else math.inf
 
 if __name__ == "__main__":
-    runs = {"films": films, "losses": partial(study, LOSSES, SEEDED, "losses"), "scaling": scaling}
+    runs = {"films": films, "losses": partial(study, LOSSES, "losses")}
     what, *number = sys.argv[1:] or [""]
     if what not in runs:
         sys.exit(__doc__)

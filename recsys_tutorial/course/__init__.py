@@ -35,11 +35,8 @@ from recsys_tutorial.course._features import bert_titles, counted_titles
 from recsys_tutorial.course._fits import Fit, bpr, fading_ease
 from recsys_tutorial.course._lists import FirstStage, film_parts, window_lists
 from recsys_tutorial.course._log import log_features
-<<<<<<< HEAD
 from recsys_tutorial.course._towers import in_windows, two_tower
-=======
 from recsys_tutorial.course._sequences import film_events, sasrec
->>>>>>> 05dbaa3 (Sessions whose order is planted, histories shuffled within a second, a session or altogether, and chapter 12's exercises)
 from recsys_tutorial.models import EASE, ItemKNN, Popularity
 
 __all__ = [
@@ -94,6 +91,8 @@ class CourseModel:
 
 
 _TEXT_TOWER = two_tower(features.bert_texts, 20.0)
+_SASREC = sasrec("both", dropout=0.2)
+_TEXT_TOWER = fits.two_tower(features.bert_texts, 20.0)
 
 MODELS = {
     "popularity": CourseModel(1, fits.anew(lambda split: Popularity().fit(split.train))),
@@ -135,4 +134,7 @@ MODELS = {
     "two-tower on one text + ID": CourseModel(
         10, two_tower(features.bert_texts, 20.0, ids=True), n_seeds=3
     ),
+    "Markov chain": CourseModel(12, fits.anew(sequences.markov_chain)),
+    "SASRec": CourseModel(12, _SASREC, n_seeds=3),
+    "fading EASE + BERT + SASRec": CourseModel(12, sequences.blend_with(_SASREC, 1.2), n_seeds=3),
 }
