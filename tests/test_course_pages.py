@@ -242,7 +242,7 @@ def test_a_docstring_keeps_its_meaning(docstring, shown):
 # Names of programs, people, data sets and units, which no glossary explains.
 NO_TERMS = {
     "NumPy", "PyTorch", "SciPy", "GB", "MB", "AI", "YouTube", "GroupLens", "MacAvaney", "McAuley",
-    "MS-COCO", "MiniLM-L6", "userId", "movieId", "DistributedDataParallel",
+    "MS-COCO", "MiniLM-L6", "userId", "movieId", "DistributedDataParallel", "RecTools",
 }  # fmt: skip
 
 
