@@ -35,8 +35,8 @@ from recsys_tutorial.course._features import bert_titles, counted_titles
 from recsys_tutorial.course._fits import Fit, bpr, fading_ease
 from recsys_tutorial.course._lists import FirstStage, film_parts, window_lists
 from recsys_tutorial.course._log import log_features
-from recsys_tutorial.course._towers import in_windows, two_tower
 from recsys_tutorial.course._sequences import film_events, sasrec
+from recsys_tutorial.course._towers import in_windows, two_tower
 from recsys_tutorial.models import EASE, ItemKNN, Popularity
 
 __all__ = [
@@ -92,7 +92,6 @@ class CourseModel:
 
 _TEXT_TOWER = two_tower(features.bert_texts, 20.0)
 _SASREC = sasrec("both", dropout=0.2)
-_TEXT_TOWER = fits.two_tower(features.bert_texts, 20.0)
 
 MODELS = {
     "popularity": CourseModel(1, fits.anew(lambda split: Popularity().fit(split.train))),
