@@ -154,8 +154,6 @@ EQUIVALENT = {
     "with self._lock(": "the same",
     "with torch.no_grad()": "memory, not values",
     "Features = Callable[": "what only a type checker reads",
-    "pairs = np.random.default_rng(0)": "which pairs a spread is estimated from, and how many",
-    "titles = PCA(": "how components are found, not which",
     "chance = rng.random(": "< or <=: a number that is drawn is never equal to a probability",
     "return self._luck <": "the same",
     "reward = rng.random(": "the same",

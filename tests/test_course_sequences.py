@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
 from recsys_tutorial import course
 from recsys_tutorial.course import _sequences as sequences
 from recsys_tutorial.datasets import load_movielens
 from recsys_tutorial.evaluation import evaluate
 from recsys_tutorial.models import SASRec, towers
+from recsys_tutorial.models._events import Events, pieces
 from recsys_tutorial.ranking import standardize
 from recsys_tutorial.splits import rolling_split
 
@@ -61,6 +63,38 @@ def test_one_model_goes_on_and_knows_more_films(windows):
     again = fit(windows[1])
     assert again is first and (n_first, len(again.history_)) == (2, 1)
     assert again.item_tower.known.sum() > known == course.film_events(windows[0])[2].sum()
+
+
+def test_the_latest_arrivals_are_not_learned_from_and_say_when_to_stop(window, monkeypatch):
+    seen = {}
+    fit = SASRec.fit
+
+    def watched(self, train, times, **options):
+        seen.update(options, train=train)
+        return fit(self, train, times, **options)
+
+    monkeypatch.setattr(SASRec, "fit", watched)
+    model = course.sasrec(epochs=(3, 1), dim=8)(seed=0)(window)
+    likes, times, known = course.film_events(window)
+    users = np.repeat(np.arange(len(window.train_user_ids)), np.diff(window.train.indptr))
+    first = np.full(likes.shape[0], np.inf)
+    np.minimum.at(first, users, window.like_times)
+    order = np.argsort(first, kind="stable")
+    n = seen["train"].shape[0]
+    assert n == pytest.approx(0.85 * likes.shape[0], abs=1)
+    assert (seen["train"] != likes[np.sort(order[:n])]).nnz == 0
+    # What the others say: the mean log-probability of their next events, among the known films.
+    late, columns = np.sort(order[n:]), np.flatnonzero(known)
+    parts, _ = pieces(likes[late], times[late].data, model.max_length)
+    found = []
+    with torch.no_grad():
+        before = Events(parts.items[:, :-1], parts.times[:, :-1], parts.lengths - 1)
+        log_p = (model.user_vectors(before) @ model.item_vectors(columns).T).log_softmax(2)
+    for row, length in enumerate(parts.lengths):
+        following = np.searchsorted(columns, parts.items[row, 1:length])
+        found += log_p[row, np.arange(length - 1), following].tolist()
+    assert model.history_["validation"].max() == pytest.approx(np.mean(found), rel=1e-4)
+    assert seen["patience"] == 6
 
 
 def test_histories_are_shuffled_when_asked(window):

@@ -91,7 +91,7 @@ class CourseModel:
 
 
 _TEXT_TOWER = two_tower(features.bert_texts, 20.0)
-_SASREC = sasrec("both", dropout=0.2)
+_SASREC = sasrec("both", dropout=0.2, decay=10.0)
 
 MODELS = {
     "popularity": CourseModel(1, fits.anew(lambda split: Popularity().fit(split.train))),
@@ -135,5 +135,5 @@ MODELS = {
     ),
     "Markov chain": CourseModel(12, fits.anew(sequences.markov_chain)),
     "SASRec": CourseModel(12, _SASREC, n_seeds=3),
-    "fading EASE + BERT + SASRec": CourseModel(12, sequences.blend_with(_SASREC, 1.2), n_seeds=3),
+    "fading EASE + BERT + SASRec": CourseModel(12, sequences.blend_with(_SASREC, 1.6), n_seeds=3),
 }

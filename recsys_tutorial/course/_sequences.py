@@ -12,11 +12,14 @@ from recsys_tutorial._likes import only_entries
 from recsys_tutorial.course._features import bert_texts, bert_titles
 from recsys_tutorial.course._fits import FADING_LIST, Fit, content, fading_ease
 from recsys_tutorial.models import MarkovChain, SASRec, towers
+from recsys_tutorial.models._events import pieces
+from recsys_tutorial.models._next_item import next_item_softmax
 from recsys_tutorial.ranking import standardize
 from recsys_tutorial.splits import Split, shuffled_times
 
 KNOWN, READ = 5, 100  # likes that a film needs, and a user's last likes that are learned
 DIM = 32
+LATEST = 0.15  # of the training users, by arrival: they say when training stops
 
 
 def markov_chain(split: Split) -> MarkovChain:
@@ -93,19 +96,23 @@ def sasrec(
     items: str = "ID",
     *,
     dropout: float = 0.5,
-    epochs: tuple[int, int] = (20, 2),
+    epochs: tuple[int, int] = (30, 6),
     decay: float = 0.01,
-    learning_rate: float = 3e-3,
+    learning_rate: float = 1e-3,
     shuffled: bool = False,
     **options,
 ) -> Callable[[int], Fit]:
     """SASRec from its start in the first window, trained on in each later one.
 
+    How many passes do good hangs on how much is known, which grows from window to window. So the
+    latest arrivals among the training users are kept back, and the epoch stays after which the loss
+    of their sequences was lowest.
+
     Parameters
     ----------
     items, dropout, **options : see `sequence_model`
-    epochs : of the first window, and of each later one
-    shuffled : bool, the histories of training in a random order
+    epochs : the most of the first window, and of each later one
+    shuffled : bool, all histories of training in a random order
 
     Returns
     -------
@@ -123,20 +130,43 @@ def sasrec(
             for part in model.modules():
                 if isinstance(part, towers.IdTower):  # too few likes, no vector
                     part.known.copy_(torch.from_numpy(known))
+            times = shuffled_times(times, seed=seed) if shuffled else times
+            late = _latest(split)
             return model.fit(
-                likes,
-                shuffled_times(times, seed=seed) if shuffled else times,
+                likes[~late],
+                times[~late],
                 popularity=np.asarray(split.faded(FADING_LIST, "likes").sum(axis=0)).ravel(),
                 epochs=n_epochs,
                 batch_size=16,
                 learning_rate=learning_rate,
                 weight_decay=decay,
                 seed=seed,
+                validation=_likelihood(likes[late], times[late], model.max_length, known),
+                patience=6,
             )
 
         return fit
 
     return begin
+
+
+def _latest(split: Split) -> np.ndarray:
+    """Bool ndarray (n_train_users,): the last to arrive."""
+    first = np.full(split.train.shape[0], np.inf)
+    users = np.repeat(np.arange(len(first)), np.diff(split.train.indptr))
+    np.minimum.at(first, users, split.like_times)
+    return first > np.quantile(first[np.isfinite(first)], 1 - LATEST)
+
+
+def _likelihood(likes, times, length: int, known: np.ndarray) -> Callable[[SASRec], float]:
+    """Mean log-probability of each next event of users that are not learned from."""
+    parts, _ = pieces(likes, times.data, length)
+    options = {"pieces": parts, "items": np.flatnonzero(known)}
+
+    def mean(model: SASRec) -> float:
+        return -float(next_item_softmax(model, np.arange(len(parts)), None, **options))
+
+    return mean
 
 
 def first_stage(seed: int = 0) -> Fit:
