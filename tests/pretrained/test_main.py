@@ -86,7 +86,7 @@ def test_command_help_and_unknown_names(capsys):
         "Pretrained weights of the course",
         "RECSYS_TUTORIAL_WEIGHTS",
         "verify: compare every file with its sha256",
-        "default: all-MiniLM-L6-v2",
+        "default of fetch:",
     ):
         assert words in said
     with pytest.raises(SystemExit) as ended:
