@@ -51,7 +51,7 @@ OWN_TESTS = {
     "course/_fits": ["test_course_fits"],
     "course/_lists": ["test_course_lists"],
     "course/_log": ["test_course_lists"],
-    "course/_towers": ["test_leaderboard_script"],
+    "course/_towers": ["test_course_fits"],
     "course/_sequences": ["test_course_sequences"],
     "datasets/_archives": ["datasets/test_archives", "datasets/test_cleaning"],
     "datasets/_exports": ["datasets/test_cleaning"],

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from recsys_tutorial import course
 from recsys_tutorial.course import _fits as fits
+from recsys_tutorial.course._towers import two_tower
 from recsys_tutorial.models import EASE, TwoTower, towers
 from recsys_tutorial.splits import SteadyRows, rolling_split
 from tests.test_leaderboard_script import two_tastes
@@ -139,7 +140,7 @@ def test_a_two_tower_is_trained_for_forty_epochs_and_then_for_six(monkeypatch, w
     monkeypatch.setattr(TwoTower, "fit", fit_recorded)
     x = np.random.default_rng(0).normal(3.0, 5.0, size=(40, 5))
     x[:, 1] = 8.0  # says nothing
-    fit = fits.two_tower(lambda items: x, 6.0, **({"ids": True} if ids else {}))(7)
+    fit = two_tower(lambda items: x, 6.0, **({"ids": True} if ids else {}))(7)
     models = [fit(split) for split in windows]
     assert models[0] is models[1] is models[2]
     for (_, train, options), split, epochs in zip(calls, windows, (40, 6, 6), strict=True):
@@ -170,7 +171,7 @@ def test_towers_start_from_their_seed(monkeypatch, windows):
     x, heads = np.random.default_rng(0).normal(size=(40, 5)), []
     for seed, outside in ((1, 5), (1, 6), (2, 5)):
         torch.manual_seed(outside)
-        heads.append(fits.two_tower(lambda items: x, 6.0)(seed)(windows[0]).item_tower.head[-1])
+        heads.append(two_tower(lambda items: x, 6.0)(seed)(windows[0]).item_tower.head[-1])
     assert torch.equal(heads[0].weight, heads[1].weight)
     assert not torch.equal(heads[0].weight, heads[2].weight)
 
@@ -179,5 +180,5 @@ def test_a_film_that_nobody_liked_has_no_vector_of_its_own(monkeypatch):
     monkeypatch.setattr(TwoTower, "fit", lambda self, train, **options: self)
     likes = sparse.csr_matrix(np.array([[1.0, 0, 2, 0], [1, 0, 0, 0]]))
     split = SimpleNamespace(train=likes, items=[0] * 4, faded=lambda scale, unit: likes)
-    model = fits.two_tower(lambda items: np.eye(4), 6.0, ids=True)(0)(split)
+    model = two_tower(lambda items: np.eye(4), 6.0, ids=True)(0)(split)
     assert model.item_tower.towers[1].known.tolist() == [True, False, True, False]
