@@ -181,6 +181,15 @@ def test_many_users_are_written_in_parts(monkeypatch):
 # -- what is learned
 
 
+def test_words_start_small_so_that_none_is_likely_before_training():
+    torch.manual_seed(0)
+    model = GenerativeRetriever(CODES["grid"], dim=64)
+    for table in (model.word, model.level, model.event):
+        assert 0.03 < table.weight.std().item() < 0.07
+    history, times = some_likes()
+    assert np.abs(model.score(history, times) + np.log(N_ITEMS)).max() < 3
+
+
 def test_each_event_is_learned_once():
     """The loss of pieces of a long sequence, event by event from the scores of `score`'s kind."""
     model = model_of(max_length=4)

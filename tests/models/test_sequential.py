@@ -237,6 +237,8 @@ def test_a_new_event_reads_one_row():
         ([], [], "0 items"),
         ([N_ITEMS], [7], "an item's column must be"),
         ([-1], [7], "an item's column must be"),
+        ([1, -1], [7, 8], "an item's column must be .* got -1"),
+        ([N_ITEMS, 1], [7, 8], f"an item's column must be .* got {N_ITEMS}"),
         ([1], [3], "must not fall"),
         ([1, 2], [9, 8], "must not fall"),
     ],

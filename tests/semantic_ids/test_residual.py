@@ -44,6 +44,13 @@ def test_about_as_near_as_faiss():
     assert ((vectors - rebuilt) ** 2).sum() < 1.05 * theirs
 
 
+def test_every_vector_may_have_a_centre_of_its_own():
+    vectors = np.random.default_rng(0).normal(size=(5, 2))
+    codes, codebooks = residual_kmeans(vectors, (5,))
+    assert sorted(codes[:, 0]) == [0, 1, 2, 3, 4]
+    np.testing.assert_allclose(codebooks[0][codes[:, 0]], vectors)
+
+
 def test_seeds():
     vectors = np.random.default_rng(0).normal(size=(100, 4))
     a, b, c = (residual_kmeans(vectors, (8, 8), seed=seed)[0] for seed in (0, 0, 1))
