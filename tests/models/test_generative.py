@@ -1,4 +1,4 @@
-"""A decoder that writes codes: exact scores, beams that may only write what exists, planted data."""
+"""A decoder that writes codes: exact scores, beams that write what exists, planted data."""
 
 import numpy as np
 import pytest

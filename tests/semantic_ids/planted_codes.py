@@ -1,4 +1,4 @@
-"""A catalogue whose codes can be read off: groups far apart, in them smaller groups, in them items."""
+"""A catalogue whose codes can be read off: groups far apart, smaller groups, items."""
 
 import numpy as np
 

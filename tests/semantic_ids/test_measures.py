@@ -15,7 +15,11 @@ from recsys_tutorial.semantic_ids import (
     with_extra_level,
 )
 
-CODES = hnp.arrays(np.int64, st.tuples(st.integers(1, 12), st.integers(1, 3)), elements=st.integers(0, 2))  # fmt: skip
+CODES = hnp.arrays(
+    np.int64,
+    st.tuples(st.integers(1, 12), st.integers(1, 3)),
+    elements=st.integers(0, 2),
+)
 
 
 @given(CODES)

@@ -1,4 +1,4 @@
-"""Residual k-means: planted groups come back, and faiss' quantiser is no better at the same size."""
+"""Residual k-means: planted groups come back, and faiss is no better at the same size."""
 
 import faiss
 import numpy as np
