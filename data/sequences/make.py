@@ -150,10 +150,7 @@ def training(split: splits.Split) -> tuple[sparse.csr_matrix, sparse.csr_matrix]
     """Each user's last events, with their times."""
     times = split.train.astype(np.float64, copy=True)
     times.data[:] = split.like_times
-    users = np.repeat(np.arange(times.shape[0]), np.diff(times.indptr))
-    place = np.empty(times.nnz, np.int64)
-    place[np.lexsort([times.data, users])] = np.arange(times.nnz)
-    times.data[place < times.indptr[users + 1] - READ] = 0
+    times.data[~sequences.last_of_each(times, READ)] = 0
     times.eliminate_zeros()
     return times.sign(), times
 

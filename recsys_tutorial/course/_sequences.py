@@ -54,11 +54,26 @@ def film_events(split: Split) -> tuple[sparse.csr_matrix, sparse.csr_matrix, np.
     known = np.bincount(likes.indices, minlength=likes.shape[1]) >= KNOWN
     kept = known[likes.indices]
     likes, times = only_entries(likes, kept), only_entries(times, kept)
-    users = np.repeat(np.arange(likes.shape[0]), np.diff(likes.indptr))
-    place = np.empty(likes.nnz, np.int64)
-    place[np.lexsort([times.data, users])] = np.arange(likes.nnz)
-    late = place >= likes.indptr[users + 1] - READ
+    late = last_of_each(times, READ)
     return only_entries(likes, late), only_entries(times, late), known
+
+
+def last_of_each(times: sparse.csr_matrix, n: int) -> np.ndarray:
+    """Which likes are among their user's last n.
+
+    Parameters
+    ----------
+    times : csr_matrix (n_users, n_items), when
+    n : int
+
+    Returns
+    -------
+    bool ndarray (times.nnz,)
+    """
+    users = np.repeat(np.arange(times.shape[0]), np.diff(times.indptr))
+    place = np.empty(times.nnz, np.int64)
+    place[np.lexsort([times.data, users])] = np.arange(times.nnz)
+    return place >= times.indptr[users + 1] - n
 
 
 def sequence_model(

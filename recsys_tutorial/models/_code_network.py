@@ -119,10 +119,7 @@ class CodeNetwork(SavedModel):
         """
         grown = []
         for i, block in enumerate(self.blocks):
-            q, k, v = (
-                part.unflatten(2, (block.n_heads, -1)).transpose(1, 2)
-                for part in block.qkv(block.norm(x)).chunk(3, dim=2)
-            )  # (n, n_heads, n_beams, d)
+            q, k, v = block.queries_keys_values(x)  # (n, n_heads, n_beams, d)
             k, v = k[:, :, :, None], v[:, :, :, None]
             if own is not None:
                 k, v = torch.cat([own[i][0], k], 3), torch.cat([own[i][1], v], 3)
@@ -133,7 +130,6 @@ class CodeNetwork(SavedModel):
             n_far = far.shape[3]
             read = share[..., :n_far] @ far_v
             read = read + torch.einsum("nhbl,nhbld->nhbd", share[..., n_far:], v)
-            x = x + block.out(read.transpose(1, 2).flatten(2))
-            x = x + block.inner(block.inner_norm(x))
+            x = block.take_in(x, read)
             grown.append((k, v))
         return self.norm(x), grown

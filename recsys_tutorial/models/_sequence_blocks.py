@@ -52,16 +52,41 @@ class AttentionBlock(nn.Module):
         -------
         Tensor (n, n_new, dim), (keys, values)
         """
-        q, k, v = (
-            part.unflatten(2, (self.n_heads, -1)).transpose(1, 2)
-            for part in self.qkv(self.norm(x)).chunk(3, dim=2)
-        )  # (n, n_heads, n_new, dim / n_heads)
+        q, k, v = self.queries_keys_values(x)
         if kept is not None:
             k, v = torch.cat([kept[0], k], 2), torch.cat([kept[1], v], 2)
         share = self.dropout if self.training else 0.0
         read = functional.scaled_dot_product_attention(q, k, v, bias, dropout_p=share)
+        return self.take_in(x, read), (k, v)
+
+    def queries_keys_values(self, x: Tensor) -> tuple[Tensor, ...]:
+        """q, k and v of events.
+
+        Parameters
+        ----------
+        x : Tensor (n, n_new, dim)
+
+        Returns
+        -------
+        three Tensors (n, n_heads, n_new, dim / n_heads)
+        """
+        parts = self.qkv(self.norm(x)).chunk(3, dim=2)
+        return tuple(part.unflatten(2, (self.n_heads, -1)).transpose(1, 2) for part in parts)
+
+    def take_in(self, x: Tensor, read: Tensor) -> Tensor:
+        """The events after what they read: W_o of it added, then the small network's say.
+
+        Parameters
+        ----------
+        x : Tensor (n, n_new, dim)
+        read : Tensor (n, n_heads, n_new, dim / n_heads)
+
+        Returns
+        -------
+        Tensor (n, n_new, dim)
+        """
         x = x + self.drop(self.out(read.transpose(1, 2).flatten(2)))
-        return x + self.drop(self.inner(self.inner_norm(x))), (k, v)
+        return x + self.drop(self.inner(self.inner_norm(x)))
 
 
 class HSTUBlock(nn.Module):

@@ -123,7 +123,7 @@ class GenerativeRetriever(CodeNetwork):
         ValueError
             For a history of another width, or times that do not fit.
         """
-        events = self._events(history, times)
+        _, events = self._read_from(history, times)
         scores = np.empty((len(events), self.tree.n_items))
         widest = max([1, *map(len, self.tree.words[:-1])])
         step = max(1, _NODES // widest)
@@ -166,8 +166,7 @@ class GenerativeRetriever(CodeNetwork):
         """
         check_within(1, self.tree.n_items, k=k)
         check_within(k, self.tree.n_items, beams=beams)
-        events = self._events(history, times)
-        likes = likes_in_time(history, "history", times, self.tree.n_items)[0]
+        likes, events = self._read_from(history, times)
         items = np.full((len(events), k), -1, np.int64)
         found = np.full((len(events), k), -np.inf)
         for start in range(0, len(events), _BLOCK):
@@ -184,9 +183,10 @@ class GenerativeRetriever(CodeNetwork):
         digest = hashlib.sha256(np.ascontiguousarray(self.tree.codes, "<i8").tobytes())
         return {"codes": digest.hexdigest(), **super()._description()}
 
-    def _events(self, history, times) -> Events:
-        history, times = likes_in_time(history, "history", times, self.tree.n_items)
-        return last_events(history, times, self.max_length)
+    def _read_from(self, history, times) -> tuple[sparse.csr_matrix, Events]:
+        """The likes of a history, and the last ones in their order."""
+        likes, times = likes_in_time(history, "history", times, self.tree.n_items)
+        return likes, last_events(likes, times, self.max_length)
 
 
 def next_code_loss(model, rows, rng, *, pieces: Events, first: np.ndarray) -> Tensor:
