@@ -103,6 +103,20 @@ def test_a_sample_is_repeatable_even_and_compiles():
     assert min(counts) >= 1 and max(counts) <= 3  # in turn
 
 
+def test_what_changes_no_result_is_named_line_by_line_and_not_planted():
+    named = {}
+    for modules in mutants.EQUIVALENT.values():
+        for name, lines in modules.items():
+            named.setdefault(name, set()).update(lines)
+    for name, lines in named.items():
+        source = (ROOT / "recsys_tutorial" / f"{name}.py").read_text("utf-8")
+        found = [mutants.changed_line(source, fault) for fault in faults(source)]
+        assert lines <= set(found), f"no fault leaves {lines - set(found)} in {name}"
+        rest = mutants.plantable(name, source)
+        assert not lines & {mutants.changed_line(source, fault) for fault in rest}
+        assert len(rest) >= len(found) - len(lines)  # a line is one fault's alone
+
+
 def test_the_interval_is_wilsons():
     from scipy.stats import binomtest
 

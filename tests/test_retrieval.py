@@ -214,3 +214,7 @@ USERS, ITEMS = normal(3, 4), normal(9, 4)
 def test_says_what_is_wrong(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_what_is_held_at_a_time_is_neither_little_nor_much():
+    assert 2**20 <= retrieval._BLOCK_BYTES <= 2**26  # 1 to 64 MB

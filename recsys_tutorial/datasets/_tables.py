@@ -266,7 +266,7 @@ class Table:
 
     def _best_separator(self, wanted: Sequence[str]) -> str:
         """Return the separator with most wanted names in the first line, or of even lines."""
-        sample = self.data[:65536].decode("utf-8-sig", "replace").splitlines(keepends=True)
+        sample = self.data[:65536].decode("utf-8-sig", "replace").splitlines()
         sample = [line for line in sample if line.strip()][:200]
 
         def merit(separator: str) -> tuple[int, float, int]:

@@ -148,17 +148,29 @@ def platt_scaling(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]
     Raises
     ------
     ValueError
-        As `auc`; and where the minimum is at infinity: labels all alike, or logits all alike.
+        As `auc`; and where the minimum is at infinity or everywhere: labels all alike, logits all
+        alike, or all logits of one label at least as high as all of the other.
     """
     labels, logits = _checked(labels, logits)
     if labels.all() or not labels.any() or np.ptp(logits) == 0:
         raise ValueError("labels and logits must not be all alike")
+    ones, zeros = logits[labels], logits[~labels]
+    if ones.min() >= zeros.max() or zeros.min() >= ones.max():
+        raise ValueError("the logits part the labels without a mistake: the best a is infinite")
     x = np.column_stack([logits, np.ones(len(logits))])  # (n, 2)
-    found = np.array([0.0, np.log(labels.mean() / (1 - labels.mean()))])
+
+    def loss(found: np.ndarray) -> float:
+        z = x @ found
+        return (np.logaddexp(0, z) - labels * z).sum()
+
+    found = np.zeros(2)
     for _ in range(100):  # Newton's method
         p = expit(x @ found)
         slope = x.T @ (labels - p)
         step = np.linalg.solve((x.T * (p * (1 - p))) @ x + 1e-12 * np.eye(2), slope)
+        # Far from the minimum a whole step may lead further away. The rest is rounding.
+        while loss(found + step) > (1 + 1e-9) * loss(found):
+            step = step / 2
         found = found + step
         if np.abs(step).max() < 1e-10:
             break

@@ -71,7 +71,7 @@ def in_order(
     users = np.repeat(np.arange(likes.shape[0]), np.diff(likes.indptr))
     if sparse.issparse(times):
         times = sparse.csr_matrix(times)
-        same = times.shape == likes.shape and times.nnz == likes.nnz
+        same = times.shape == likes.shape
         if same and not times.has_sorted_indices:
             times = times.sorted_indices()
         same = same and np.array_equal(times.indptr, likes.indptr)

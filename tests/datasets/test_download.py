@@ -404,3 +404,7 @@ def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     assert datasets.cache_dir() == Path.home() / "somewhere"
     monkeypatch.delenv("RECSYS_TUTORIAL_CACHE")
     assert datasets.cache_dir().name == "recsys_tutorial"
+
+
+def test_what_is_held_at_a_time_is_neither_little_nor_much():
+    assert 2**12 <= download._BLOCK <= 2**20  # 4 kB to 1 MB

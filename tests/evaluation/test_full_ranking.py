@@ -272,3 +272,7 @@ def test_users_without_a_relevant_item_count_nowhere():
     assert result["ndcg@10"] == pytest.approx(0.4)
     assert result.summary.loc["ndcg@10", "mean"] == pytest.approx(0.4)
     assert compare(result, result).n_users == 2
+
+
+def test_what_is_held_at_a_time_is_neither_little_nor_much():
+    assert 2**20 <= full_ranking._BLOCK_BYTES <= 2**26  # 1 to 64 MB

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from recsys_tutorial.evaluation import bootstrap_means, group_interval
+from recsys_tutorial.evaluation import bootstrap_means, group_interval, intervals
 from recsys_tutorial.evaluation.intervals import mean_interval
 from tests.evaluation.worlds import per_user_frame
 
@@ -100,3 +100,7 @@ def test_the_interval_covers_the_true_mean_in_about_95_of_100_cases():
     # Standard error 0.6 %; the percentile interval of 100 skewed values is known to be 1 to 2 %
     # short. A 90 % interval would fail.
     assert 0.925 < covered < 0.965
+
+
+def test_what_is_held_at_a_time_is_neither_little_nor_much():
+    assert 2**18 <= intervals._BLOCK <= 2**24  # draws: 2 to 128 MB

@@ -99,6 +99,17 @@ def test_platt_scaling(monkeypatch):
     assert better < 0.01 < 0.1 < calibration_error(labels, expit(logits))
 
 
+def test_platt_scaling_arrives_where_whole_steps_lead_away():
+    """One label of eleven, far out: Newton's method alone ends at 2e13."""
+    logits = np.array([4, 2, -3, 0, 0, -2, -27, 1, -1, 4, -30.0])
+    labels = logits == -27
+    a, b = platt_scaling(labels, logits)
+    missed = labels - expit(a * logits + b)  # at the minimum its sums are 0
+    assert missed.sum() == pytest.approx(0, abs=1e-9)
+    assert missed @ logits == pytest.approx(0, abs=1e-9)
+    assert platt_scaling(~labels, logits) == pytest.approx((-a, -b), rel=1e-9)
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
@@ -113,6 +124,8 @@ def test_platt_scaling(monkeypatch):
         (lambda: platt_scaling([1, 1], [0.0, 1.0]), "all alike"),
         (lambda: platt_scaling([0, 0], [0.0, 1.0]), "all alike"),
         (lambda: platt_scaling([0, 1], [1.0, 1.0]), "all alike"),
+        (lambda: platt_scaling([0, 0, 1, 1], [0.0, 1.0, 1.0, 2.0]), "without a mistake"),
+        (lambda: platt_scaling([1, 1, 0, 0], [0.0, 1.0, 1.0, 2.0]), "without a mistake"),
     ],
 )
 def test_bad_input(call, message):

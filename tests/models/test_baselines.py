@@ -377,3 +377,7 @@ def test_a_shuffled_model_falls_far_below_popularity(movielens, evaluations):
     broken = evaluate(lambda history: rng.permuted(ease.score(history), axis=1), movielens.test)
     assert broken["ndcg@10"] < 0.02
     assert compare(evaluations["popularity"], broken).low > 0
+
+
+def test_what_is_held_at_a_time_is_neither_little_nor_much():
+    assert 2**20 <= baselines._BLOCK_BYTES <= 2**26  # 1 to 64 MB

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from recsys_tutorial.models import ridge
 from recsys_tutorial.models.ridge import BatchedRidge
 
 
@@ -153,3 +154,7 @@ def test_steps_of_conjugate_gradients_come_closer_to_the_solution_and_stay_there
     np.testing.assert_allclose(x, expected, rtol=0, atol=1e-5)
     stays, _ = ridge.solve(*given_[1:], start=expected)
     np.testing.assert_allclose(stays, expected, rtol=0, atol=1e-8)
+
+
+def test_what_is_held_at_a_time_is_neither_little_nor_much():
+    assert 2**18 <= ridge._BLOCK_BYTES <= 2**24  # 256 kB to 16 MB
