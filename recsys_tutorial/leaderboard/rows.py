@@ -31,6 +31,7 @@ def record(
     path: Path | None = None,
     write: bool | None = None,
     board: Board = FILMS,
+    tolerance: float = TOLERANCE,
 ) -> str:
     """Compare a model with its committed row; under `make notebooks`, write the row.
 
@@ -48,6 +49,9 @@ def record(
     path : Path, the table's file; by default the one that the package carries
     write : bool, whether to write the row; by default, `recording` says
     board : Board, whose table and references; by default that of the films
+    tolerance : float
+        How far a value may lie from the committed one. More than the default only for a model whose
+        training is unstable: there another machine's rounding acts like another seed.
 
     Returns
     -------
@@ -76,7 +80,7 @@ def record(
     )
     if recording() if write is None else write:
         _write(row, mean.values(METRICS[0]), path, board)
-    return f"{model}: {shown}; {_verdict(row, load(path, board))}"
+    return f"{model}: {shown}; {_verdict(row, load(path, board), tolerance)}"
 
 
 def average(evaluations: Sequence[Evaluation]) -> Evaluation:
@@ -105,7 +109,7 @@ def average(evaluations: Sequence[Evaluation]) -> Evaluation:
     return Evaluation(per_user, first.ranked, ms_per_user)
 
 
-def _verdict(row: dict, table: pd.DataFrame) -> str:
+def _verdict(row: dict, table: pd.DataFrame, tolerance: float) -> str:
     """Does a row agree with the one of its model in the table?"""
     committed = table[table["model"] == row["model"]]
     if committed.empty:
@@ -114,7 +118,7 @@ def _verdict(row: dict, table: pd.DataFrame) -> str:
     different = [
         f"{key} was {old[key]:.4f}"
         for key in row
-        if key.partition("_")[0] in METRICS and not abs(old[key] - row[key]) <= TOLERANCE
+        if key.partition("_")[0] in METRICS and not abs(old[key] - row[key]) <= tolerance
     ]
     if old["n_users"] != row["n_users"]:
         different.append(f"n_users was {old['n_users']:.0f}, is {row['n_users']}")

@@ -51,6 +51,9 @@ def test_recorded_row_is_found_again_and_a_changed_result_is_named(path, monkeyp
     within = leaderboard.record(1, "A", evaluation(0.2 + 4e-4), path=path)
     assert within.endswith("as listed")
     assert "differs" in leaderboard.record(1, "A", evaluation(0.2 + 6e-4), path=path)
+    for more, verdict in ((3.9e-3, "as listed"), (4.1e-3, "differs")):
+        line = leaderboard.record(1, "A", evaluation(0.2 + more), path=path, tolerance=4e-3)
+        assert verdict in line
     row = leaderboard.load(path).iloc[0]
     assert (row["chapter"], row["parameters"], row["n_users"], row["n_seeds"]) == (1, 7, 40, 1)
     assert list(leaderboard.load(path)) == leaderboard.COLUMNS
