@@ -1,42 +1,14 @@
-"""Take a language model's weights and tokenizer out of a GGUF file, without a GGUF library.
+"""Take a language model's weights and tokenizer out of a GGUF file, as llama.cpp reads it.
 
-The packaged copy of SmolLM2 is a GGUF file, as llama.cpp reads it: a table of settings, then
-tensors in blocks of 32 numbers that share a scale (and, in Q4_1, a smallest value). Reading it
-takes little code and once per machine, so no further package is asked for. The tests hold the
-result against blocks packed by hand, and by the `gguf` package where that is installed.
-
-Layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, version 3, little-endian.
+The `gguf` package reads the file (the extra `language`); here its settings and tensors get the
+names and the order that transformers has for a Llama.
 """
 
 import json
-import struct
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
-
-# Settings: the number of a type -> its format. 8 is text, 9 an array.
-_SCALARS = {
-    0: "B",
-    1: "b",
-    2: "H",
-    3: "h",
-    4: "I",
-    5: "i",
-    6: "f",
-    7: "?",
-    10: "Q",
-    11: "q",
-    12: "d",
-}
-# Tensors: the number of a type -> its block's length, and the block's fields.
-_BLOCKS = {
-    0: (1, np.dtype([("x", "<f4", 1)])),  # F32
-    1: (1, np.dtype([("x", "<f2", 1)])),  # F16
-    3: (32, np.dtype([("scale", "<f2"), ("least", "<f2"), ("nibbles", "u1", 16)])),  # Q4_1
-    8: (32, np.dtype([("scale", "<f2"), ("whole", "i1", 32)])),  # Q8_0
-}
-_ALIGNMENT = 32
 
 # The parts of a block in llama.cpp, and what transformers calls them.
 _PARTS = {
@@ -60,7 +32,7 @@ def convert_llama(folder: Path) -> None:
     Q4_1's scale and 4 bits closely; norms stay float32.
     """
     (path,) = folder.glob("*.gguf")
-    settings, tensors = read_gguf(path.read_bytes())
+    settings, tensors = _read(path)
     config = llama_config(settings)
     config["tie_word_embeddings"] = "output.weight" not in tensors
     state = llama_state_dict(tensors, config)
@@ -73,98 +45,17 @@ def convert_llama(folder: Path) -> None:
     path.unlink()
 
 
-def read_gguf(data: bytes) -> tuple[dict[str, object], dict[str, np.ndarray]]:
-    """Read a GGUF file's settings and tensors.
+def _read(path: Path) -> tuple[dict[str, object], dict[str, np.ndarray]]:
+    """Return settings, and tensors unpacked to float32, the last axis fastest as torch has it."""
+    from gguf import GGUFReader, dequantize
 
-    Parameters
-    ----------
-    data : bytes
-        The whole file, of version 2 or 3.
-
-    Returns
-    -------
-    settings : dict of str to number, bool, str or list of these
-    tensors : dict of str to ndarray, float32
-        Shapes as torch has them: the last axis runs fastest.
-
-    Raises
-    ------
-    ValueError
-        When the bytes are no GGUF file, end too early, or hold a kind of block that is not read.
-    """
-    if data[:4] != b"GGUF":
-        raise ValueError(f"not a GGUF file ({len(data):,} bytes)")
-    try:
-        return _read(_Bytes(data))
-    except (struct.error, UnicodeDecodeError, IndexError, KeyError) as error:
-        raise ValueError(f"the GGUF file is damaged or cut off ({len(data):,} bytes)") from error
-
-
-class _Bytes:
-    """Bytes and how far they are read."""
-
-    def __init__(self, data: bytes):
-        self.data, self.at = data, 4
-
-    def take(self, kind: str):
-        (value,) = struct.unpack_from(f"<{kind}", self.data, self.at)
-        self.at += struct.calcsize(f"<{kind}")
-        return value
-
-    def text(self) -> str:
-        size = self.take("Q")
-        self.at += size
-        if self.at > len(self.data):
-            raise IndexError
-        return self.data[self.at - size : self.at].decode()
-
-    def value(self, kind: int):
-        if kind == 8:
-            return self.text()
-        if kind == 9:
-            inner, size = self.take("I"), self.take("Q")
-            return [self.value(inner) for _ in range(size)]
-        return self.take(_SCALARS[kind])
-
-
-def _read(source: _Bytes) -> tuple[dict[str, object], dict[str, np.ndarray]]:
-    if (version := source.take("I")) not in (2, 3):
-        raise ValueError(f"GGUF of version {version} is not read, only 2 and 3")
-    n_tensors, n_settings = source.take("Q"), source.take("Q")
-    settings = {}
-    for _ in range(n_settings):
-        name = source.text()
-        settings[name] = source.value(source.take("I"))
-    places = []
-    for _ in range(n_tensors):
-        name, n_axes = source.text(), source.take("I")
-        shape = [source.take("Q") for _ in range(n_axes)][::-1]
-        places.append((name, shape, source.take("I"), source.take("Q")))
-    step = settings.get("general.alignment", _ALIGNMENT)
-    start = -(-source.at // step) * step
+    reader = GGUFReader(path)
+    settings = {name: field.contents() for name, field in reader.fields.items()}
     tensors = {}
-    for name, shape, kind, offset in places:
-        if kind not in _BLOCKS:
-            raise ValueError(f"tensor {name} is of GGUF's kind {kind}, which is not read")
-        tensors[name] = _unpack(source.data, start + offset, kind, shape)
+    for tensor in reader.tensors:  # copied: Windows deletes no file of which a part is mapped
+        values = dequantize(tensor.data, tensor.tensor_type)
+        tensors[tensor.name] = np.array(values, np.float32)
     return settings, tensors
-
-
-def _unpack(data: bytes, start: int, kind: int, shape: list[int]) -> np.ndarray:
-    """Numbers of one tensor, float32."""
-    length, fields = _BLOCKS[kind]
-    n_blocks = int(np.prod(shape)) // length
-    if start + n_blocks * fields.itemsize > len(data):
-        raise IndexError
-    blocks = np.frombuffer(data, fields, n_blocks, start)
-    if length == 1:
-        return blocks["x"].astype(np.float32).reshape(shape)
-    scale = blocks["scale"].astype(np.float32)[:, None]  # (n_blocks, 1)
-    if kind == 8:
-        return (scale * blocks["whole"]).reshape(shape)
-    low, high = blocks["nibbles"] & 15, blocks["nibbles"] >> 4  # (n_blocks, 16) each
-    least = blocks["least"].astype(np.float32)[:, None]
-    return (scale * np.hstack([low, high]) + least).astype(np.float32).reshape(shape)
 
 
 def llama_config(settings: dict) -> dict:
@@ -172,7 +63,8 @@ def llama_config(settings: dict) -> dict:
 
     Parameters
     ----------
-    settings : dict, of `read_gguf`
+    settings : dict
+        As GGUF names them.
 
     Returns
     -------
@@ -223,7 +115,8 @@ def llama_state_dict(tensors: dict[str, np.ndarray], config: dict) -> dict[str, 
 
     Parameters
     ----------
-    tensors : dict of str to ndarray, of `read_gguf`
+    tensors : dict of str to ndarray
+        As llama.cpp names and orders them.
     config : dict, of `llama_config`
 
     Returns
@@ -257,7 +150,8 @@ def tokenizer_files(settings: dict) -> dict[str, dict]:
 
     Parameters
     ----------
-    settings : dict, of `read_gguf`
+    settings : dict
+        As GGUF names them.
 
     Returns
     -------
@@ -272,21 +166,17 @@ def tokenizer_files(settings: dict) -> dict[str, dict]:
     if kind != ("gpt2", "smollm"):
         raise ValueError(f"the GGUF file's tokenizer {kind} is not read, only ('gpt2', 'smollm')")
     tokens, kinds = settings["tokenizer.ggml.tokens"], settings["tokenizer.ggml.token_type"]
-    special = [row for row, kind in enumerate(kinds) if kind == 3]  # 3: control tokens
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    added = [{"id": n, "content": tokens[n], **flags, "special": True} for n in special]
+    flags["special"] = True
+    special = [row for row, kind in enumerate(kinds) if kind == 3]  # 3: control tokens
+    added = [{"id": row, "content": tokens[row], **flags} for row in special]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    splits = [{"type": "Digits", "individual_digits": True}, {**byte_level, "use_regex": True}]
     whole = {
         "version": "1.0",
         "added_tokens": added,
         "normalizer": None,
-        "pre_tokenizer": {
-            "type": "Sequence",
-            "pretokenizers": [
-                {"type": "Digits", "individual_digits": True},
-                {**byte_level, "use_regex": True},
-            ],
-        },
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": splits},
         "post_processor": None,
         "decoder": {**byte_level, "add_prefix_space": True, "use_regex": True},
         "model": {

