@@ -61,7 +61,7 @@ def test_equals_the_loss_of_transformers(tiny):
 
 
 def test_the_tolerance_rejects_a_mask_that_leaks(tiny, monkeypatch):
-    from recsys_tutorial.language import model as module
+    from recsys_tutorial.language import _likelihoods as module
 
     whole = module.pack
 

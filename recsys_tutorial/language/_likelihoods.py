@@ -1,0 +1,103 @@
+"""What continuations are worth: pairs of texts in branches, each token by the state before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from recsys_tutorial.language._packing import Branch, pack, pieces, rows_of
+from recsys_tutorial.language._seams import Joined, joined_tokens
+from recsys_tutorial.language._states import log_probabilities, packed_states, read
+
+_LOGIT_ROWS = 256  # tokens whose 49,152 logits are held at a time
+
+
+def check_window(n_tokens: int, window: int, what: str) -> None:
+    """ValueError where a text is longer than the model reads."""
+    if n_tokens > window:
+        raise ValueError(f"{what} have {n_tokens} tokens, the model's window is {window}")
+
+
+def checked_pairs(
+    tokenizer, prompts: Sequence[str], continuations: Sequence[str], window: int
+) -> list[Joined]:
+    """Tokens of checked pairs; ValueError and TypeError as `LanguageModel.log_likelihood` says."""
+    if isinstance(prompts, str) or isinstance(continuations, str):
+        raise TypeError("expected sequences of texts, got one str")
+    if len(prompts) != len(continuations):
+        raise ValueError(f"{len(prompts)} prompts with {len(continuations)} continuations")
+    for name, texts in (("prompt", prompts), ("continuation", continuations)):
+        for row, text in enumerate(texts):
+            if not text:
+                raise ValueError(f"row {row}: the {name} is empty")
+    if not len(prompts):
+        return []
+    pairs = joined_tokens(tokenizer, list(prompts), list(continuations))
+    for row, pair in enumerate(pairs):
+        check_window(len(pair.tokens), window, f"row {row}: prompt and continuation")
+    return pairs
+
+
+def branches_of(
+    prompts: Sequence[str], continuations: Sequence[str], pairs: list[Joined]
+) -> list[Branch]:
+    """A branch for each prompt; keys are (row, tokens of the tail that are the prompt's)."""
+    branches: dict[str, Branch] = {}
+    shared = {}
+    for prompt, pair in zip(prompts, pairs, strict=True):
+        shared[prompt] = min(shared.get(prompt, len(pair.tokens)), pair.n_alike)
+    for row, (prompt, pair) in enumerate(zip(prompts, pairs, strict=True)):
+        n = shared[prompt]
+        if n < 1:
+            raise ValueError(
+                f"row {row}: no token of the prompt {prompt!r} is left once "
+                f"{continuations[row]!r} follows; begin the prompt with a word or a start token"
+            )
+        branch = branches.setdefault(prompt, Branch(pair.tokens[:n]))
+        branch.tails.append(pair.tokens[n:])
+        branch.keys.append((row, pair.n_prompt - n))
+    return list(branches.values())
+
+
+def tail_log_likelihoods(
+    network: nn.Module, branches: list[Branch], batch_tokens: int
+) -> Iterator[tuple[object, np.ndarray]]:
+    """Yield (key, log-likelihoods of the tail's tokens) of all tails."""
+    short = [branch for branch in branches if branch.n_tokens <= batch_tokens]
+    for row in rows_of(short, batch_tokens):
+        packed = pack(row)
+        states = packed_states(network, packed)  # (n_tokens, dim)
+        for branch, (last, tails) in zip(row, packed.ends, strict=True):
+            yield from _gathered(network, branch, states[last], states, tails)
+    for branch in branches:
+        if branch.n_tokens > batch_tokens:
+            last, cache = read(network, branch.shared, batch_tokens)
+            for part in pieces(branch, batch_tokens):
+                packed = pack([part], len(part.shared))
+                states = packed_states(network, packed, cache)
+                yield from _gathered(network, part, last, states, packed.ends[0][1])
+
+
+def _gathered(network: nn.Module, branch: Branch, last: Tensor, states: Tensor, tails):
+    """Yield (key, log-likelihoods): each token's by the state before it."""
+    before = [states[first : end - 1] for first, end in tails]  # (n - 1, dim) each
+    before = torch.cat([last[None], *before])
+    targets = [tail[1:] for tail in branch.tails]
+    wanted = torch.tensor([token for tail in targets for token in tail], dtype=torch.long)
+    first = torch.tensor([tail[0] for tail in branch.tails])
+    begins = log_probabilities(network, before[:1])[0, first.to(before.device)]
+    rest = [
+        log_probabilities(network, states_).gather(1, tokens_[:, None].to(before.device))[:, 0]
+        for states_, tokens_ in zip(
+            before[1:].split(_LOGIT_ROWS), wanted.split(_LOGIT_ROWS), strict=True
+        )
+    ]
+    begins = begins.double().cpu().numpy()
+    rest = torch.cat(rest).double().cpu().numpy() if rest else np.zeros(0)
+    at = 0
+    for key, begin, target in zip(branch.keys, begins, targets, strict=True):
+        yield key, np.concatenate([[begin], rest[at : at + len(target)]])
+        at += len(target)
