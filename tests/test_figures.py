@@ -6,6 +6,7 @@ import io
 import re
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import matplotlib
 import nbformat
@@ -27,7 +28,7 @@ import dark_figures  # noqa: E402
 # Still stored as PNG. `make notebooks NOTEBOOK=07` draws a chapter's figures again, as SVG; what
 # the tests below then find too small or too large is mended in its cells (rasterized=True, a
 # narrower figsize), and the chapter is taken off this list.
-TO_CONVERT = {"01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12"}
+TO_CONVERT = {"02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12"}
 SHOWN = 576  # points: the width of the site's text column, to which a wider figure is shrunk
 SMALLEST = 8.9  # points; 9, but for what a tight bounding box adds to the width
 LARGEST = 150_000  # bytes of one figure
@@ -141,6 +142,42 @@ def test_what_is_rasterised_has_a_palette_and_stays_transparent():
     seen = before[..., 3:] > 0
     assert np.abs((after - before) * seen).mean() < 3  # of 255
     assert (after[..., 3][~seen[..., 0]] == 0).all()
+
+
+def drawn_parts(svg):
+    """Of each shape of an SVG, in order: its place and look, numbers apart from words."""
+    root, found = ElementTree.fromstring(svg), []
+
+    def walk(element, style):
+        style = element.get("style", style)
+        for child in element:
+            walk(child, style)
+        said = {k: v for k, v in element.attrib.items() if k not in {"id", "style"}}
+        if along := re.fullmatch(r"translate\((\S+) 0\)", said.get("transform", "")):
+            said = {k: v for k, v in said.items() if k != "transform"} | {"x": along[1]}
+        if not element.tag.endswith("}g") or "transform" in said:
+            words = [f"{k}={v}" for k, v in said.items() if "href" not in k]
+            look = " ".join([element.tag, style, *words])
+            numbers = np.array(re.findall(r"-?\d+(?:\.\d+)?", look), float)
+            found.append((re.sub(r"[-\d.\s]+", "", look), numbers))
+
+    walk(root, "")
+    return found
+
+
+def test_a_lean_figure_says_the_same_in_fewer_characters():
+    """To a hundredth of a point; a scale of letters is not rounded, they would grow by 2 %."""
+    svg = drawn()
+    small = execute_notebooks.lean(svg)
+    assert len(small) < 0.85 * len(svg) and len(small.splitlines()) == 1
+    assert execute_notebooks.lean(small) == small
+    assert text_sizes(small) == text_sizes(svg)
+    before, after = map(drawn_parts, (svg, small))
+    assert [look for look, _ in after] == [look for look, _ in before]
+    for (_, a), (_, b) in zip(before, after, strict=True):
+        np.testing.assert_allclose(b, a, rtol=0, atol=0.00501)
+    rounded = drawn_parts(small.replace("0.015625", "0.016"))
+    assert any((np.abs(a - b) > 1e-4).any() for (_, a), (_, b) in zip(after, rounded, strict=True))
 
 
 def contrast(a, b):
