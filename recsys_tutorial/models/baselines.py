@@ -48,8 +48,9 @@ class ItemKNN:
     ----------
     k : int >= 1, neighbours kept per item
     weighting : "cosine" for |U_i & U_j| / (sqrt(|U_i| |U_j|) + shrink), U_i the users who liked i;
-        "bm25" weighs a like by Okapi BM25, the user being the document and the item the term
-        (a user who likes everything says less), and takes the inner product over users
+        "bm25" weighs a like by Okapi BM25 (best match 25), the user being the document and the
+        item the term (a user who likes everything says less), and takes the inner product over
+        users
     shrink : float >= 0, added to the cosine's denominator, so that a coincidence of two users does
         not look like a perfect match; not used by "bm25"
     k1, b : floats, k1 >= 0 and b from 0 to 1: BM25's saturation and length normalisation
