@@ -61,7 +61,7 @@ book: python
 	@"$(RUN)" scripts/build_book.py
 
 test: python
-	@$(SETUP) --weights required
+	@$(SETUP) --weights required --language-model
 	@"$(RUN)" scripts/run_tests.py --workers $(WORKERS) $(STAGES)
 
 lab: python
@@ -69,7 +69,7 @@ lab: python
 	@"$(RUN)" -m jupyter lab notebooks
 
 notebooks: python
-	@$(SETUP) --weights required
+	@$(SETUP) --weights required --language-model
 	@"$(RUN)" scripts/execute_notebooks.py $(NOTEBOOK)
 
 slides: python
@@ -81,7 +81,7 @@ quizzes: python
 	@"$(RUN)" scripts/make_quizzes.py $(QUIZZES)
 
 colab-check: python
-	@$(SETUP) --weights required
+	@$(SETUP) --weights required --language-model
 	@"$(RUN)" scripts/colab_check.py $(NOTEBOOK)
 
 lint: python
@@ -92,19 +92,19 @@ fix: python
 
 # STAGES="tests notebooks" compares the stored outputs too, which were made with the pinned versions.
 newest: python
-	@$(PYTHON) scripts/setup.py --venv "$(NEWEST_VENV)" --newest --weights required
+	@$(PYTHON) scripts/setup.py --venv "$(NEWEST_VENV)" --newest --weights required --language-model
 	@"$(NEWEST_VENV)/$(BIN)" scripts/run_tests.py --workers $(WORKERS) $(or $(STAGES),tests)
 
 portability: python
-	@$(SETUP) --weights required
+	@$(SETUP) --weights required --language-model
 	@"$(RUN)" scripts/portability.py $(RUNS)
 
 bench: python
-	@$(SETUP) --extras dev,book,bench --weights required
+	@$(SETUP) --extras dev,book,bench --weights required --language-model
 	@"$(RUN)" -m benchmarks $(BENCH)
 
 mutants: python
-	@$(SETUP) --weights required
+	@$(SETUP) --weights required --language-model
 	@"$(RUN)" scripts/mutants.py --n $(N) --seed $(SEED) --module "$(MODULE)" $(MUTANTS)
 
 leaderboard: python

@@ -2,7 +2,7 @@
 
 What is read stands below, what comes out above. A dashed box is read, a grey one is frozen, a
 thick-edged one is trained, so that they are told apart without colour; numbers are rows of cells.
-The module is long because nine drawings stand in it, of about twenty lines each, with one style.
+The module is long because eleven drawings stand in it, of about twenty lines each, with one style.
 """
 
 from collections.abc import Callable
@@ -280,6 +280,30 @@ def sequence() -> Figure:
     return fig
 
 
+def language_ranker() -> Figure:
+    """One prompt, read once, and the titles behind it; the same titles behind no reason."""
+    fig, ax = _canvas(11, 8.6)
+    _box(ax, 0.3, 0.3, 4.9, 1.2, "likes, or words,\nin a template", "read")
+    _box(ax, 5.8, 0.3, 4.9, 1.2, "“A film:”", "read")
+    for x, label in ((2.75, "read once"), (8.25, "read once")):
+        _arrow(ax, (x, 1.5), (x, 2.2))
+        _note(ax, x + 1.35, 1.85, label)
+    _box(ax, 0.3, 2.2, 10.4, 1.1, "language model: log p of the next token", "frozen")
+    for x in (0.9, 2.75, 4.6, 6.4, 8.25, 10.1):
+        _arrow(ax, (x, 3.3), (x, 3.9))
+    for x in (0.3, 5.8):
+        for k, title in enumerate(("Heat", "Alien", "Speed")):
+            _box(ax, x + 1.67 * k, 3.9, 1.5, 0.8, title, "read", SIZE - 1)
+    _arrow(ax, (2.75, 4.7), (4.2, 5.9))
+    _arrow(ax, (8.25, 4.7), (6.8, 5.9))
+    ax.text(1.6, 5.3, r"$\log p(j \mid u)$", ha="center", size=SIZE + 1)
+    ax.text(9.4, 5.3, r"$\log p(j)$", ha="center", size=SIZE + 1)
+    _box(ax, 3.5, 5.9, 4.0, 0.9, "minus")
+    _arrow(ax, (5.5, 6.8), (5.5, 7.4))
+    _note(ax, 5.5, 7.85, "what the likes add to each title")
+    return fig
+
+
 def feedback_loop() -> Figure:
     """What is shown decides what can be learned."""
     fig, ax = _canvas(10, 7.2)
@@ -312,5 +336,6 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "gradient cache": gradient_cache,
     "fusion": fusion,
     "sequence": sequence,
+    "language ranker": language_ranker,
     "feedback loop": feedback_loop,
 }

@@ -33,6 +33,13 @@ from recsys_tutorial.course._contrastive import (
 )
 from recsys_tutorial.course._features import bert_titles, counted_titles
 from recsys_tutorial.course._fits import Fit, bpr, fading_ease
+from recsys_tutorial.course._language import (
+    list_ndcg,
+    means,
+    rank_agreement,
+    right_order,
+    text_head,
+)
 from recsys_tutorial.course._lists import FirstStage, film_parts, window_lists
 from recsys_tutorial.course._log import log_features
 from recsys_tutorial.course._sequences import film_events, sasrec
@@ -54,8 +61,13 @@ __all__ = [
     "film_events",
     "film_parts",
     "in_windows",
+    "list_ndcg",
     "log_features",
+    "means",
+    "rank_agreement",
+    "right_order",
     "sasrec",
+    "text_head",
     "window_lists",
 ]
 

@@ -11,6 +11,7 @@ import re
 import string
 import unicodedata
 from collections.abc import Sequence
+from itertools import cycle
 
 __all__ = ["LEAD", "TEMPLATES", "fill", "one_line"]
 
@@ -30,6 +31,20 @@ TEMPLATES = {
         'The person writes: "{words}"\n'
         "A film that this person would enjoy:"
     ),
+    # the same as "likes", in other words and on one line
+    "likes, reworded": (
+        "A viewer's favourite movies:\n{likes}\n"
+        "People with this taste also gave five stars to:"
+    ),
+    "likes, one line": "If you liked {words}, then you will also like:",
+    # one of several that are shown; a letter follows
+    "choice": (
+        "Films that the same person loves:\n{likes}\n"
+        "Which of these films would this person love most?\n{options}\nAnswer:"
+    ),
+    # what a software project needs, from its description, and the same without a reason
+    "project": 'A software project for Debian: "{words}"\nA package that it needs:',
+    "package": "A package for Debian:",
 }  # fmt: skip
 
 _MARKS = re.compile(r"<\||\|>|\[/?INST\]|</?s>", re.IGNORECASE)
@@ -77,7 +92,8 @@ def fill(template: str, /, **slots: str | Sequence[str]) -> str:
     ----------
     template : str, a name of `TEMPLATES`
     **slots : str or sequence of str
-        Each slot of the template; a sequence becomes a list with a line "- ..." for each.
+        Each slot of the template; a sequence becomes a list with a line "- ..." for each, or for
+        `options` "A. ...", "B. ..." and so on.
 
     Returns
     -------
@@ -87,8 +103,8 @@ def fill(template: str, /, **slots: str | Sequence[str]) -> str:
     Raises
     ------
     ValueError
-        For an unknown template, a slot that is missing or not there, and words of which nothing is
-        left.
+        For an unknown template, a slot that is missing or not there, words of which nothing is
+        left, and more than 26 options.
 
     Examples
     --------
@@ -113,5 +129,10 @@ def fill(template: str, /, **slots: str | Sequence[str]) -> str:
             continue
         if not words:
             raise ValueError(f"slot {name!r} is an empty list")
-        lines[name] = "\n".join(f"- {one_line(item)}" for item in words)
+        if name == "options" and len(words) > 26:
+            raise ValueError(f"{len(words)} options, and 26 letters to name them")
+        marks = [f"{a}." for a in string.ascii_uppercase] if name == "options" else ["-"]
+        lines[name] = "\n".join(
+            f"{mark} {one_line(item)}" for mark, item in zip(cycle(marks), words, strict=False)
+        )
     return text.format(**lines)

@@ -55,6 +55,14 @@ def test_all_templates_end_where_a_title_follows():
         assert text.endswith(":") and text == text.strip(), name
 
 
+def test_options_have_letters_that_a_title_cannot_take():
+    likes = ["Alien (1979)"]
+    prompt = fill("choice", likes=likes, options=["Heat (1995)", "Up (2009)\nC. Gigli"])
+    lines = prompt.splitlines()
+    assert lines[3:] == ["A. Heat (1995)", "B. Up (2009) C. Gigli", "Answer:"]
+    assert lines[1] == "- Alien (1979)"
+
+
 @pytest.mark.parametrize(
     ("name", "slots", "message"),
     [
@@ -63,6 +71,7 @@ def test_all_templates_end_where_a_title_follows():
         ("title", {"likes": "x"}, r"has the slots \[\], got \['likes'\]"),
         ("likes", {"likes": []}, "slot 'likes' is an empty list"),
         ("wish", {"words": " \n"}, "has no word for its slot"),
+        ("choice", {"likes": ["x"], "options": ["y"] * 27}, "27 options, and 26 letters"),
     ],
 )
 def test_bad_slots(name, slots, message):
