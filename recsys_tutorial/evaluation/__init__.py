@@ -2,15 +2,15 @@
 
 `evaluate` asks a model for scores a block of users at a time, ranks the whole catalogue, and keeps
 one value per user and metric; `compare` asks whether a difference between two models on the same
-users is more than luck; `slices` shows for whom and for what a model works. `group_interval` is for
-values that stand or fall together, `evaluate_rolling` for models that are made anew as time
-passes, and `claim` holds a chapter's prose to its numbers. `auc`, `group_quality` and `reliability`
-judge the rows of a log.
+users is more than luck; `slices` shows for whom and for what a model works. `mean_interval` is the
+bootstrap of a mean, `group_interval` that of values that stand or fall together; `evaluate_rolling`
+is for models that are made anew as time passes, and `claim` holds a chapter's prose to its numbers.
+`auc`, `group_quality` and `reliability` judge the rows of a log.
 """
 
 from recsys_tutorial.evaluation.comparison import Comparison, claim, compare
 from recsys_tutorial.evaluation.full_ranking import METRICS, Evaluation, evaluate
-from recsys_tutorial.evaluation.intervals import bootstrap_means, group_interval
+from recsys_tutorial.evaluation.intervals import bootstrap_means, group_interval, mean_interval
 from recsys_tutorial.evaluation.pointwise import (
     auc,
     calibration_error,
@@ -35,6 +35,7 @@ __all__ = [
     "evaluate_rolling",
     "group_interval",
     "group_quality",
+    "mean_interval",
     "platt_scaling",
     "rank",
     "reliability",

@@ -39,14 +39,6 @@ def chains(n_users=300, length=12, apart=1, seed=0):
     return history, times, rows[:, -1]
 
 
-def shuffled(times, seed=0):
-    """The same times, dealt anew within each user."""
-    rng, times = np.random.default_rng(seed), times.copy()
-    for start, end in zip(times.indptr, times.indptr[1:], strict=False):
-        times.data[start:end] = rng.permutation(times.data[start:end])
-    return times
-
-
 def hits(scores, history, following):
     """Share of the users whose next item has the highest score of those not in the history."""
     scores = np.where(history.toarray() > 0, -np.inf, scores)

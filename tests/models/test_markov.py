@@ -5,7 +5,8 @@ import pytest
 from scipy import sparse
 
 from recsys_tutorial.models import MarkovChain
-from tests.models.planted_sequences import N_ITEMS, chains, hits, shuffled
+from recsys_tutorial.splits import shuffled_times
+from tests.models.planted_sequences import N_ITEMS, chains, hits
 
 TRAIN = sparse.csr_matrix(np.array([[1, 1, 1, 0], [1, 0, 1, 0], [0, 0, 0, 1.0]]))
 WHEN = sparse.csr_matrix(np.array([[1, 2, 3, 0], [5, 0, 4, 0], [0, 0, 0, 9.0]]))  # 0 1 2; 2 0; 3
@@ -57,7 +58,7 @@ def test_a_planted_order_is_found_and_a_shuffled_one_is_not():
     train, times, _ = chains(seed=1)
     history, when, following = chains(n_users=100, seed=2)
     assert hits(MarkovChain().fit(train, times).score(history, when), history, following) == 1
-    for learned, shown in ((shuffled(times), when), (times, shuffled(when))):
+    for learned, shown in ((shuffled_times(times), when), (times, shuffled_times(when))):
         model = MarkovChain().fit(train, learned)
         assert hits(model.score(history, shown), history, following) < 0.5
     train, times, _ = chains(apart=2, seed=1)  # the last event says nothing, the one before all

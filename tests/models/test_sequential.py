@@ -16,8 +16,8 @@ from recsys_tutorial.models._next_item import next_item_sampled, next_item_softm
 from recsys_tutorial.models._sequence_blocks import Clock
 from recsys_tutorial.models.towers import FeatureTower, IdTower, SumTower
 from recsys_tutorial.sampling import UniformNegatives
-from recsys_tutorial.splits import Holdout
-from tests.models.planted_sequences import N_ITEMS, chains, hits, shuffled
+from recsys_tutorial.splits import Holdout, shuffled_times
+from tests.models.planted_sequences import N_ITEMS, chains, hits
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -320,7 +320,7 @@ def test_a_planted_order_is_learned(loss):
     options = {"epochs": 12, "learning_rate": 1e-2, **LOSSES[loss]}
     model = model_of().fit(train, times, **options)
     assert hits(model.score(history, when), history, following) > 0.9
-    assert hits(model.score(history, shuffled(when)), history, following) < 0.3
+    assert hits(model.score(history, shuffled_times(when)), history, following) < 0.3
     assert hits(model_of().score(history, when), history, following) < 0.3  # untrained
 
 
@@ -334,7 +334,7 @@ def test_an_event_further_back_is_learned_where_a_chain_fails(kind):
     assert hits(model.score(history, when), history, following) > 0.9
     chain = MarkovChain().fit(train, times).score(history, when)
     assert hits(chain, history, following) < 0.3
-    blind = model_of(kind).fit(train, shuffled(times), **options)
+    blind = model_of(kind).fit(train, shuffled_times(times), **options)
     assert hits(blind.score(history, when), history, following) < 0.3
 
 
