@@ -99,6 +99,7 @@ OWN_TESTS = {
     "models/_code_beams": ["models/test_generative"],
     "models/_code_network": ["models/test_generative"],
     "models/_events": ["models/test_events", "models/test_sequential"],
+    "models/_next_code": ["models/test_generative"],
     "models/_next_item": ["models/test_sequential"],
     "models/_ease_users": ["models/test_ease"],
     "models/_ratings": ["models/test_biased_mf"],

@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from recsys_tutorial._files import whole
-from recsys_tutorial.feedback.logs import first_days
+from recsys_tutorial.feedback.arrivals import first_days
 from recsys_tutorial.feedback.runs import (
     KEYS,
     SETTINGS,

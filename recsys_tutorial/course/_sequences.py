@@ -1,4 +1,7 @@
-"""Chapter 12's models as `evaluate_rolling` asks for them: a Markov chain, SASRec, and a blend."""
+"""Chapter 12's models as `evaluate_rolling` asks for them: a Markov chain, SASRec, and a blend.
+
+A little long, so that what is read, what is fitted to it and when fitting stops stand together.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,10 @@ def film_events(split: Split) -> tuple[sparse.csr_matrix, sparse.csr_matrix, np.
 
 
 def last_of_each(times: sparse.csr_matrix, n: int) -> np.ndarray:
-    """Which likes are among their user's last n.
+    """Which likes are among their user's last n, those of one time in the order of their columns.
+
+    A mask for what is stored, before there is a model; `models._events.last_events` makes the
+    sequences that a model reads.
 
     Parameters
     ----------

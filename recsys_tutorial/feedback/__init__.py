@@ -5,10 +5,11 @@ from recsys_tutorial._lazy import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "arrivals": ["first_days"],
         "bandits": ["Greedy", "LinUCB", "ThompsonSampling"],
         "learners": ["ItemRates", "LinearTastes"],
         "lists": ["random_lists", "with_chance"],
-        "logs": ["choice", "click_law", "first_days"],
+        "logs": ["choice", "click_law"],
         "off_policy": ["doubly_robust", "importance_weights", "ips", "snips"],
         "online": ["OnlineTowers"],
         "pictures": ["Pictures", "load_pictures"],

@@ -79,20 +79,8 @@ def planted_sessions(
     check_within(0, 1, follow=follow)
     pictures, theme = _stock(catalogue, n_themes, per_theme)
     rng, rule = np.random.default_rng(seed), _rule(order, n_themes)
-    places = np.empty((n_sessions, length + 1), np.int64)
-    had = np.zeros((n_sessions, len(theme)), bool)
-    last = rng.integers(n_themes, size=(n_sessions, 2))  # themes before the session began
+    places, probability = _walk(theme, rule, (n_sessions, length + 1), follow, rng)
     everyone = np.arange(n_sessions)
-    for step in range(length + 1):
-        likely = np.full((n_sessions, n_themes), (1 - follow) / n_themes)
-        likely[everyone, rule[last[:, 0], last[:, 1]]] += follow  # (n_sessions, n_themes)
-        left = ~had  # (n_sessions, n_items)
-        count = left @ np.eye(n_themes)[theme]  # (n_sessions, n_themes)
-        probability = likely[:, theme] / count[:, theme] * left  # (n_sessions, n_items)
-        draw = rng.random((n_sessions, 1)) * probability.sum(1, keepdims=True)
-        chosen = (probability.cumsum(1) > draw).argmax(1)
-        places[:, step], had[everyone, chosen] = chosen, True
-        last = np.column_stack([last[:, 1], theme[chosen]])
     shape, rows = probability.shape, np.repeat(everyone, length)
     shown = places[:, :-1].ravel()
     when = 60.0 + 60.0 * np.tile(np.arange(length), n_sessions)
@@ -104,6 +92,32 @@ def planted_sessions(
         pictures,
         theme,
     )
+
+
+def _walk(
+    theme: np.ndarray,
+    rule: np.ndarray,
+    shape: tuple[int, int],
+    follow: float,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which picture each session takes at each step, and the last step's (n_sessions, n_items)."""
+    n_sessions, n_themes = shape[0], len(rule)
+    places = np.empty(shape, np.int64)
+    had = np.zeros((n_sessions, len(theme)), bool)
+    last = rng.integers(n_themes, size=(n_sessions, 2))  # themes before the session began
+    everyone = np.arange(n_sessions)
+    for step in range(shape[1]):
+        likely = np.full((n_sessions, n_themes), (1 - follow) / n_themes)
+        likely[everyone, rule[last[:, 0], last[:, 1]]] += follow  # (n_sessions, n_themes)
+        left = ~had  # (n_sessions, n_items)
+        count = left @ np.eye(n_themes)[theme]  # (n_sessions, n_themes)
+        probability = likely[:, theme] / count[:, theme] * left  # (n_sessions, n_items)
+        draw = rng.random((n_sessions, 1)) * probability.sum(1, keepdims=True)
+        chosen = (probability.cumsum(1) > draw).argmax(1)
+        places[:, step], had[everyone, chosen] = chosen, True
+        last = np.column_stack([last[:, 1], theme[chosen]])
+    return places, probability
 
 
 def _stock(catalogue: Pictures, n_themes: int, per_theme: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,8 @@
-"""What a model writes: freely, or along a tree of titles."""
+"""What a model writes: freely, or along a tree of titles.
+
+The other beam search, `models._code_beams`, writes words in step for blocks of users; here beams of
+one prompt end at different lengths, which is why neither is made of the other.
+"""
 
 from __future__ import annotations
 

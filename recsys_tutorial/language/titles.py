@@ -1,4 +1,8 @@
-"""Titles as a tree of tokens: which token may come next if one of them is to come out."""
+"""Titles as a tree of tokens: which token may come next if one of them is to come out.
+
+`semantic_ids.CodeTree` is the other tree. There all codes are of one length, and arrays answer for
+many users' beams at once; titles end anywhere, are read one prompt at a time, and a dict serves.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Generative retrieval: a decoder that writes the code of the next item, word by word.
 
-The network is in `_code_network`, how codes are written side by side in `_code_beams`.
+The network is in `_code_network`, its loss in `_next_code`, how codes are written side by side in
+`_code_beams`.
 """
 
 from __future__ import annotations
@@ -9,17 +10,15 @@ import functools
 import hashlib
 
 import numpy as np
-import torch
 from scipy import sparse
-from torch import Tensor
 
 from recsys_tutorial._checks import check_within
 from recsys_tutorial._likes import check_train
 from recsys_tutorial._modules import evaluating
-from recsys_tutorial._precision import in_full_precision
 from recsys_tutorial.models._code_beams import beam_search, every_code
 from recsys_tutorial.models._code_network import CodeNetwork
 from recsys_tutorial.models._events import Events, last_events, likes_in_time, pieces
+from recsys_tutorial.models._next_code import next_code_loss
 from recsys_tutorial.training import train as run_training
 
 __all__ = ["GenerativeRetriever"]
@@ -187,37 +186,3 @@ class GenerativeRetriever(CodeNetwork):
         """The likes of a history, and the last ones in their order."""
         likes, times = likes_in_time(history, "history", times, self.tree.n_items)
         return likes, last_events(likes, times, self.max_length)
-
-
-def next_code_loss(model, rows, rng, *, pieces: Events, first: np.ndarray) -> Tensor:
-    """-log p(code of the next event), the sum over its words, in nats.
-
-    Parameters
-    ----------
-    model : GenerativeRetriever
-    rows : int ndarray (batch,), numbers of `pieces`
-    rng : numpy Generator; nothing is drawn
-    pieces : Events, see `_events.pieces`
-    first : bool ndarray (n_pieces,), True where a piece opens a user's sequence: only there is the
-        first event learned, since elsewhere the piece before has it as its last
-
-    Returns
-    -------
-    scalar Tensor, the mean over events: comparable with `SASRec`'s softmax over items
-    """
-    events = pieces.rows(rows)
-    states, _ = model.read(events, drop_last=True)  # (n, m * n_levels, dim)
-    wanted = events.there
-    wanted[:, 0] &= first[rows]
-    wanted = torch.from_numpy(wanted).to(states.device)
-    codes = torch.from_numpy(model.tree.codes[events.items]).to(states.device)[wanted]
-    states = states.unflatten(1, (-1, model.tree.n_levels))[wanted]  # (n_events, n_levels, dim)
-    return sum(
-        _cross_entropy(head(states[:, level]), codes[:, level])
-        for level, head in enumerate(model.heads)
-    )
-
-
-@in_full_precision
-def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    return torch.nn.functional.cross_entropy(logits, targets)

@@ -1,4 +1,7 @@
-"""ImplicitALS: matrix factorization of likes, every user-item pair a weighted observation."""
+"""ImplicitALS: matrix factorization of likes, every user-item pair a weighted observation.
+
+Two lines in five say what the one class does and takes, which makes the module a little long.
+"""
 
 from __future__ import annotations
 

@@ -130,12 +130,7 @@ class BatchedRidge:
                     "singular: raise the regularisation"
                 ) from error
 
-        with one_blas_thread():
-            if self.n_threads == 1:
-                list(map(solve_block, self._blocks))
-            else:
-                with ThreadPoolExecutor(self.n_threads) as pool:
-                    list(pool.map(solve_block, self._blocks))
+        self._share_out(solve_block)
         bad = ~np.isfinite(x).all(axis=1)
         if bad.any():
             raise np.linalg.LinAlgError(
@@ -143,6 +138,15 @@ class BatchedRidge:
                 "the regularisation"
             )
         return x, explained
+
+    def _share_out(self, solve_block: Callable[[_Block], None]) -> None:
+        """Call it for each block, on as many threads as are wanted."""
+        with one_blas_thread():
+            if self.n_threads == 1:
+                list(map(solve_block, self._blocks))
+            else:
+                with ThreadPoolExecutor(self.n_threads) as pool:
+                    list(pool.map(solve_block, self._blocks))
 
     def _way(self, block: _Block, start: np.ndarray | None, invertible: bool) -> Callable:
         """How a block is solved soonest: as small systems, by descent from `start`, or as it is."""

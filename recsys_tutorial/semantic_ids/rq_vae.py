@@ -1,4 +1,7 @@
-"""Codes by a network that learns to be read through them: the residual-quantised autoencoder."""
+"""Codes by a network that learns to be read through them: the residual-quantised autoencoder.
+
+Two lines in five say what the one class does and takes, which makes the module a little long.
+"""
 
 from __future__ import annotations
 

@@ -9,9 +9,10 @@ from scipy import sparse
 
 from recsys_tutorial.models import GenerativeRetriever
 from recsys_tutorial.models._events import Events, last_events, pieces
-from recsys_tutorial.models.generative import next_code_loss
+from recsys_tutorial.models._next_code import next_code_loss
 from recsys_tutorial.semantic_ids import with_extra_level
-from tests.models.planted_sequences import N_ITEMS, chains, hits, shuffled
+from recsys_tutorial.splits import shuffled_times
+from tests.models.planted_sequences import N_ITEMS, chains, hits
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -222,7 +223,7 @@ def test_a_planted_order_is_learned_by_codes():
     assert hits(model.score(history, when), history, following) > 0.7
     written = model.generate(history, when, 1, 5)[0][:, 0]
     assert (written == following).mean() > 0.7
-    assert hits(model.score(history, shuffled(when)), history, following) < 0.3
+    assert hits(model.score(history, shuffled_times(when)), history, following) < 0.3
     assert hits(model_of("grid").score(history, when), history, following) < 0.2  # untrained
 
 
