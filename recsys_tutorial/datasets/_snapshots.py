@@ -30,18 +30,19 @@ def read_snapshot(
         For a file that is missing or differs from its checksum, and a damaged manifest.
     """
     folder = data_dir() / name if folder is None else Path(folder).expanduser()
-    manifest = _read(folder / "manifest.json", name)
+    manifest = _checked_bytes(folder / "manifest.json", name)
     try:
         known = json.loads(manifest)["files"]
         checksums = [known[file] for file in files]
     except (ValueError, KeyError):
         raise DataFileError("the file is damaged", folder / "manifest.json") from None
     return [
-        _read(folder / file, name, digest) for file, digest in zip(files, checksums, strict=True)
+        _checked_bytes(folder / file, name, digest)
+        for file, digest in zip(files, checksums, strict=True)
     ]
 
 
-def _read(path: Path, name: str, sha256: str | None = None) -> bytes:
+def _checked_bytes(path: Path, name: str, sha256: str | None = None) -> bytes:
     """Return a file's bytes, compared with their checksum."""
     try:
         data = path.read_bytes()

@@ -78,11 +78,11 @@ def load_wishes(folder: str | os.PathLike | None = None) -> Wishes:
     ('Something in the vein of Snatch, only more recent. Say from 2010 on.', ('2010s', 'film:4011'))
     """
     first, second = read_snapshot("wishes", FILES, folder)
-    texts = _read(first, FILES[0])
+    texts = _labelled_texts(first, FILES[0])
     if list(texts.columns) != _COLUMNS:
         raise DataFileError(f"the columns must be {', '.join(_COLUMNS)}", FILES[0], 1)
     texts["about"] = [tuple(map(int, cell.split())) for cell in texts["about"]]
-    return Wishes(texts, _read(second, FILES[1]))
+    return Wishes(texts, _labelled_texts(second, FILES[1]))
 
 
 def is_aspect(word: str) -> bool:
@@ -105,7 +105,7 @@ def is_aspect(word: str) -> bool:
     return word in GENRES or word in ERAS or (film == "film" and number.isdigit())
 
 
-def _read(data: bytes, name: str) -> pd.DataFrame:
+def _labelled_texts(data: bytes, name: str) -> pd.DataFrame:
     """A table whose labels are tuples; DataFileError for one outside the vocabulary."""
     table = pd.read_csv(io.BytesIO(data), keep_default_na=False, dtype={"about": str})
     for column in ("liked", "disliked"):

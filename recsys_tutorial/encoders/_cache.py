@@ -99,7 +99,7 @@ class EmbeddingCache:
             if known.all() or path in read:
                 continue
             read.add(path)
-            shard = self._read(path)
+            shard = self._read_shard(path)
             if shard is None or not len(shard[0]):
                 continue
             rows = np.flatnonzero(~known)
@@ -117,7 +117,7 @@ class EmbeddingCache:
         with self._lock(0) as locked:
             if not locked:  # another process is merging, or this drive knows no locks
                 return
-            parts = {path: shard for path in self._shards() if (shard := self._read(path))}
+            parts = {path: shard for path in self._shards() if (shard := self._read_shard(path))}
             if len(parts) < 2:
                 return
             keys, vectors = zip(*parts.values(), strict=True)
@@ -150,7 +150,7 @@ class EmbeddingCache:
         with whole(self.folder / name) as temporary, temporary.open("wb") as file:
             np.savez(file, keys=keys, vectors=vectors[first])
 
-    def _read(self, path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    def _read_shard(self, path: Path) -> tuple[np.ndarray, np.ndarray] | None:
         """Keys and vectors of a shard; None if it cannot be read, or is damaged (then removed)."""
         try:
             with path.open("rb") as file, np.load(file) as shard:

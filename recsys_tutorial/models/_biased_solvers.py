@@ -72,7 +72,9 @@ def half_step(
     targets = ratings.data - model.global_mean_ - bias[ratings.indices]
     penalty = np.array([model.reg] * model.factors + [model.bias_reg])
     if model.penalty == "per rating":  # rows without ratings are not solved for: any g does
-        penalty = np.maximum(_times(model, ratings), 1.0)[:, None] * penalty  # (n_rows, k + 1)
+        penalty = (
+            np.maximum(_penalty_counts(model, ratings), 1.0)[:, None] * penalty
+        )  # (n_rows, k + 1)
     x, explained = ridge.solve(features, targets, penalty)
     return x[:, :-1].copy(), x[:, -1].copy(), float(targets @ targets - explained.sum())
 
@@ -139,7 +141,7 @@ def _objective_of_batch(
     user, item = torch.from_numpy(user), torch.from_numpy(ratings.indices.astype(np.int64))
     rating = torch.from_numpy(ratings.data - model.global_mean_)
     user_share, item_share = (  # g / n of each rating's user, and item
-        torch.from_numpy(_times(model, m) / np.maximum(np.diff(m.indptr), 1))[rows]
+        torch.from_numpy(_penalty_counts(model, m) / np.maximum(np.diff(m.indptr), 1))[rows]
         for m, rows in ((ratings, user), (ratings.T.tocsr(), item))
     )
 
@@ -157,7 +159,7 @@ def _objective_of_batch(
     return parts
 
 
-def _times(model, ratings: sparse.csr_matrix) -> np.ndarray:
+def _penalty_counts(model, ratings: sparse.csr_matrix) -> np.ndarray:
     """(n_rows,): g, how often each row's penalty counts."""
     counts = np.diff(ratings.indptr)
     return counts.astype(np.float64) if model.penalty == "per rating" else np.ones(len(counts))
@@ -165,4 +167,4 @@ def _times(model, ratings: sparse.csr_matrix) -> np.ndarray:
 
 def _penalty(model, ratings: sparse.csr_matrix, factors: np.ndarray, bias: np.ndarray) -> float:
     rows = model.reg * (factors**2).sum(axis=1) + model.bias_reg * bias**2
-    return float(_times(model, ratings) @ rows)
+    return float(_penalty_counts(model, ratings) @ rows)

@@ -89,7 +89,7 @@ class PairNetwork(nn.Module):
             for each pair
         owner : int ndarray (n,), which of the users each pair is of
         """
-        read = self._read(users) if self.attention == "prefix" else None
+        read = self._keys_of_users(users) if self.attention == "prefix" else None
         lengths = np.array(list(map(len, items)))
         if read is None:
             lengths = lengths + np.array(list(map(len, users)))[owner]
@@ -112,7 +112,7 @@ class PairNetwork(nn.Module):
         x = self.bert.embeddings(**batch)  # (batch, n_tokens, dim)
         return self._run(x, real, torch.zeros_like(batch["input_ids"][:, 0]))
 
-    def _read(self, users: Sequence[np.ndarray]) -> tuple[list[KeysAndValues], Tensor]:
+    def _keys_of_users(self, users: Sequence[np.ndarray]) -> tuple[list[KeysAndValues], Tensor]:
         """Keys and values of [CLS] user [SEP] in each block, and which of them are tokens."""
         batch, kept = self._on_device(self.layout.prefixes(users)), []
         real = batch["attention_mask"] > 0
@@ -123,7 +123,7 @@ class PairNetwork(nn.Module):
         return kept, real
 
     def _continued(self, kept: list[KeysAndValues], read: Tensor, owner, items) -> Tensor:
-        """The vector h of the last [SEP], item [SEP] going on after `_read`: (batch, dim)."""
+        """The vector h of the last [SEP], item [SEP] after `_keys_of_users`: (batch, dim)."""
         owner = torch.from_numpy(owner).to(self.device)
         batch = self._on_device(self.layout.suffixes(items))
         ids, real = batch["input_ids"], batch["attention_mask"]

@@ -54,18 +54,18 @@ def descend(features, columns, y, w, d, *, x):
     Without F'WF, a step takes two products with F, where the exact solution takes k of them.
     """
     f = features.take(columns, axis=0)  # (b, w, k)
-    s = _times(f, x)  # (b, w)
-    residual = _transposed_times(f, _weighted(w, y - s)) - d * x  # (b, k)
+    s = _products(f, x)  # (b, w)
+    residual = _transposed_products(f, _weighted(w, y - s)) - d * x  # (b, k)
     p = scaled = residual / d
     size = np.vecdot(residual, scaled)[:, None]  # (b, 1)
     for left in reversed(range(_STEPS)):
-        fp, dp = _times(f, p), d * p
+        fp, dp = _products(f, p), d * p
         wfp = _weighted(w, fp)
         # A row that has arrived has p = 0 and stays.
         rate = size / np.maximum(np.vecdot(wfp, fp) + np.vecdot(p, dp), _TINY)[:, None]
         x, s = x + rate * p, s + rate * fp
         if left:
-            residual = residual - rate * (_transposed_times(f, wfp) + dp)
+            residual = residual - rate * (_transposed_products(f, wfp) + dp)
             scaled = residual / d
             before, size = size, np.vecdot(residual, scaled)[:, None]
             p = scaled + size / np.maximum(before, _TINY) * p
@@ -78,9 +78,9 @@ def _weighted(w: np.ndarray | None, e: np.ndarray) -> np.ndarray:
     return e if w is None else w * e
 
 
-def _times(f: np.ndarray, x: np.ndarray) -> np.ndarray:
+def _products(f: np.ndarray, x: np.ndarray) -> np.ndarray:
     return (f @ x[..., None])[..., 0]  # (b, w, k) @ (b, k, 1)
 
 
-def _transposed_times(f: np.ndarray, e: np.ndarray) -> np.ndarray:
+def _transposed_products(f: np.ndarray, e: np.ndarray) -> np.ndarray:
     return (e[:, None] @ f)[:, 0]  # (b, 1, w) @ (b, w, k)

@@ -108,7 +108,7 @@ class BPR:
             for epoch in monitor:
                 rate = self.learning_rate * (1.0 - (epoch - 1) / monitor.iterations)
                 total = sum(self._step(tables, batch, rate) for batch in batches())
-                self._keep(tables)
+                self._store_factors(tables)
                 monitor.record(objective=total / train.nnz)
         self.history_ = monitor.finish()
         return self
@@ -124,7 +124,7 @@ class BPR:
             check_same(known, (min(len(known), shape[0]), self.factors))
             users[: len(known)], items, bias = known, self.item_factors_, self.item_bias_
         tables = [torch.tensor(table) for table in (users, items, bias)]
-        self._keep(tables)
+        self._store_factors(tables)
         return tables
 
     def _step(self, tables: list[Tensor], triples: Tensor, rate: float) -> float:
@@ -151,7 +151,7 @@ class BPR:
         biases.index_add_(0, j, -pull - bias_shrink * b_j)
         return (softplus(-x).sum() + penalty).item()
 
-    def _keep(self, tables: list[Tensor]) -> None:
+    def _store_factors(self, tables: list[Tensor]) -> None:
         self.user_factors_, self.item_factors_, self.item_bias_ = (t.numpy() for t in tables)
 
     def fold_in(self, history: sparse.csr_matrix) -> np.ndarray:

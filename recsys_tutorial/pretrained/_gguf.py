@@ -32,7 +32,7 @@ def convert_llama(folder: Path) -> None:
     Q4_1's scale and 4 bits closely; norms stay float32.
     """
     (path,) = folder.glob("*.gguf")
-    settings, tensors = _read(path)
+    settings, tensors = _settings_and_tensors(path)
     config = llama_config(settings)
     config["tie_word_embeddings"] = "output.weight" not in tensors
     state = llama_state_dict(tensors, config)
@@ -45,7 +45,7 @@ def convert_llama(folder: Path) -> None:
     path.unlink()
 
 
-def _read(path: Path) -> tuple[dict[str, object], dict[str, np.ndarray]]:
+def _settings_and_tensors(path: Path) -> tuple[dict[str, object], dict[str, np.ndarray]]:
     """Return settings, and tensors unpacked to float32, the last axis fastest as torch has it."""
     from gguf import GGUFReader, dequantize
 

@@ -62,7 +62,7 @@ class LastBlocksTower(WithEncoder):
         self.encoder.model.embeddings = _Passed()
         self.n_rows, self.dim = len(texts), dim
         self.fingerprint = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
-        self.states, self.lengths = self._read(list(texts))
+        self.states, self.lengths = self._token_states(list(texts))
         self.starts = self.lengths.cumsum(0) - self.lengths
         self.head = ProjectionHead(self.encoder.dim, dim, **head)
 
@@ -84,7 +84,7 @@ class LastBlocksTower(WithEncoder):
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Vectors of any texts; gradients reach the head only."""
-        states, lengths = self._read(list(texts))
+        states, lengths = self._token_states(list(texts))
         starts = lengths.cumsum(0) - lengths
         return self.head(self._without_gradient(states, starts, lengths))
 
@@ -92,7 +92,7 @@ class LastBlocksTower(WithEncoder):
         """What a saved file must agree with."""
         return {"texts": self.fingerprint, "rows": self.n_rows, **self.encoder.settings}
 
-    def _read(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+    def _token_states(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Hidden states of all tokens, text after text (n_tokens, width), and tokens per text."""
         lower, states, lengths = self._lower[0], [], []
         with torch.no_grad():
