@@ -35,6 +35,7 @@ def use_style() -> None:
     plt.rc("font", size=11)
     plt.rc("legend", frameon=False)
     plt.rc("svg", hashsalt="recsys-tutorial", fonttype="path")
+    plt.rc("image", interpolation="none")  # a picture's own pixels, not four times as many
     _show_vectors()
 
 

@@ -112,17 +112,20 @@ def strip(notebook) -> list[str]:
 def with_palette(png: str) -> str:
     """Return a PNG (in base64, as notebooks hold it) with at most 256 colours, if that is smaller.
 
+    A picture of fewer pixels than 100 x 100 has at most 128: the palette is a good part of it.
+
     No dithering: areas of one colour, of which plots are made, stay so. What is transparent, as
     the ground of a rasterised part of a figure, stays so too.
     """
     picture = Image.open(io.BytesIO(base64.b64decode(png)))
     if picture.mode == "P":
         return png
+    colors = 128 if picture.width * picture.height < 10_000 else 256
     if picture.mode == "RGBA" and picture.getextrema()[3][0] < 255:
         method = Image.Quantize.FASTOCTREE  # the one that knows of transparency
-        few = picture.quantize(256, method=method, dither=Image.Dither.NONE)
+        few = picture.quantize(colors, method=method, dither=Image.Dither.NONE)
     else:
-        few = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        few = picture.convert("RGB").quantize(colors, dither=Image.Dither.NONE)
     stored = io.BytesIO()
     few.save(stored, "PNG", optimize=True, dpi=picture.info.get("dpi", (100, 100)))
     smaller = base64.b64encode(stored.getvalue()).decode() + "\n"
@@ -137,6 +140,8 @@ SHORTER = [
     (re.compile(r'(?<= d=")[^"]*'), lambda path: re.sub(r"\s*([MLQCz]|$)\s*", r"\1", path[0])),
     (re.compile(r'<g id="[\w.]+_\d+">'), "<g>"),  # nothing refers to a group
     (re.compile(r'(?<=["#])DejaVuSans-'), "d"),  # a letter's outline
+    # Of a grid each cell is to be seen, of a photograph or a drawing not.
+    (re.compile(r' style="image-rendering:[^"]*"(?= width="(?:[5-9]\d|\d{3,})")'), ""),
     (re.compile(r'(?<=" )transform="translate\((\S+) 0\)"(?=/>)'), r'x="\1"'),  # its place
 ]
 # Below 1 it may be a scale, by which all is multiplied.
@@ -162,7 +167,8 @@ def lean(svg: str) -> str:
 
     A notebook holds text line by line, each in quotes: lines that are few cost less, too.
     """
-    svg = NUMBER.sub(rounded, svg)
+    parts = re.split(r"(matrix\([^)]*\))", svg)  # by these, all pixels of a picture are multiplied
+    svg = "".join(part if i % 2 else NUMBER.sub(rounded, part) for i, part in enumerate(parts))
     for pattern, shorter in SHORTER:
         svg = pattern.sub(shorter, svg)
     svg = OF_ONE_STYLE.sub(said_once, svg)

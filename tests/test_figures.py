@@ -28,7 +28,7 @@ import dark_figures  # noqa: E402
 # Still stored as PNG. `make notebooks NOTEBOOK=07` draws a chapter's figures again, as SVG; what
 # the tests below then find too small or too large is mended in its cells (rasterized=True, a
 # narrower figsize), and the chapter is taken off this list.
-TO_CONVERT = {"02", "05", "06", "07", "08", "09", "10", "11", "12"}
+TO_CONVERT = {"05", "06", "07", "08", "09", "10", "11", "12"}
 SHOWN = 576  # points: the width of the site's text column, to which a wider figure is shrunk
 SMALLEST = 8.9  # points; 9, but for what a tight bounding box adds to the width
 LARGEST = 150_000  # bytes of one figure
@@ -178,6 +178,24 @@ def test_a_lean_figure_says_the_same_in_fewer_characters():
         np.testing.assert_allclose(b, a, rtol=0, atol=0.00501)
     rounded = drawn_parts(small.replace("0.015625", "0.016"))
     assert any((np.abs(a - b) > 1e-4).any() for (_, a), (_, b) in zip(after, rounded, strict=True))
+
+
+@pytest.mark.parametrize(("side", "smooth"), [(12, False), (64, True)])
+def test_a_picture_is_stored_with_its_own_pixels(side, smooth):
+    """Those of a grid are shown as squares; a place is to be that which matplotlib gave it."""
+    with plt.rc_context():
+        plotting.use_style()
+        fig, ax = plt.subplots(figsize=(4, 3))
+        ax.imshow(np.random.default_rng(0).random((side, side, 3)))
+        file = io.StringIO()
+        fig.savefig(file, format="svg", **plotting.VECTORS)
+        plt.close(fig)
+    svg = file.getvalue()
+    small = execute_notebooks.lean(svg)
+    assert raster_of(small).size == (side, side)
+    assert ("image-rendering" in small) != smooth
+    (before,), (after,) = (re.findall(r"matrix\([^)]*\)", text) for text in (svg, small))
+    assert before == after
 
 
 def contrast(a, b):
