@@ -109,9 +109,9 @@ def test_a_folder_of_the_previous_format_is_read_and_merged(tmp_path, merge_ofte
 def test_a_file_is_read_once_and_none_when_all_is_known(tmp_path, monkeypatch):
     for number in range(4):
         store(tmp_path, number)
-    read, paths = EmbeddingCache._read, []
+    read, paths = EmbeddingCache._read_shard, []
     monkeypatch.setattr(
-        EmbeddingCache, "_read", lambda self, path: (paths.append(path), read(self, path))[1]
+        EmbeddingCache, "_read_shard", lambda self, path: (paths.append(path), read(self, path))[1]
     )
     assert known(tmp_path, [9]) == [] and len(paths) == 4
     paths.clear()
