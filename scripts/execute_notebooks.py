@@ -22,6 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Collection
+from decimal import Decimal
 from pathlib import Path
 
 import nbformat
@@ -132,12 +133,51 @@ def with_palette(png: str) -> str:
     return min(png, smaller, key=len)
 
 
+def rounded(number: str | Decimal) -> str:
+    """A number of an SVG to a hundredth of a point, in as few characters as it can have.
+
+    >>> rounded("12.3456"), rounded("0.5"), rounded("-0.2049"), rounded("-0.001"), rounded("60")
+    ('12.35', '.5', '-.2', '0', '60')
+    """
+    text = f"{Decimal(number):.2f}".rstrip("0").rstrip(".")
+    return re.sub(r"^(-?)0(?=\.)", r"\1", "0" if text == "-0" else text)
+
+
+def relative(path: str) -> str:
+    """Return an SVG's path with each point as its distance from the one before.
+
+    >>> relative("M 628 4666 L 1259 4666 L 1259 531 Q 2500 0.5 3169 -10 z M 1 2 L 3 4")
+    'M628 4666l631 0 0-4135q1241-530.5 1910-541zM1 2l2 2'
+    """
+    words = re.findall(r"[A-Za-z]|-?[\d.]+", path)
+    if not set(words) <= set("MLQCz") | {word for word in words if not word.isalpha()}:
+        return path  # written so before, or by something else
+    said, at, start, last = [], (Decimal(0), Decimal(0)), None, ""
+    while words:
+        letter = words.pop(0)
+        if letter == "z":
+            said, at, last = [*said, "z"], start, "z"
+            continue
+        n_numbers = {"M": 2, "L": 2, "Q": 4, "C": 6}[letter]
+        numbers = [Decimal(rounded(words.pop(0))) for _ in range(n_numbers)]
+        end = tuple(numbers[-2:])
+        if letter == "M":
+            start = end
+        else:
+            letter = letter.lower()
+            numbers = [number - at[i % 2] for i, number in enumerate(numbers)]
+        said.append(letter if letter != last or letter == "M" else " ")
+        said.append(" ".join(rounded(number) for number in numbers))
+        at, last = end, letter
+    return "".join(said).replace(" -", "-")
+
+
 # Where an SVG says the same in fewer characters, each with what stands in its place.
 SHORTER = [
     (re.compile(r"\A.*?(?=<svg )", re.DOTALL), ""),  # what kind of XML this is
     (re.compile(r"<!--.*?-->", re.DOTALL), ""),
     (re.compile(r"(?<=>)\s+(?=<)"), ""),
-    (re.compile(r'(?<= d=")[^"]*'), lambda path: re.sub(r"\s*([MLQCz]|$)\s*", r"\1", path[0])),
+    (re.compile(r'(?<= d=")[^"]*'), lambda path: relative(path[0])),
     (re.compile(r'<g id="[\w.]+_\d+">'), "<g>"),  # nothing refers to a group
     (re.compile(r'(?<=["#])DejaVuSans-'), "d"),  # a letter's outline
     # Of a grid each cell is to be seen, of a photograph or a drawing not.
@@ -152,11 +192,6 @@ OF_ONE_STYLE = re.compile(
 )
 
 
-def rounded(number: re.Match) -> str:
-    """A number of an SVG to a hundredth of a point."""
-    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
-
-
 def said_once(group: re.Match) -> str:
     """A group whose members' style stands at the group."""
     return f"<g{group[1]}{group[3]}>{group[2].replace(group[3], '')}</g>"
@@ -167,8 +202,10 @@ def lean(svg: str) -> str:
 
     A notebook holds text line by line, each in quotes: lines that are few cost less, too.
     """
-    parts = re.split(r"(matrix\([^)]*\))", svg)  # by these, all pixels of a picture are multiplied
-    svg = "".join(part if i % 2 else NUMBER.sub(rounded, part) for i, part in enumerate(parts))
+    # By a matrix all pixels of a picture are multiplied; a path is looked at as a whole.
+    parts = re.split(r"""(matrix\([^)]*\)| d="[^"]*")""", svg)
+    parts[::2] = [NUMBER.sub(lambda m: rounded(m[0]), part) for part in parts[::2]]
+    svg = "".join(parts)
     for pattern, shorter in SHORTER:
         svg = pattern.sub(shorter, svg)
     svg = OF_ONE_STYLE.sub(said_once, svg)

@@ -28,7 +28,7 @@ import dark_figures  # noqa: E402
 # Still stored as PNG. `make notebooks NOTEBOOK=07` draws a chapter's figures again, as SVG; what
 # the tests below then find too small or too large is mended in its cells (rasterized=True, a
 # narrower figsize), and the chapter is taken off this list.
-TO_CONVERT = {"05", "06", "07", "08", "09", "10", "11"}
+TO_CONVERT = {"05", "06", "08", "09", "10", "11"}
 SHOWN = 576  # points: the width of the site's text column, to which a wider figure is shrunk
 SMALLEST = 8.9  # points; 9, but for what a tight bounding box adds to the width
 LARGEST = 150_000  # bytes of one figure
@@ -144,6 +144,23 @@ def test_what_is_rasterised_has_a_palette_and_stays_transparent():
     assert (after[..., 3][~seen[..., 0]] == 0).all()
 
 
+def absolute(path):
+    """The numbers of an SVG's path, each a place."""
+    words, numbers, at, letter = re.findall(r"[A-Za-z]|-?[\d.]+", path), [], (0.0, 0.0), ""
+    while words:
+        letter = words.pop(0) if words[0].isalpha() else letter
+        if letter == "z":
+            at = start
+            continue
+        step = [float(words.pop(0)) for _ in range({"m": 2, "l": 2, "q": 4, "c": 6}[letter.lower()])]
+        if letter.islower():
+            step = [number + at[i % 2] for i, number in enumerate(step)]
+        at = tuple(step[-2:])
+        start = at if letter == "M" else start
+        numbers += step
+    return " ".join(f"{number:.6f}" for number in numbers)
+
+
 def drawn_parts(svg):
     """Of each shape of an SVG, in order: its place and look, numbers apart from words."""
     root, found = ElementTree.fromstring(svg), []
@@ -156,6 +173,7 @@ def drawn_parts(svg):
         if along := re.fullmatch(r"translate\((\S+) 0\)", said.get("transform", "")):
             said = {k: v for k, v in said.items() if k != "transform"} | {"x": along[1]}
         if not element.tag.endswith("}g") or "transform" in said:
+            said |= {"d": absolute(said["d"])} if "d" in said else {}
             words = [f"{k}={v}" for k, v in said.items() if "href" not in k]
             look = " ".join([element.tag, style, *words])
             numbers = np.array(re.findall(r"-?\d+(?:\.\d+)?", look), float)
