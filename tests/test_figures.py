@@ -146,13 +146,15 @@ def test_what_is_rasterised_has_a_palette_and_stays_transparent():
 
 def absolute(path):
     """The numbers of an SVG's path, each a place."""
-    words, numbers, at, letter = re.findall(r"[A-Za-z]|-?[\d.]+", path), [], (0.0, 0.0), ""
+    words, numbers, letter = re.findall(r"[A-Za-z]|-?[\d.]+", path), [], ""
+    at = start = (0.0, 0.0)
     while words:
         letter = words.pop(0) if words[0].isalpha() else letter
         if letter == "z":
             at = start
             continue
-        step = [float(words.pop(0)) for _ in range({"m": 2, "l": 2, "q": 4, "c": 6}[letter.lower()])]
+        n_numbers = {"m": 2, "l": 2, "q": 4, "c": 6}[letter.lower()]
+        step = [float(words.pop(0)) for _ in range(n_numbers)]
         if letter.islower():
             step = [number + at[i % 2] for i, number in enumerate(step)]
         at = tuple(step[-2:])
