@@ -68,16 +68,15 @@ class Study:
         parts = [np.hstack(self.parts[1:])] if crossed else self.parts
         return InteractionRanker(parts, design, None if crossed else DIM)
 
-    def judge(self, name: str, rate: float, seed: int = 0, times: float = 1.0) -> pd.Series:
+    def judge(self, name: str, rate: float, seed: int = 0, decay: float = DECAY) -> pd.Series:
         """Each user's NDCG@10, the ranker trained on from window to window."""
         ranker, places = self.ranker(name, seed), iter(range(len(self.lists)))
 
         def fit(split) -> np.ndarray:
             number = next(places)
             learned, judged = self.lists[number]
-            epochs = max(1, round(times * (LATER if number else FIRST)))
-            ranker.fit(learned, epochs=epochs, learning_rate=rate, weight_decay=DECAY, seed=seed,
-                       batch_size=BATCH)  # fmt: skip
+            ranker.fit(learned, epochs=LATER if number else FIRST, learning_rate=rate,
+                       weight_decay=decay, seed=seed, batch_size=BATCH)  # fmt: skip
             return judged.full(ranker.score(judged).round(9))
 
         try:
