@@ -53,6 +53,7 @@ OWN_TESTS = {
     "course/_log": ["test_course_lists"],
     "course/_towers": ["test_course_fits"],
     "course/_sequences": ["test_course_sequences"],
+    "course/_language": ["test_course_language"],
     "datasets/_archives": ["datasets/test_archives", "datasets/test_cleaning"],
     "datasets/_exports": ["datasets/test_cleaning"],
     "datasets/_mending": ["datasets/test_cleaning"],

@@ -64,7 +64,7 @@ def test_every_exercise_counts():
 
 @pytest.mark.parametrize("number", COURSE.names)
 def test_a_chapter_ends_with_the_way_on(number):
-    """To its exercise notebook, its quiz, with their minutes, and the next chapter or what is next."""
+    """To its exercise notebook and quiz, with the minutes, and the next chapter or what is next."""
     text = "\n".join("".join(c["source"]) for c in COURSE.notebook(number)["cells"])
     way = text.partition("## To think about")[2].partition("\n\n1.")[0].replace("\n", " ")
     tasks = study.exercise_minutes(COURSE.notebook(number, "exercises"))
