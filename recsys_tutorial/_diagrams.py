@@ -280,6 +280,42 @@ def sequence() -> Figure:
     return fig
 
 
+def semantic_ids() -> Figure:
+    """From a vector to a code, level by level; and a decoder that writes the next code."""
+    fig, ax = _canvas(11, 11.2)
+    _box(ax, 0.3, 0.2, 3.2, 1.0, "text, picture", "read")
+    _arrow(ax, (1.9, 1.2), (1.9, 1.8))
+    _box(ax, 0.3, 1.8, 3.2, 1.0, "encoders", "frozen")
+    _arrow(ax, (3.5, 2.3), (4.3, 2.3))
+    _cells(ax, 4.3, 2.07, 3)
+    for level, x in enumerate((4.3, 6.6, 8.9), start=1):
+        _arrow(ax, (x + 0.7, 2.55), (x + 0.7, 3.1))
+        _box(ax, x - 0.1, 3.1, 1.7, 0.9, "nearest", "trained", SIZE - 1)
+        _arrow(ax, (x + 0.7, 4.0), (x + 0.7, 4.6))
+        _box(ax, x + 0.1, 4.6, 1.2, 0.8, f"$c_{level}$", "marked")
+        if level < 3:
+            _arrow(ax, (x + 1.4, 2.3), (x + 2.3, 2.3))
+            _cells(ax, x + 2.3, 2.07, 3)
+    _note(ax, 7.7, 1.45, "what the centres leave over")
+    _note(ax, 2.0, 4.9, "an item's code", style="normal")
+    words = ("$c_1$", "$c_2$", "$c_3$")
+    for k, x in enumerate((0.3, 4.0)):
+        for level, word in enumerate(words):
+            _box(ax, x + 1.1 * level, 6.3, 1.0, 0.8, word, "read")
+        _note(ax, x + 1.6, 5.95, f"event {k + 1}")
+    _box(ax, 0.3, 7.8, 10.3, 1.0, "decoder: causal attention", "trained")
+    for x in (0.8, 1.9, 3.0, 4.5, 5.6, 6.7, 8.2, 9.3):
+        _arrow(ax, (x, 7.1), (x, 7.8))
+    for x, word in ((7.7, "$c_1$"), (8.8, "$c_2$")):
+        _box(ax, x, 6.3, 1.0, 0.8, word, "marked")
+    for level, x in enumerate((6.1, 7.6, 8.9)):
+        _arrow(ax, (x + 0.6, 8.8), (x + 0.6, 9.5))
+        _box(ax, x, 9.5, 1.2, 0.8, words[level] + "?", "marked")
+    _note(ax, 3.2, 9.9, "the next item's words,\none after the other")
+    _note(ax, 8.8, 5.95, "written so far")
+    return fig
+
+
 def language_ranker() -> Figure:
     """One prompt, read once, and the titles behind it; the same titles behind no reason."""
     fig, ax = _canvas(11, 8.6)
@@ -336,6 +372,7 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "gradient cache": gradient_cache,
     "fusion": fusion,
     "sequence": sequence,
+    "semantic ids": semantic_ids,
     "language ranker": language_ranker,
     "feedback loop": feedback_loop,
 }

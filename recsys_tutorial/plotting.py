@@ -116,7 +116,7 @@ def diagram(name: str) -> Figure:
     Parameters
     ----------
     name : str, one of "factors", "text towers", "picture towers", "interaction", "cross-encoder",
-        "batch", "gradient cache", "fusion" and "feedback loop"
+        "batch", "gradient cache", "fusion", "sequence", "semantic ids" and "feedback loop"
 
     Returns
     -------

@@ -52,6 +52,7 @@ OWN_TESTS = {
     "course/_lists": ["test_course_lists"],
     "course/_log": ["test_course_lists"],
     "course/_towers": ["test_course_fits"],
+    "course/_codes": ["test_course_codes"],
     "course/_sequences": ["test_course_sequences"],
     "course/_language": ["test_course_language"],
     "datasets/_archives": ["datasets/test_archives", "datasets/test_cleaning"],

@@ -24,6 +24,7 @@ COVERED = {
     "09_contrastive_at_scale": {'"pairs": 64': '"pairs": 8', '"rows": 12288': '"rows": 2048'},
     "10_multimodal_fusion": {},
     "12_sequences": {},
+    "13_generative_retrieval": {},
 }
 
 

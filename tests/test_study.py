@@ -160,6 +160,7 @@ def test_a_plan_that_does_not_fit_is_noticed(monkeypatch):
     assert home == whole - 95 + study.exercise_minutes(COURSE.notebook(1, "exercises"))
     assert COURSE.needs(8) == {1, 2, 3, 4} and COURSE.needs(1) == set()
     assert COURSE.needs(12) == {1, 3, 8}
+    assert COURSE.needs(13) == {10, 12}
     assert COURSE.needs(14) == {3, 7, 12}
 
 

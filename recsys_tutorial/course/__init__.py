@@ -20,10 +20,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from recsys_tutorial.course import _codes as codes
 from recsys_tutorial.course import _features as features
 from recsys_tutorial.course import _fits as fits
 from recsys_tutorial.course import _lists as lists
 from recsys_tutorial.course import _sequences as sequences
+from recsys_tutorial.course._codes import (
+    code_decoder,
+    fading_log,
+    film_codes,
+    next_nats,
+    popular_nats,
+    random_codes,
+)
 from recsys_tutorial.course._contrastive import (
     LikePairs,
     PairBatch,
@@ -54,16 +63,22 @@ __all__ = [
     "PairBatch",
     "bert_titles",
     "bpr",
+    "code_decoder",
     "contrastive_towers",
     "corrected_info_nce",
     "counted_titles",
     "fading_ease",
+    "fading_log",
+    "film_codes",
     "film_events",
     "film_parts",
     "in_windows",
     "list_ndcg",
     "log_features",
     "means",
+    "next_nats",
+    "popular_nats",
+    "random_codes",
     "rank_agreement",
     "right_order",
     "sasrec",
@@ -104,6 +119,7 @@ class CourseModel:
 
 _TEXT_TOWER = two_tower(features.bert_texts, 20.0)
 _SASREC = sasrec("both", dropout=0.2, decay=10.0)
+_DECODER = code_decoder("text", dropout=0.0, decay=2.0)
 
 MODELS = {
     "popularity": CourseModel(1, fits.anew(lambda split: Popularity().fit(split.train))),
@@ -148,4 +164,8 @@ MODELS = {
     "Markov chain": CourseModel(12, fits.anew(sequences.markov_chain)),
     "SASRec": CourseModel(12, _SASREC, n_seeds=3),
     "fading EASE + BERT + SASRec": CourseModel(12, sequences.blend_with(_SASREC, 1.6), n_seeds=3),
+    "decoder of text codes": CourseModel(13, _DECODER, n_seeds=3),
+    "decoder of text codes + fading popularity": CourseModel(
+        13, codes.with_prior(_DECODER, 4.8), n_seeds=3
+    ),
 }

@@ -152,7 +152,7 @@ def sasrec(
                 if isinstance(part, towers.IdTower):  # too few likes, no vector
                     part.known.copy_(torch.from_numpy(known))
             times = shuffled_times(times, seed=seed) if shuffled else times
-            late = _latest(split)
+            late = latest(split)
             return model.fit(
                 likes[~late],
                 times[~late],
@@ -171,8 +171,17 @@ def sasrec(
     return begin
 
 
-def _latest(split: Split) -> np.ndarray:
-    """Bool ndarray (n_train_users,): the last to arrive."""
+def latest(split: Split) -> np.ndarray:
+    """Which training users are the last to arrive: they say when training stops.
+
+    Parameters
+    ----------
+    split : Split in time
+
+    Returns
+    -------
+    bool ndarray (n_train_users,)
+    """
     first = np.full(split.train.shape[0], np.inf)
     users = np.repeat(np.arange(len(first)), np.diff(split.train.indptr))
     np.minimum.at(first, users, split.like_times)
