@@ -182,8 +182,7 @@ class BatchedRidge:
 
     def _wide(self, features, columns, y, w, d):
         """Rows with many observations: (F' W F + D) x = F' W y, a k x k system each."""
-        b, width = columns.shape
-        k = self.n_features
+        (b, width), k = columns.shape, self.n_features
         sums = np.zeros((b, k, k + 1), self.dtype)  # F' W [F, y]
         # One pass, except for a row so long that its features alone would burst the block.
         step = max(1, self.block_elements // (b * k))
