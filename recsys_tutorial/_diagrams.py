@@ -336,7 +336,7 @@ def language_ranker() -> Figure:
     ax.text(9.4, 5.3, r"$\log p(j)$", ha="center", size=SIZE + 1)
     _box(ax, 3.5, 5.9, 4.0, 0.9, "minus")
     _arrow(ax, (5.5, 6.8), (5.5, 7.4))
-    _note(ax, 5.5, 7.85, "what the likes add to each title")
+    _note(ax, 5.5, 7.7, "what the likes add to each title")
     return fig
 
 
