@@ -35,7 +35,6 @@ NEEDED_AGAIN_GB = 1.0
 NEEDED_ONLY_GB = 0.2
 # Only the chapters on language models read it, so it is fetched only when asked for.
 LANGUAGE_MODEL = "SmolLM2-135M-Instruct"
-LANGUAGE_EXTRA = "language"  # and so is what reads it
 # In every environment, pinned by nobody; the project itself is what is installed.
 NOT_PINNED = ("pip", "setuptools", "wheel", "recsys-tutorial")
 
@@ -297,8 +296,7 @@ def timed(name, function, *arguments):
 
 def install(venv, options, root=ROOT):
     """Make the environment hold what the options name; nothing when it does already."""
-    asked = [LANGUAGE_EXTRA] if options.language_model else []
-    extras = sorted({*options.extras.split(","), *asked})
+    extras = sorted(options.extras.split(","))
     only = sorted(options.only.split(",")) if options.only else []
     arguments = pip_arguments(extras, only, options.newest)
     value = key(arguments, root)

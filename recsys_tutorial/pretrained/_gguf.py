@@ -1,7 +1,7 @@
 """Take a language model's weights and tokenizer out of a GGUF file, as llama.cpp reads it.
 
-The `gguf` package reads the file (the extra `language`); here its settings and tensors get the
-names and the order that transformers has for a Llama.
+The `gguf` package reads the file; here its settings and tensors get the names and the order that
+transformers has for a Llama.
 """
 
 import json

@@ -83,9 +83,8 @@ def language_model(name: str | os.PathLike = "SmolLM2-135M-Instruct") -> Path:
     Parameters
     ----------
     name : str or path-like
-        "SmolLM2-135M-Instruct", 93 MB to fetch and 273 MB on disk, which from the package index
-        needs the package `gguf` (the extra "language"); any other transformers model by its name on
-        the hub ("Qwen/Qwen3-0.6B"); or a folder that holds one.
+        "SmolLM2-135M-Instruct", 93 MB to fetch and 273 MB on disk; any other
+        transformers model by its name on the hub ("Qwen/Qwen3-0.6B"); or a folder that holds one.
 
     Returns
     -------
