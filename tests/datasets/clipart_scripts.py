@@ -16,9 +16,9 @@ def _load(name, file):
     return module
 
 
-words = _load("clipart_words", "clipart_words.py")  # build.py imports it by this name
+words = _load("clipart_words", "clipart_words.py")  # make.py imports it by this name
 debian_packages = _load("debian_packages", "../debian_packages.py")  # and this
-build = _load("clipart_build", "build.py")
+build = _load("clipart_build", "make.py")
 
 
 def png_bytes(picture):

@@ -338,6 +338,6 @@ def test_not_a_package():
 
 
 def test_command_line_check():
-    command = [sys.executable, CHECKOUT / "build.py", "--check", "--out", FOLDER]
+    command = [sys.executable, CHECKOUT / "make.py", "--check", "--out", FOLDER]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert re.fullmatch(r"\d+ files have their recorded checksums\n", done.stdout)

@@ -90,19 +90,19 @@ def test_small_files_have_the_checksums_of_their_readme():
         assert f"{len(data):,}" in readme
     script = (
         subprocess.run(
-            [sys.executable, SMALL / "build.py", "--check"],
+            [sys.executable, SMALL / "make.py", "--check"],
             capture_output=True,
             text=True,
             check=False,
         )
-        if (SMALL / "build.py").exists()
+        if (SMALL / "make.py").exists()
         else None
     )
     assert script is None or script.returncode == 0, script.stderr
 
 
 def test_rebuilding_refuses_another_package(tmp_path):
-    script = SMALL / "build.py"
+    script = SMALL / "make.py"
     if not script.exists():
         pytest.skip("the installed package has no build script")
     pytest.importorskip("rdata")

@@ -1,6 +1,6 @@
 """Train the last block of the picture tower with its head, and the head alone.
 
-    python data/picture_tower/unfreeze.py
+    python data/picture_tower/make.py
 
 writes unfreezing.csv beside itself: recall@10 on the validation and test pictures of
 unseen creators (``notebooks/05_two_tower_image.ipynb`` draws the same parts) along

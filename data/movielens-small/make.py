@@ -1,8 +1,8 @@
 """Rebuild ratings.csv and movies.csv from Debian's r-cran-dslabs package, and verify the result.
 
-    python build.py                      fetch the package with `apt-get download`, rebuild, verify
-    python build.py --deb FILE.deb       the same from a package already on disk
-    python build.py --check              only verify the checksums of the files that are here
+    python make.py                      fetch the package with `apt-get download`, rebuild, verify
+    python make.py --deb FILE.deb       the same from a package already on disk
+    python make.py --check              only verify the checksums of the files that are here
 
 Needs `pip install rdata pandas`; nothing here is needed to use the course.
 """

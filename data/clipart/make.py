@@ -1,8 +1,8 @@
 """Rebuild the clip-art catalogue from two Debian packages, and verify it.
 
-    python build.py                           fetch the packages with `apt-get download`, rebuild
-    python build.py --svg A.deb --png B.deb   the same from packages already on disk
-    python build.py --check                   only compare the files here with their checksums
+    python make.py                           fetch the packages with `apt-get download`, rebuild
+    python make.py --svg A.deb --png B.deb   the same from packages already on disk
+    python make.py --check                   only compare the files here with their checksums
 
 Titles, keywords, creators and licences are read from the SVG files, pixels from the ready-made
 PNG files. curation.csv holds what was decided by looking at every picture.
