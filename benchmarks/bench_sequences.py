@@ -2,8 +2,13 @@
 
 Each user's last film is withheld, and its place among all films that the user has not rated is
 looked for. Named beforehand: the mean NDCG@10 of ours over the seeds lies at most 0.01 below
-theirs, and fitting is no slower. RecTools (rectools[torch]) wants an older NumPy than this package
-promises, so it goes into an environment of its own.
+theirs, and fitting is no slower. RecTools wants an older NumPy than this package promises, so it
+goes into an environment of its own, in which this package is read from its folder:
+
+    python -m venv .venv-peer
+    .venv-peer/bin/pip install "rectools[torch]" "numpy<2" accelerate filelock numba peft pooch \
+        psutil safetensors scikit-learn threadpoolctl timm transformers
+    .venv-peer/bin/python -m benchmarks sequences --threads 1
 """
 
 import logging
@@ -18,7 +23,7 @@ from recsys_tutorial import splits
 from recsys_tutorial.datasets import load_movielens
 from recsys_tutorial.evaluation import evaluate
 
-N_RATINGS, DIM, LENGTH, EPOCHS, BATCH, RATE = 20, 32, 50, 5, 16, 3e-3
+N_RATINGS, DIM, LENGTH, EPOCHS, BATCH, RATE = 20, 32, 50, 20, 16, 3e-3
 SEEDS, MARGIN = (0, 1, 2), 0.01
 
 
