@@ -3,10 +3,15 @@
 import hashlib
 import json
 import math
+import runpy
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+
+from recsys_tutorial.language import TitleTrie
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "language"
 MANIFEST = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
@@ -42,3 +47,50 @@ def test_letters_are_probabilities_and_all_orders_are_there():
 def test_no_tuning_user_is_a_test_user():
     tuning, test = (pd.read_csv(FOLDER / f"{name}.csv.gz") for name in ("tuning", "rerank"))
     assert not set(tuning["user_id"]) & set(test["user_id"])
+
+
+def test_the_likeliest_title_is_no_less_probable_than_what_a_narrow_beam_wrote():
+    table = pd.read_csv(FOLDER / "generation.csv.gz")
+    log_p = table.pivot(index="user_id", columns="how", values="log_p")
+    # Read in other batches, and stored with four digits: a wrong search is off by whole units.
+    assert (log_p["likeliest"] >= log_p["beam of 3"] - 0.01).all()
+    assert (log_p["likeliest"] >= log_p["likeliest new"] - 0.01).all()
+    written = table[table["how"].isin(["beam of 3", "likeliest", "likeliest new"])]
+    assert (written["known"] == 1).all()
+
+
+class Letters:
+    """A model of three letters; what may follow "a" is uncertain, what follows "b" is sure."""
+
+    def __call__(self, text, add_special_tokens=False):
+        return {"input_ids": ["abc\n".index(letter) for letter in text.strip(" ")]}
+
+    tokenizer = property(lambda self: self)
+
+    def tokens(self, text):
+        return self(text)["input_ids"]
+
+    def read(self, tokens):
+        return None
+
+    def next_log_probabilities(self, shared, tails):
+        first, after_a = [0.55, 0.25, 0.15, 0.05], [0.3, 0.3, 0.3, 0.1]
+        sure = [0.02, 0.02, 0.02, 0.94]
+        rows = [first if not t else after_a if t[0] == 0 else sure for t in tails]
+        return torch.tensor(rows).log()
+
+
+@pytest.mark.parametrize("n_open", [1, 2, 32])
+def test_the_search_gives_titles_from_the_likeliest_on(monkeypatch, n_open):
+    monkeypatch.setattr(sys, "argv", ["make.py"])
+    make = runpy.run_path(str(FOLDER / "make.py"))
+    search = make["by_probability"]
+    monkeypatch.setitem(search.__globals__, "model", Letters)
+    titles = ["a", "aa", "ab", "ac", "abc", "b", "c", "cb"]
+    found = list(search("abc", TitleTrie(Letters(), titles), n_open))
+    expected = {"a": 0.055, "b": 0.235, "c": 0.141, "cb": 0.15 * 0.02 * 0.94}
+    expected |= {"aa": 0.0165, "ab": 0.0165, "ac": 0.0165, "abc": 0.55 * 0.3 * 0.3 * 0.1}
+    assert [title for _, title in found][:3] == ["b", "c", "a"]
+    assert [title for _, title in found][-1] == "cb"
+    assert {t: math.exp(p) for p, t in found} == pytest.approx(expected, rel=1e-5)
+    assert [p for p, _ in found] == sorted((p for p, _ in found), reverse=True)

@@ -11,6 +11,7 @@ that was broken off goes on with the next unit. `hashes` writes the manifest.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import itertools
 import json
 import math
@@ -301,8 +302,35 @@ def catalogue(window: int) -> TitleTrie:
     return TitleTrie(model().tokenizer, [world()[3][c] for c in known])
 
 
+def by_probability(prompt: str, trie: TitleTrie, n_open: int = 32):
+    """(log p, title) of a tree's titles behind a prompt, from the likeliest on; nothing is lost.
+
+    A beginning is never less probable than what goes on from it. So the likeliest beginnings are
+    opened first, `n_open` at a time, and a title is given out once no open one is above it.
+    """
+    tokens, ended = model().tokens(prompt), []
+    shared, opened = model().read(tokens), [(0.0, [])]
+    COUNT.append(len(tokens))
+    while opened or ended:
+        while ended and (not opened or ended[0][0] <= opened[0][0]):
+            score, title = heapq.heappop(ended)
+            yield -score, title
+        best = [heapq.heappop(opened) for _ in range(min(n_open, len(opened)))]
+        with torch.no_grad():
+            following = model().next_log_probabilities(shared, [tail for _, tail in best])
+        COUNT.append(sum(len(tail) for _, tail in best))
+        for (score, tail), row in zip(best, following, strict=True):
+            allowed = trie.allowed(tail)
+            for t, x in zip(allowed, row[torch.tensor(allowed)].double().tolist(), strict=True):
+                title = trie.title([*tail, t])
+                if title is None:
+                    heapq.heappush(opened, (score - x, [*tail, t]))
+                else:
+                    heapq.heappush(ended, (score - x, title))
+
+
 def generation() -> None:
-    """The likeliest film: free, among the catalogue's, among those not liked yet."""
+    """What a user's prompt is continued by: free, a beam of 3, the catalogue's likeliest titles."""
     _, _, rolling, titles, _, _ = world()
     of = users(rolling.test)
 
@@ -310,31 +338,35 @@ def generation() -> None:
         window, row = of[user]
         split = rolling.test[window]
         known = np.flatnonzero(np.asarray(split.train.sum(axis=0)).ravel())
-        seen = set(split.test.seen[[row]].indices)
+        seen = {titles[c] for c in split.test.seen[[row]].indices}
         prompt = likes_prompt(last_likes(split, row, N_LIKES))
         targets = {titles[c] for c in split.test.targets[[row]].indices}
+        free = [model().generate([asks])[0].strip() for asks in (prompt, prompt + "\n-")]
+        narrow = model().generate([prompt], catalogue(window), n_beams=3)[0].strip()
+        COUNT.append(3 * len(model().tokens(prompt)))
+        COUNT.append(sum(len(model().tokens(x)) for x in (*free, narrow)))
+        ordered = by_probability(prompt, catalogue(window))
+        first = value, best = next(ordered)
+        new = next(x for x in itertools.chain([first], ordered) if x[1].strip() not in seen)
+        ways = {
+            "free": (math.nan, free[0]),
+            "free, as a list": (math.nan, free[1]),
+            "beam of 3": (scores(prompt, [f"{LEAD}{narrow}\n"])[0], narrow),
+            "likeliest": (value, best.strip()),
+            "likeliest new": (new[0], new[1].strip()),
+        }
         found = []
-        new = [titles[c] for c in known if c not in seen]
-        best = ""
-        for how in ("free", "free, as a list", "catalogue", "new"):
-            trie = catalogue(window) if how == "catalogue" else None
-            asks = prompt + "\n-" if how == "free, as a list" else prompt
-            if how == "new" and best in new:  # the best of all is the best of the new ones
-                wrote = best
-            else:
-                trie = TitleTrie(model().tokenizer, new) if how == "new" else trie
-                wrote = model().generate([asks], trie, max_tokens=24, n_beams=3)[0].strip()
-            best = wrote if how == "catalogue" else best
-            COUNT.append(len(model().tokens(prompt)) + len(model().tokens(wrote)))
+        for how, (log_p, wrote) in ways.items():
             wrote = one_line(wrote or "-")
             found.append(
-                {"how": how, "wrote": wrote, "in_prompt": int(f"- {wrote}\n" in prompt),
+                {"how": how, "wrote": wrote, "log_p": log_p,
+                 "in_prompt": int(f"- {wrote}\n" in prompt),
                  "known": int(wrote in {titles[c] for c in known}),
                  "in_data": int(wrote in set(titles)), "liked": int(wrote in targets)}
             )  # fmt: skip
         return found
 
-    run("generation", "user_id", list(of), work)
+    run("generation", "user_id", list(of), work, 1)
 
 
 # -- words: which film satisfies a text
@@ -495,7 +527,7 @@ def states() -> None:
 
 
 LAYERS = (0, 5, 10, 15, 20, 25, 30)
-REGS = (0.3, 0.1, 0.03)
+REGS = (1, 0.3, 0.1, 0.03, 0.01, 0.003)
 
 
 def layers() -> None:
