@@ -466,25 +466,6 @@ def examples() -> None:
     asked("examples", "test", lambda words: shots() + fill("wish", words=words))
 
 
-def reverse() -> None:
-    """Log p(text | film), and the text's own: the pair read in the other direction."""
-    texts, of = questions()
-    _, items, _, _, films, _ = world()
-    ids = items["item_id"].to_numpy()
-    units = [w for w in hashed(of) if texts.loc[w, "split"] == "test"]
-
-    def work(wish):
-        said = f' "{one_line(texts.loc[wish, "text"])}"\n'
-        prompts = [f"A film: {films[c]}\nSomeone writes who would enjoy it:" for c, _ in of[wish]]
-        values = read(prompts, [said] * len(prompts))
-        return [
-            {"item_id": ids[c], "right": right, "log_p": v.sum()}
-            for (c, right), v in zip(of[wish], values, strict=True)
-        ]
-
-    run("reverse", "wish_id", units, work, 4)
-
-
 # -- its states as vectors
 
 
@@ -762,7 +743,7 @@ def hashes() -> None:
 
 PARTS = {
     f.__name__: f for f in (
-        prior, knowledge, generation, film_prior, wishes, wishes_tuning, examples, reverse, states,
+        prior, knowledge, generation, film_prior, wishes, wishes_tuning, examples, states,
         layers, rerank, tuning, positions, sensitivity, packages, hashes,
     )
 }  # fmt: skip

@@ -14,7 +14,6 @@ on with the next arm.
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 import sys
 import time
@@ -39,6 +38,9 @@ from recsys_tutorial.ranking import standardize
 from recsys_tutorial.semantic_ids import residual_kmeans
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+from arms import save, say  # noqa: E402
+
 SEEDS = (0, 1, 2)
 SETTINGS = [(dropout, decay) for dropout in (0.0, 0.2) for decay in (0.01, 2.0, 10.0)]
 ARMS = ("text", "random", "ALS")
@@ -141,7 +143,7 @@ def films(seeds: tuple[int, ...]) -> None:
             }
             columns = pd.DataFrame(columns)
             users = pd.concat([users, columns], axis=1) if len(users) else columns
-            save(users, "films_users.csv.gz")
+            save(users, HERE / "films_users.csv.gz")
             shown = [f"{n} {v['ndcg@10'].mean():.4f}" for n, v in found.items() if n != "epochs"]
             epochs = found["epochs"]["epochs"].unique().tolist()
             say("test", arm, seed, *chosen[arm], *shown, "epochs", epochs, began)
@@ -185,7 +187,7 @@ def features(seeds: tuple[int, ...]) -> None:
             row = pd.DataFrame({"ndcg@10": [round(result["ndcg@10"], 5)]})
             row.index = pd.MultiIndex.from_tuples([(name, decay)], names=names)
             tuning = pd.concat([tuning, row]) if len(tuning) else row
-            save(tuning, "features_tuning.csv")
+            save(tuning, HERE / "features_tuning.csv")
             say("tuning", name, decay, f"{result['ndcg@10']:.4f}", began)
         best = table("features_tuning.csv", names).loc[name]["ndcg@10"].idxmax()
         for seed in seeds:
@@ -213,7 +215,7 @@ def add_model(name: str, seed: int, fit, windows) -> None:
     }
     columns = pd.DataFrame(columns)
     users = pd.concat([users, columns], axis=1) if len(users) else columns
-    save(users, "features_users.csv.gz")
+    save(users, HERE / "features_users.csv.gz")
     shown = [f"{n} {v['ndcg@10'].mean():.4f}" for n, v in found.items()]
     say("test", name, seed, *shown, began)
 
@@ -239,7 +241,7 @@ def tuned(arm: str, windows, first: dict) -> tuple[tuple[float, float], float, f
         row = pd.DataFrame({"log p": [row["max"]], "epoch": [row["idxmax"]]})
         row.index = pd.MultiIndex.from_tuples([(arm, *settings)], names=names)
         tuning = pd.concat([tuning, row]) if len(tuning) else row
-        save(tuning, "films_tuning.csv")
+        save(tuning, HERE / "films_tuning.csv")
         say("tuning", arm, settings, *row.iloc[0], began)
     best = table("films_tuning.csv", names).loc[arm]["log p"].idxmax()
     best = tuple(map(float, best))
@@ -251,7 +253,7 @@ def tuned(arm: str, windows, first: dict) -> tuple[tuple[float, float], float, f
         row = {n: v["ndcg@10"].mean() for n, v in found.items() if "prior" in n or "blend" in n}
         row = pd.DataFrame(row, index=pd.Index([arm], name="arm")).round(5)
         blends = pd.concat([blends, row]) if len(blends) else row
-        save(blends, "films_blends.csv")
+        save(blends, HERE / "films_blends.csv")
         say("tuning", arm, best, *(f"{n} {v:.4f}" for n, v in row.iloc[0].items()), began)
     own = blends.loc[arm]
     weights = (own.filter(like=kind).idxmax().removeprefix(kind) for kind in ("prior ", "blend "))
@@ -269,22 +271,6 @@ def table(name: str, index: list[str]) -> pd.DataFrame:
     empty = pd.MultiIndex.from_arrays(levels, names=index) if len(index) > 1 else pd.Index([])
     return pd.DataFrame(index=empty.rename(index if len(index) > 1 else index[0]))
 
-
-def save(frame: pd.DataFrame, name: str) -> None:
-    path = HERE / name
-    packed = {"method": "gzip", "mtime": 0} if name.endswith(".gz") else None
-    frame.sort_index().to_csv(path, compression=packed)
-
-
-def say(*words) -> None:
-    """Print what an arm found and how long it took; stop where the time is up."""
-    *words, began = words
-    print(*words, f"{time.time() - began:.0f} s", flush=True)
-    if time.time() - BEGAN > LIMIT:
-        sys.exit(3)
-
-
-BEGAN, LIMIT = time.time(), float(sys.argv[3]) if len(sys.argv) > 3 else math.inf
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

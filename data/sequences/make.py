@@ -32,6 +32,9 @@ from recsys_tutorial.models.towers import IdTower
 from recsys_tutorial.ranking import standardize
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+from arms import save, say  # noqa: E402
+
 SEEDS = (0, 1, 2)
 
 # -- windows in time: the course's leaderboard
@@ -94,7 +97,7 @@ def films(seeds: tuple[int, ...]) -> None:
             }
             columns = pd.DataFrame(columns)
             users = pd.concat([users, columns], axis=1) if len(users) else columns
-            save(users, "films_users.csv.gz")
+            save(users, HERE / "films_users.csv.gz")
             shown = [f"{n} {v['ndcg@10'].mean():.4f}" for n, v in found.items()]
             say("test", arm, seed, settings, *shown, began)
 
@@ -113,7 +116,7 @@ def tuned(arm: str, windows, first: dict) -> tuple[tuple[float, float], float]:
         row = pd.DataFrame(row, index=[0]).round(5)
         row.index = pd.MultiIndex.from_tuples([(arm, *settings)], names=names)
         tuning = pd.concat([tuning, row]) if len(tuning) else row
-        save(tuning, "films_tuning.csv")
+        save(tuning, HERE / "films_tuning.csv")
         say("tuning", arm, settings, f"{row['as it was'].iloc[0]:.4f}", began)
     best = tuning.loc[arm]["as it was"].idxmax()
     blends = tuning.loc[(arm, *best)].filter(like="blend ")
@@ -251,7 +254,7 @@ def best_rates(validation, test) -> dict[str, float]:
             row = curve.iloc[[-1]][["validation"]].round(5)
             row.index = pd.MultiIndex.from_tuples([(loss, rate)], names=names)
             tuning = pd.concat([tuning, row]) if len(tuning) else row
-            save(tuning, "losses_tuning.csv")
+            save(tuning, HERE / "losses_tuning.csv")
             say("tuning", loss, rate, f"{row['validation'].iloc[0]:.4f}", began)
     return {loss: float(own.idxmax()[1]) for loss, own in tuning["validation"].groupby("loss")}
 
@@ -277,8 +280,8 @@ def losses(seeds: tuple[int, ...]) -> None:
             columns = pd.DataFrame(columns, index=test.test.user_ids)
             columns.index.name = "user_id"
             users = pd.concat([users, columns], axis=1) if len(users) else columns
-            save(curves, "losses_curves.csv")
-            save(users, "losses_places.csv.gz")
+            save(curves, HERE / "losses_curves.csv")
+            save(users, HERE / "losses_places.csv.gz")
             shown = [f"{n} {ndcg(v):.4f}" for n, v in found.items()]
             say(arm, seed, rates[loss], *shown, began)
 
@@ -294,22 +297,6 @@ def table(name: str, index: list[str]) -> pd.DataFrame:
     empty = pd.MultiIndex.from_arrays(levels, names=index) if len(index) > 1 else pd.Index([])
     return pd.DataFrame(index=empty.rename(index if len(index) > 1 else index[0]))
 
-
-def save(frame: pd.DataFrame, name: str) -> None:
-    path = HERE / name
-    packed = {"method": "gzip", "mtime": 0} if name.endswith(".gz") else None
-    frame.sort_index().to_csv(path, compression=packed)
-
-
-def say(*words) -> None:
-    """Print what an arm found and how long it took; stop where the time is up."""
-    *words, began = words
-    print(*words, f"{time.time() - began:.0f} s", flush=True)
-    if time.time() - BEGAN > LIMIT:
-        sys.exit(3)
-
-
-BEGAN, LIMIT = time.time(), float(sys.argv[3]) if len(sys.argv) > 3 else math.inf
 
 if __name__ == "__main__":
     runs = {"films": films, "losses": losses}
