@@ -9,6 +9,7 @@ from scipy import stats
 
 from recsys_tutorial._checks import check_at_least
 from recsys_tutorial.evaluation.intervals import mean_interval
+from recsys_tutorial.evaluation.pointwise import group_quality
 
 __all__ = ["list_ndcg", "means", "rank_agreement", "right_order", "text_head"]
 
@@ -68,19 +69,12 @@ def right_order(
     Raises
     ------
     ValueError
-        For a length that is not that of the table.
+        For a length that is not that of the table, other labels, and scores that are no numbers.
     """
     scores = np.round(np.asarray(scores, float), 9)
     if scores.shape != (len(pairs),):
         raise ValueError(f"expected {len(pairs)} scores, got {scores.shape}")
-    found = {}
-    for name, part in pairs.assign(s=scores).groupby(key):
-        yes = part["s"].to_numpy()[part[right].to_numpy() == 1]
-        no = part["s"].to_numpy()[part[right].to_numpy() == 0]
-        if len(yes) and len(no):
-            above = yes[:, None] > no  # (n_right, n_wrong)
-            found[name] = float((above + 0.5 * (yes[:, None] == no)).mean())
-    return pd.Series(found, dtype=float)
+    return group_quality(pairs[right], scores, pairs[key])["auc"].rename(None)
 
 
 def rank_agreement(table: pd.DataFrame, key: str, one: str, other: str) -> pd.Series:
