@@ -1,9 +1,21 @@
 """What several test files share."""
 
+import os
+import shutil
+
 import pytest
 
 # Minutes: begun last, it would run alone while the other workers have nothing left to do.
 FIRST = ("test_gpu_settings.py",)
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def pytest_collection_modifyitems(items):
@@ -40,3 +52,20 @@ def vit():
     encoder = ImageEncoder(image_size=56, device="cpu", use_cache=False)
     yield encoder
     assert not encoder.changed and not encoder.n_trainable, "a test has trained everybody's ViT"
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """One headless browser for all tests, of the site and of the slides."""
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        if os.environ.get("CI"):
+            pytest.fail("no Chromium in CI: install it, or name it in $CHROMIUM")
+        pytest.skip("no Chromium here: install it, or name it in $CHROMIUM")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()

@@ -1,10 +1,7 @@
 """Slides hold each chapter's figures and goals, load nothing from elsewhere, and fit."""
 
 import doctest
-import functools
-import http.server
 import re
-import threading
 from pathlib import Path
 
 import nbformat
@@ -13,7 +10,7 @@ import pytest
 from scripts import make_slides
 from scripts.build_book import remote_references
 from scripts.set_repository import notebooks
-from tests.test_browser import QuietHandler, chromium  # noqa: F401  (a fixture)
+from tests.browser.tabs import serving
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = notebooks(ROOT, "")
@@ -123,11 +120,9 @@ def test_slides_fetch_nothing_from_elsewhere(decks):
 
 
 @pytest.mark.browser
-def test_slides_open_offline_and_fit(decks, chromium):  # noqa: F811
-    handler = functools.partial(QuietHandler, directory=str(decks))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        base, errors = f"http://127.0.0.1:{server.server_port}/", []
+def test_slides_open_offline_and_fit(decks, chromium):
+    errors = []
+    with serving(decks) as base:
         context = chromium.new_context(viewport={"width": 1100, "height": 700})
         context.route("**/*", lambda route: _local(route, base, errors))
         page = context.new_page()
@@ -146,7 +141,6 @@ def test_slides_open_offline_and_fit(decks, chromium):  # noqa: F811
                 page.evaluate("Reveal.next(), window.formulasSet")
             assert page.evaluate("Reveal.isLastSlide()")
         context.close()
-        server.shutdown()
     assert errors == []
 
 
