@@ -10,11 +10,11 @@ Start with `recsys_tutorial.datasets.load_movielens` and `recsys_tutorial.splits
 
 import warnings
 
-from recsys_tutorial import _moved
+from recsys_tutorial._imports import moved
 
 __version__ = "0.1.0"
 
 # Progress here is text on stderr by design; without ipywidgets tqdm would complain in notebooks.
 warnings.filterwarnings("ignore", message="IProgress not found")
 
-_moved.install()
+moved.install()

@@ -17,8 +17,7 @@ import numpy as np
 from scipy import sparse
 
 from recsys_tutorial._checks import check_at_least, check_one_of, check_shape, finite_vectors
-from recsys_tutorial._ties import column_key
-from recsys_tutorial.ranking import rank
+from recsys_tutorial.ranking import column_key, rank
 
 _BLOCK_BYTES = 32 * 2**20  # of candidate vectors, or of scores, that are held at a time
 _MARGIN = 6  # candidates more than are needed: the border is then seldom a near tie

@@ -43,9 +43,8 @@ PACKAGE = "recsys_tutorial"
 # The tests of datasets/cleaning are tests/datasets/test_cleaning.py; a module without a file of its
 # name is tested by all of its room's, unless it is named here.
 OWN_TESTS = {
-    "_diagrams": ["test_plotting"],
-    "_lazy": ["test_moved"],
-    "_tensor_files": ["test_tensor_files", "training/test_checkpoints"],
+    "_files/tensors": ["_files/test_tensors", "training/test_checkpoints"],
+    "_imports/lazy": ["_imports/test_moved"],
     "course/_contrastive": ["test_course_contrastive"],
     "course/_features": ["test_course_features"],
     "course/_fits": ["test_course_fits"],
@@ -129,6 +128,7 @@ OWN_TESTS = {
         "models/test_objectives",
         "models/towers/test_encoder",
     ],
+    "plotting/_diagrams": ["plotting/test_charts"],
     "pretrained/__main__": ["pretrained/test_main"],
     "pretrained/_known": ["pretrained/test_main", "pretrained/test_sources"],
     "pretrained/finding": [
@@ -138,8 +138,8 @@ OWN_TESTS = {
     ],
     "ranking": ["test_ranking", "test_ties", "test_reranking"],
     "splits/parts": ["splits/test_splits", "splits/test_faded", "splits/test_groups"],
-    "training/_accelerators": ["test_precision", "training/test_loop"],
-    "training/_steps": ["training/test_loop", "test_precision"],
+    "training/_accelerators": ["_torch/test_precision", "training/test_loop"],
+    "training/_steps": ["training/test_loop", "_torch/test_precision"],
 }
 # Faults that change no result: why, the module, and the line as the fault leaves it (of several
 # lines the first; without its comment). One line more or less, and the fault is planted again.

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
-from recsys_tutorial._ties import tie_key
 from recsys_tutorial.datasets import load_movielens
 from recsys_tutorial.evaluation import evaluate, rank
-from recsys_tutorial.ranking import standardize
+from recsys_tutorial.ranking import standardize, tie_key
 from recsys_tutorial.splits import new_user_split
 from tests.evaluation.worlds import csr
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from recsys_tutorial._ties import column_key, tie_key
+from recsys_tutorial.ranking import column_key, tie_key
 
 
 def by_hand(*numbers, seed=0):

@@ -25,7 +25,7 @@ import pandas as pd
 import torch
 
 from recsys_tutorial import datasets, splits
-from recsys_tutorial._paths import cache_dir
+from recsys_tutorial._files import cache_dir
 from recsys_tutorial.course import fading_ease
 from recsys_tutorial.language import LanguageModel, LanguageModelRanker, TitleTrie, fill
 from recsys_tutorial.language.prompts import LEAD, one_line

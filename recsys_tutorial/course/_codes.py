@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from recsys_tutorial._modules import evaluating
-from recsys_tutorial._paths import data_dir
+from recsys_tutorial._files import data_dir
+from recsys_tutorial._torch.modules import evaluating
 from recsys_tutorial.course._features import bert_texts
 from recsys_tutorial.course._fits import FADING_LIST, Fit
 from recsys_tutorial.course._sequences import KNOWN, film_events, latest

@@ -1,6 +1,6 @@
 """Read the data: MovieLens in any of GroupLens's formats, a table of one's own, the clip art."""
 
-from recsys_tutorial._paths import cache_dir, data_dir
+from recsys_tutorial._files import cache_dir, data_dir
 from recsys_tutorial.datasets._download import DownloadError
 from recsys_tutorial.datasets._tables import DataFileError
 from recsys_tutorial.datasets.cleaning import Cleaned, check_enough, clean

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from recsys_tutorial._paths import data_dir
+from recsys_tutorial._files import data_dir
 from recsys_tutorial.datasets._tables import DataFileError
 
 

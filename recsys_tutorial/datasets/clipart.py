@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from recsys_tutorial._paths import data_dir
+from recsys_tutorial._files import data_dir
 from recsys_tutorial.datasets._fields import filled, one_of, whole_number
 from recsys_tutorial.datasets._tables import DataFileError, Table
 from recsys_tutorial.datasets.pictures import open_picture

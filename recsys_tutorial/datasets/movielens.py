@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from recsys_tutorial._paths import cache_dir, data_dir
+from recsys_tutorial._files import cache_dir, data_dir
 from recsys_tutorial.datasets._archives import find_release
 from recsys_tutorial.datasets._download import fetch
 from recsys_tutorial.datasets._movielens_formats import parse_items, parse_ratings

@@ -16,8 +16,8 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from recsys_tutorial._checks import check_within
-from recsys_tutorial._modules import evaluating, version
-from recsys_tutorial._paths import cache_dir
+from recsys_tutorial._files import cache_dir
+from recsys_tutorial._torch.modules import evaluating, version
 from recsys_tutorial.encoders._cache import EmbeddingCache
 from recsys_tutorial.encoders.networks import best_device
 from recsys_tutorial.pretrained._files import fingerprint

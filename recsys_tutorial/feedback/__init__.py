@@ -1,6 +1,6 @@
 """A picture shop with visitors whose clicks are simulated, and what learns from the clicks."""
 
-from recsys_tutorial._lazy import lazy_names
+from recsys_tutorial._imports.lazy import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from recsys_tutorial._paths import data_dir
+from recsys_tutorial._files import data_dir
 from recsys_tutorial.datasets.clipart import load_clipart
 
 N_LOOKS = 10  # six hues, grey, ink, shades, detail: see data/simulation/README.md

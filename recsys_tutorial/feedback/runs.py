@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
-from recsys_tutorial._paths import data_dir
+from recsys_tutorial._files import data_dir
 from recsys_tutorial.feedback.bandits import Greedy, LinUCB, ThompsonSampling
 from recsys_tutorial.feedback.learners import ItemRates, LinearTastes
 from recsys_tutorial.feedback.policies import IdModel, Oracle, Popularity, Random

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from recsys_tutorial import pretrained
 from recsys_tutorial._checks import check_at_least, check_one_of, check_within
-from recsys_tutorial._modules import evaluating
+from recsys_tutorial._torch.modules import evaluating
 from recsys_tutorial.encoders.networks import best_device, length_batches
 from recsys_tutorial.language._generation import best_titles, continue_freely
 from recsys_tutorial.language._likelihoods import (

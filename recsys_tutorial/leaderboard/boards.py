@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recsys_tutorial._paths import data_dir
+from recsys_tutorial._files import data_dir
 from recsys_tutorial.datasets import load_packages
 from recsys_tutorial.evaluation import bootstrap_means
 from recsys_tutorial.evaluation.intervals import group_means

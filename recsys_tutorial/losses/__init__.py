@@ -32,7 +32,7 @@ drawn evenly make `info_nce` an estimate of cross-entropy over the catalogue, an
 1 / temperature: a scale of 20 is a temperature of 0.05.
 """
 
-from recsys_tutorial._lazy import lazy_names
+from recsys_tutorial._imports.lazy import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,

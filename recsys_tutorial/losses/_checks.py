@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from recsys_tutorial._checks import check_shape
-from recsys_tutorial._precision import leave_out
+from recsys_tutorial._torch.precision import leave_out
 
 
 def softmax_loss(logits, place, left_out, *, decoupled: bool = False) -> Tensor:

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from recsys_tutorial._checks import check_at_least, check_shape
-from recsys_tutorial._precision import in_full_precision
+from recsys_tutorial._torch.precision import in_full_precision
 from recsys_tutorial.losses import _candidates as parts
 from recsys_tutorial.losses._checks import check_finite, log_probability, softmax_loss
 

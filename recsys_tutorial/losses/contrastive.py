@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from recsys_tutorial._checks import check_positive
-from recsys_tutorial._precision import in_full_precision, leave_out
+from recsys_tutorial._torch.precision import in_full_precision, leave_out
 from recsys_tutorial.losses import _candidates as parts
 from recsys_tutorial.losses._checks import bool_mask, check_finite, log_probability, softmax_loss
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from recsys_tutorial._checks import check_pairs, check_positive
-from recsys_tutorial._precision import in_full_precision
+from recsys_tutorial._torch.precision import in_full_precision
 from recsys_tutorial.losses.scores import multinomial_loss
 
 

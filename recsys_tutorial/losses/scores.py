@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from recsys_tutorial._checks import check_pairs, check_within
-from recsys_tutorial._precision import in_full_precision, leave_out
+from recsys_tutorial._torch.precision import in_full_precision, leave_out
 from recsys_tutorial.losses._checks import bool_mask, check_finite, log_probability, softmax_loss
 
 

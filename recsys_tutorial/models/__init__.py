@@ -4,7 +4,7 @@ The exceptions are `CrossEncoder`, which scores pairs of texts (a recommender's 
 `NeighbourVotes`, which scores users by what is known of them without likes.
 """
 
-from recsys_tutorial._lazy import lazy_names
+from recsys_tutorial._imports.lazy import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,

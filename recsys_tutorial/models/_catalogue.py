@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recsys_tutorial._modules import evaluating, version
+from recsys_tutorial._torch.modules import evaluating, version
 from recsys_tutorial.encoders.networks import best_device
 from recsys_tutorial.models._saving import SavedModel
 

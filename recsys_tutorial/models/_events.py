@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from recsys_tutorial._likes import as_likes
-from recsys_tutorial._ties import tie_key
+from recsys_tutorial.ranking import tie_key
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recsys_tutorial._precision import in_full_precision
+from recsys_tutorial._torch.precision import in_full_precision
 from recsys_tutorial.models._events import Events
 
 

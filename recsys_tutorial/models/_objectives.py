@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys_tutorial._precision import leave_out
+from recsys_tutorial._torch.precision import leave_out
 from recsys_tutorial.losses import info_nce, multinomial_loss
 from recsys_tutorial.models._histories import divide_likes
 

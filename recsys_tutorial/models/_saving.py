@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
-from recsys_tutorial._tensor_files import load_tensors, refuse_other_settings, save_tensors
+from recsys_tutorial._files.tensors import load_tensors, refuse_other_settings, save_tensors
 from recsys_tutorial.encoders.base import Encoder
 from recsys_tutorial.training.monitor import model_state, restore_state
 

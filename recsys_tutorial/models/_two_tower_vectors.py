@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recsys_tutorial._checks import check_at_least, check_one_of
-from recsys_tutorial._precision import at_least_float32, in_full_precision
+from recsys_tutorial._torch.precision import at_least_float32, in_full_precision
 from recsys_tutorial.encoders.base import Encoder
 from recsys_tutorial.models._catalogue import CatalogueModel, default_dtype
 

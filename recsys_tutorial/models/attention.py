@@ -8,7 +8,7 @@ equation, source and shapes: that makes the module a little long.
 import torch
 from torch import Tensor, nn
 
-from recsys_tutorial._precision import leave_out
+from recsys_tutorial._torch.precision import leave_out
 
 __all__ = ["BestPartners", "PairAttention", "TargetAttention", "late_interaction"]
 

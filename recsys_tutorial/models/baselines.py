@@ -9,8 +9,8 @@ from scipy import sparse
 
 from recsys_tutorial._checks import check_at_least, check_one_of
 from recsys_tutorial._likes import check_history, check_train
-from recsys_tutorial._ties import column_key
 from recsys_tutorial.models._threads import usable_cores
+from recsys_tutorial.ranking import column_key
 
 _BLOCK_BYTES = 4 * 2**20  # of the dense item-item similarity that a thread holds at a time
 _DENSE_BYTES = 128 * 2**20  # of likes in a dense matrix, with which products are faster

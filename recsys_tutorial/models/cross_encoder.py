@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from recsys_tutorial._checks import check_one_of, check_shape
-from recsys_tutorial._modules import evaluating
-from recsys_tutorial._tensor_files import save_tensors
+from recsys_tutorial._files.tensors import save_tensors
+from recsys_tutorial._torch.modules import evaluating
 from recsys_tutorial.losses.lists import (
     distillation_loss,
     listwise_loss,

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from recsys_tutorial._checks import check_within
 from recsys_tutorial._likes import check_train
-from recsys_tutorial._modules import evaluating
+from recsys_tutorial._torch.modules import evaluating
 from recsys_tutorial.models._code_beams import beam_search, every_code
 from recsys_tutorial.models._code_network import CodeNetwork
 from recsys_tutorial.models._events import Events, last_events, likes_in_time, pieces

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from recsys_tutorial._checks import check_at_least, finite_vectors
 from recsys_tutorial._likes import check_history
-from recsys_tutorial._modules import evaluating
+from recsys_tutorial._torch.modules import evaluating
 from recsys_tutorial.models._histories import choose_likes
 from recsys_tutorial.models._objectives import candidate_softmax
 from recsys_tutorial.models.candidate_lists import CandidateLists

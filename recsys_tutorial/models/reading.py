@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from recsys_tutorial._checks import check_within
-from recsys_tutorial._modules import evaluating
+from recsys_tutorial._torch.modules import evaluating
 from recsys_tutorial.models.sequential import SASRec
 
 

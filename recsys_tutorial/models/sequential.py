@@ -16,7 +16,7 @@ from torch import Tensor
 
 from recsys_tutorial._checks import check_at_least
 from recsys_tutorial._likes import check_train
-from recsys_tutorial._modules import evaluating
+from recsys_tutorial._torch.modules import evaluating
 from recsys_tutorial.models._events import last_events, likes_in_time, pieces
 from recsys_tutorial.models._histories import checked_popularity
 from recsys_tutorial.models._next_item import next_item_sampled, next_item_softmax

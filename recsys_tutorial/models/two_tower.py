@@ -14,7 +14,7 @@ from scipy import sparse
 
 from recsys_tutorial._checks import check_one_of
 from recsys_tutorial._likes import check_history, check_train
-from recsys_tutorial._modules import evaluating
+from recsys_tutorial._torch.modules import evaluating
 from recsys_tutorial.models._histories import HISTORY_SHARE, checked_popularity
 from recsys_tutorial.models._objectives import catalogue_softmax, in_batch_softmax
 from recsys_tutorial.models._two_tower_vectors import TwoTowerVectors

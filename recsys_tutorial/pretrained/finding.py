@@ -8,8 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from recsys_tutorial._files import whole_folder
-from recsys_tutorial._paths import cache_dir
+from recsys_tutorial._files import cache_dir, whole_folder
 from recsys_tutorial.pretrained._files import missing_parts, verify, write_manifest
 from recsys_tutorial.pretrained._known import KNOWN
 from recsys_tutorial.pretrained._sources import SourceError, sources

@@ -6,7 +6,7 @@ what they put together, `codebook_usage`, `collision_rate` and `prefix_purity` s
 are worth, and `CodeTree` knows which codes exist and whose they are.
 """
 
-from recsys_tutorial._lazy import lazy_names
+from recsys_tutorial._imports.lazy import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,

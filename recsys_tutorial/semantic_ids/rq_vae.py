@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys_tutorial._checks import check_at_least, check_shape, finite_vectors
-from recsys_tutorial._modules import evaluating
+from recsys_tutorial._torch.modules import evaluating
 from recsys_tutorial.semantic_ids.residual import nearest_codewords, residual_kmeans
 from recsys_tutorial.training import train as run_training
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from recsys_tutorial._ties import tie_key
+from recsys_tutorial.ranking import tie_key
 
 _COLUMNS = ("user_id", "item_id", "rating", "timestamp")
 

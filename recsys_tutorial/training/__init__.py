@@ -1,6 +1,6 @@
 """Training: the loop, what it watches, batches larger than memory."""
 
-from recsys_tutorial._lazy import lazy_names
+from recsys_tutorial._imports.lazy import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,

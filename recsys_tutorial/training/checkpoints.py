@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from recsys_tutorial._tensor_files import load_tensors, refuse_other_settings, save_tensors
+from recsys_tutorial._files.tensors import load_tensors, refuse_other_settings, save_tensors
 from recsys_tutorial.training.monitor import FitMonitor, model_state, restore_state
 
 _KIND = "a training checkpoint"

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
-from recsys_tutorial._ties import column_key
 from recsys_tutorial.datasets import load_movielens
 from recsys_tutorial.evaluation import compare, evaluate
 from recsys_tutorial.models import EASE, ItemKNN, Popularity, baselines
+from recsys_tutorial.ranking import column_key
 from recsys_tutorial.splits import Holdout, new_user_split
 from tests.models.planted import histories, sparse_likes
 

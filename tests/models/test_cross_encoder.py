@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from recsys_tutorial._tensor_files import load_tensors
+from recsys_tutorial._files.tensors import load_tensors
 from recsys_tutorial.datasets import data_dir, load_movielens, load_packages
 from recsys_tutorial.datasets.genre_queries import genre_queries
 from recsys_tutorial.losses.lists import distillation_loss, listwise_loss, pointwise_loss

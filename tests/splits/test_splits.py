@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_tutorial._ties import tie_key
 from recsys_tutorial.datasets import load_movielens
+from recsys_tutorial.ranking import tie_key
 from recsys_tutorial.splits import (
     Holdout,
     leave_last_out,

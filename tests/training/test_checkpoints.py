@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from recsys_tutorial._tensor_files import load_tensors, save_tensors
+from recsys_tutorial._files.tensors import load_tensors, save_tensors
 from recsys_tutorial.training import train
 from recsys_tutorial.training.checkpoints import Checkpoint
 from recsys_tutorial.training.monitor import FitMonitor

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from recsys_tutorial._tensor_files import load_tensors
+from recsys_tutorial._files.tensors import load_tensors
 from recsys_tutorial.training import train, warmup_cosine
 from recsys_tutorial.training.monitor import model_state
 from scripts.machine_speed import limit

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from recsys_tutorial import _tensor_files as checkpoints
+from recsys_tutorial._files import tensors as checkpoints
 from recsys_tutorial.training import train
 
 N_EXAMPLES, STEPS_PER_EPOCH = 40, 5

@@ -15,7 +15,7 @@ A tower over rows has `n_rows`, and `embed`, which does the same for things that
 new film's text, a query. A tower over histories has `reads_history = True`.
 """
 
-from recsys_tutorial._lazy import lazy_names
+from recsys_tutorial._imports.lazy import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,

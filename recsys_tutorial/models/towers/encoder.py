@@ -11,7 +11,7 @@ from scipy import sparse
 from torch import Tensor
 
 from recsys_tutorial._likes import as_likes
-from recsys_tutorial._modules import version
+from recsys_tutorial._torch.modules import version
 from recsys_tutorial.encoders.base import Encoder
 from recsys_tutorial.models.pair_texts import user_texts
 from recsys_tutorial.models.towers._with_encoder import WithEncoder

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys_tutorial._checks import check_one_of
-from recsys_tutorial._precision import leave_out
+from recsys_tutorial._torch.precision import leave_out
 from recsys_tutorial.models.towers.modalities import gradient_norms, modality_losses
 from recsys_tutorial.models.towers.rows import ProjectionHead, RawTower
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from recsys_tutorial._checks import check_one_of
 from recsys_tutorial._likes import as_likes
-from recsys_tutorial._precision import at_least_float32, in_full_precision, leave_out
+from recsys_tutorial._torch.precision import at_least_float32, in_full_precision, leave_out
 from recsys_tutorial.models.towers.rows import FeatureTower
 
 

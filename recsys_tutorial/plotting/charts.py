@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from recsys_tutorial import _diagrams
+from recsys_tutorial.plotting import _diagrams
 
 # Okabe & Ito's colours: told apart by colour-blind readers, and of different lightness.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

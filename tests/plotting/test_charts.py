@@ -11,7 +11,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.colors import to_rgba
 
-from recsys_tutorial import _diagrams, plotting
+from recsys_tutorial import plotting
+from recsys_tutorial.plotting import _diagrams
 
 
 @pytest.fixture(autouse=True)

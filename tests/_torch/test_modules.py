@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from recsys_tutorial._modules import evaluating, version
+from recsys_tutorial._torch.modules import evaluating, version
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from recsys_tutorial._files import whole
+from recsys_tutorial._files.writing import whole
 
 _KEY = "recsys_tutorial"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pooch
 
-from recsys_tutorial._paths import cache_dir, data_dir
+from recsys_tutorial._files import cache_dir, data_dir
 
 
 def test_the_cache_is_where_the_variable_says_or_the_system_keeps_caches(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from recsys_tutorial._tensor_files import load_tensors, refuse_other_settings, save_tensors
+from recsys_tutorial._files.tensors import load_tensors, refuse_other_settings, save_tensors
 
 TENSORS = {"half": torch.tensor([1.5, -2.0], dtype=torch.bfloat16), "n": torch.tensor(3)}
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from recsys_tutorial import _moved
+from recsys_tutorial._imports import moved
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Every `from recsys_tutorial... import ...` of the first edition's notebooks.
 FIRST_EDITION = {
     "recsys_tutorial": "cleaning evaluation geometry leaderboard metrics off_policy plotting "
@@ -69,18 +69,18 @@ def test_old_paths_work(module):
         assert there[name] is not None
 
 
-@pytest.mark.parametrize("old", _moved.MOVED)
+@pytest.mark.parametrize("old", moved.MOVED)
 def test_an_old_name_is_the_same_module_and_says_where_it_went(old):
     sys.modules.pop(f"recsys_tutorial.{old}", None)  # another test may have used it
     with pytest.warns(DeprecationWarning, match=rf"{old} is recsys_tutorial\..* now"):
         module = importlib.import_module(f"recsys_tutorial.{old}")
-    assert module is importlib.import_module(f"recsys_tutorial.{_moved.MOVED[old]}")
-    assert module.__name__ == f"recsys_tutorial.{_moved.MOVED[old]}"
+    assert module is importlib.import_module(f"recsys_tutorial.{moved.MOVED[old]}")
+    assert module.__name__ == f"recsys_tutorial.{moved.MOVED[old]}"
 
 
 def test_no_module_stands_under_an_old_name():
-    folder = Path(_moved.__file__).parent
-    for old, new in _moved.MOVED.items():
+    folder = ROOT / "recsys_tutorial"
+    for old, new in moved.MOVED.items():
         assert not (folder / f"{old.replace('.', '/')}.py").exists(), old
         assert (folder / f"{new.replace('.', '/')}.py").is_file(), new
 
@@ -153,7 +153,7 @@ def test_what_needs_no_torch_does_not_import_it():
 
 
 def test_the_old_names_are_found_by_one_finder_however_often_they_are_installed():
-    _moved.install()
-    _moved.install()
+    moved.install()
+    moved.install()
     finders = [finder for finder in sys.meta_path if type(finder).__name__ == "_OldNames"]
     assert len(finders) == 1

@@ -1,4 +1,4 @@
-"""The modules of the first edition under the names that they had then."""
+"""Modules that have moved, under the names that they had before."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 
-PACKAGE = __name__.rpartition(".")[0]
+PACKAGE = __name__.partition(".")[0]
 # {old name: new name}, both below the package
 MOVED = {
     "bandits": "feedback.bandits",
@@ -29,6 +29,13 @@ MOVED = {
     "shop_policies": "feedback.policies",
     "shop_runs": "feedback.runs",
     "simulation": "feedback.shop",
+    # The package's own helpers, for code that was written against their old names.
+    "_lazy": "_imports.lazy",
+    "_modules": "_torch.modules",
+    "_paths": "_files.paths",
+    "_precision": "_torch.precision",
+    "_tensor_files": "_files.tensors",
+    "_ties": "ranking",
 }
 
 

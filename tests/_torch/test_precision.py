@@ -15,8 +15,8 @@ from scipy import sparse
 from torch import nn
 
 from recsys_tutorial import losses
-from recsys_tutorial._precision import in_full_precision
-from recsys_tutorial._tensor_files import load_tensors
+from recsys_tutorial._files.tensors import load_tensors
+from recsys_tutorial._torch.precision import in_full_precision
 from recsys_tutorial.losses import info_nce
 from recsys_tutorial.losses import lists as ranking_losses
 from recsys_tutorial.models import two_tower

@@ -1,0 +1,1 @@
+"""What all rooms ask of torch: quiet modules that tell when they changed, and full precision."""
