@@ -21,6 +21,15 @@ def save(frame: pd.DataFrame, path: Path) -> None:
     frame.sort_index().to_csv(path, compression=packed)
 
 
+def table(path: Path, index: list[str]) -> pd.DataFrame:
+    """What `save` wrote, or a table without a row; `index` names the columns that it goes by."""
+    if path.exists():
+        return pd.read_csv(path, index_col=index).sort_index()
+    levels = [[]] * len(index)
+    empty = pd.MultiIndex.from_arrays(levels, names=index) if len(index) > 1 else pd.Index([])
+    return pd.DataFrame(index=empty.rename(index if len(index) > 1 else index[0]))
+
+
 def say(*words) -> None:
     """Print what an arm found and how long it took; stop where the time is up."""
     *words, began = words

@@ -39,7 +39,7 @@ from recsys_tutorial.semantic_ids import residual_kmeans
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
-from arms import save, say  # noqa: E402
+from arms import save, say, table  # noqa: E402
 
 SEEDS = (0, 1, 2)
 SETTINGS = [(dropout, decay) for dropout in (0.0, 0.2) for decay in (0.01, 2.0, 10.0)]
@@ -120,7 +120,7 @@ def films(seeds: tuple[int, ...]) -> None:
     chosen = {arm: tuned(arm, rolling.tuning, first) for arm in ARMS}
     for seed in seeds:
         for arm in ARMS:
-            users = table("films_users.csv.gz", ["user_id"])
+            users = table(HERE / "films_users.csv.gz", ["user_id"])
             if f"{arm}|{seed}|alone|ndcg@10" in users:
                 continue
             began = time.time()
@@ -179,7 +179,7 @@ def features(seeds: tuple[int, ...]) -> None:
     names = ["features", "decay"]
     for name, made in FEATURES.items():
         for decay in DECAYS:
-            tuning = table("features_tuning.csv", names)
+            tuning = table(HERE / "features_tuning.csv", names)
             if (name, decay) in tuning.index:
                 continue
             began = time.time()
@@ -189,14 +189,14 @@ def features(seeds: tuple[int, ...]) -> None:
             tuning = pd.concat([tuning, row]) if len(tuning) else row
             save(tuning, HERE / "features_tuning.csv")
             say("tuning", name, decay, f"{result['ndcg@10']:.4f}", began)
-        best = table("features_tuning.csv", names).loc[name]["ndcg@10"].idxmax()
+        best = table(HERE / "features_tuning.csv", names).loc[name]["ndcg@10"].idxmax()
         for seed in seeds:
             add_model(name, seed, two_tower(made, best)(seed), rolling.test)
 
 
 def add_model(name: str, seed: int, fit, windows) -> None:
     """Each test user's metrics, over all films and over the cold ones."""
-    users = table("features_users.csv.gz", ["user_id"])
+    users = table(HERE / "features_users.csv.gz", ["user_id"])
     if f"{name}|{seed}|cold|ndcg@10" in users:
         return
     began, parts = time.time(), {"all": [], "cold": []}
@@ -231,7 +231,7 @@ def tuned(arm: str, windows, first: dict) -> tuple[tuple[float, float], float, f
     """
     names = ["arm", "dropout", "decay"]
     for settings in SETTINGS:
-        tuning = table("films_tuning.csv", names)
+        tuning = table(HERE / "films_tuning.csv", names)
         if (arm, *settings) in tuning.index:
             continue
         began = time.time()
@@ -243,9 +243,9 @@ def tuned(arm: str, windows, first: dict) -> tuple[tuple[float, float], float, f
         tuning = pd.concat([tuning, row]) if len(tuning) else row
         save(tuning, HERE / "films_tuning.csv")
         say("tuning", arm, settings, *row.iloc[0], began)
-    best = table("films_tuning.csv", names).loc[arm]["log p"].idxmax()
+    best = table(HERE / "films_tuning.csv", names).loc[arm]["log p"].idxmax()
     best = tuple(map(float, best))
-    blends = table("films_blends.csv", ["arm"])
+    blends = table(HERE / "films_blends.csv", ["arm"])
     if arm not in blends.index:
         began = time.time()
         first["tuning"] = first.get("tuning") or first_stages(windows)
@@ -258,18 +258,6 @@ def tuned(arm: str, windows, first: dict) -> tuple[tuple[float, float], float, f
     own = blends.loc[arm]
     weights = (own.filter(like=kind).idxmax().removeprefix(kind) for kind in ("prior ", "blend "))
     return best, *map(float, weights)
-
-
-# -- files
-
-
-def table(name: str, index: list[str]) -> pd.DataFrame:
-    path = HERE / name
-    if path.exists():
-        return pd.read_csv(path, index_col=index).sort_index()
-    levels = [[]] * len(index)
-    empty = pd.MultiIndex.from_arrays(levels, names=index) if len(index) > 1 else pd.Index([])
-    return pd.DataFrame(index=empty.rename(index if len(index) > 1 else index[0]))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from recsys_tutorial.ranking import standardize
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
-from arms import save, say  # noqa: E402
+from arms import save, say, table  # noqa: E402
 
 SEEDS = (0, 1, 2)
 
@@ -83,7 +83,7 @@ def films(seeds: tuple[int, ...]) -> None:
     first = {}
     for arm in ARMS:
         settings, weight = tuned(arm, rolling.tuning, first)
-        users = table("films_users.csv.gz", ["user_id"])
+        users = table(HERE / "films_users.csv.gz", ["user_id"])
         for seed in () if arm == "ID" else seeds:
             if f"{arm}|{seed}|as it was|ndcg@10" in users:
                 continue
@@ -105,7 +105,7 @@ def films(seeds: tuple[int, ...]) -> None:
 def tuned(arm: str, windows, first: dict) -> tuple[tuple[float, float], float]:
     """Dropout and decay that are best on the tuning users, and with them a blend's best weight."""
     names = ["arm", "dropout", "decay"]
-    tuning = table("films_tuning.csv", names)
+    tuning = table(HERE / "films_tuning.csv", names)
     for settings in SETTINGS:
         if (arm, *settings) in tuning.index:
             continue
@@ -244,7 +244,7 @@ LOSSES = {
 def best_rates(validation, test) -> dict[str, float]:
     """Each loss's learning rate: the one that is best on the last film but one, one seed."""
     names = ["loss", "learning_rate"]
-    tuning = table("losses_tuning.csv", names)
+    tuning = table(HERE / "losses_tuning.csv", names)
     for loss in dict.fromkeys(loss for loss, _ in LOSSES.values()):
         for rate in RATES:
             if (loss, rate) in tuning.index:
@@ -263,8 +263,8 @@ def losses(seeds: tuple[int, ...]) -> None:
     """Every arm with every seed."""
     data = {ties: last_films(ties) for ties in ("shuffled", "by number")}
     rates = best_rates(*data["shuffled"])
-    curves = table("losses_curves.csv", ["arm", "seed", "epoch"])
-    users = table("losses_places.csv.gz", ["user_id"])
+    curves = table(HERE / "losses_curves.csv", ["arm", "seed", "epoch"])
+    users = table(HERE / "losses_places.csv.gz", ["user_id"])
     for seed in seeds:
         for arm, (loss, given) in LOSSES.items():
             options = dict(given)
@@ -284,18 +284,6 @@ def losses(seeds: tuple[int, ...]) -> None:
             save(users, HERE / "losses_places.csv.gz")
             shown = [f"{n} {ndcg(v):.4f}" for n, v in found.items()]
             say(arm, seed, rates[loss], *shown, began)
-
-
-# -- files
-
-
-def table(name: str, index: list[str]) -> pd.DataFrame:
-    path = HERE / name
-    if path.exists():
-        return pd.read_csv(path, index_col=index).sort_index()
-    levels = [[]] * len(index)
-    empty = pd.MultiIndex.from_arrays(levels, names=index) if len(index) > 1 else pd.Index([])
-    return pd.DataFrame(index=empty.rename(index if len(index) > 1 else index[0]))
 
 
 if __name__ == "__main__":

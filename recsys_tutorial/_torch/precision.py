@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def at_least_float32(value: Any) -> Any:
@@ -49,3 +50,15 @@ def leave_out(logits: Tensor, left_out: Tensor) -> Tensor:
     everything is left out.
     """
     return logits.masked_fill(left_out, torch.finfo(logits.dtype).min)
+
+
+@in_full_precision
+def dot_products(users: Tensor, items: Tensor) -> Tensor:
+    """Of each row of one matrix with each of the other: (n_users, n_items)."""
+    return users @ items.T
+
+
+@in_full_precision
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """-log softmax(logits)_target, the mean over rows (n, n_classes) and their targets (n,)."""
+    return functional.cross_entropy(logits, targets)

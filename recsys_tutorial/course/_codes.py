@@ -16,7 +16,7 @@ import torch
 from recsys_tutorial._files import data_dir
 from recsys_tutorial._torch.modules import evaluating
 from recsys_tutorial.course._features import bert_texts
-from recsys_tutorial.course._fits import FADING_LIST, Fit
+from recsys_tutorial.course._fits import FADING_LIST, Fit, going_on
 from recsys_tutorial.course._sequences import KNOWN, film_events, latest
 from recsys_tutorial.datasets import film_texts
 from recsys_tutorial.models import GenerativeRetriever, ImplicitALS, SASRec, unit_rows
@@ -131,34 +131,28 @@ def code_decoder(
     callable seed -> callable Split -> GenerativeRetriever; one model, which goes on
     """
 
-    def begin(seed: int) -> Fit:
-        model = None
+    def untrained(split: Split, seed: int) -> GenerativeRetriever:
+        torch.manual_seed(seed)
+        sizes = {"dim": dim, "max_length": max_length, "dropout": dropout}
+        sizes |= {"dtype": torch.float32} | options
+        return GenerativeRetriever(CODES[codes](split), **sizes)
 
-        def fit(split: Split) -> GenerativeRetriever:
-            nonlocal model
-            n_epochs = epochs[model is not None]
-            if model is None:
-                torch.manual_seed(seed)
-                sizes = {"dim": dim, "max_length": max_length, "dropout": dropout}
-                sizes |= {"dtype": torch.float32} | options
-                model = GenerativeRetriever(CODES[codes](split), **sizes)
-            likes, times, _ = film_events(split)
-            late = latest(split)
-            return model.fit(
-                likes[~late],
-                times[~late],
-                epochs=n_epochs,
-                batch_size=16,
-                learning_rate=learning_rate,
-                weight_decay=decay,
-                seed=seed,
-                validation=code_likelihood(likes[late], times[late], model.max_length),
-                patience=6,
-            )
+    def train(model: GenerativeRetriever, split: Split, seed: int, is_first: bool):
+        likes, times, _ = film_events(split)
+        late = latest(split)
+        return model.fit(
+            likes[~late],
+            times[~late],
+            epochs=epochs[not is_first],
+            batch_size=16,
+            learning_rate=learning_rate,
+            weight_decay=decay,
+            seed=seed,
+            validation=code_likelihood(likes[late], times[late], model.max_length),
+            patience=6,
+        )
 
-        return fit
-
-    return begin
+    return going_on(untrained, train)
 
 
 def code_likelihood(likes, times, length: int) -> Callable[[GenerativeRetriever], float]:

@@ -47,6 +47,36 @@ def anew(make: Fit) -> Callable[[int], Fit]:
     return lambda seed: make
 
 
+def going_on(
+    untrained: Callable[[Split, int], object], train: Callable[[object, Split, int, bool], object]
+) -> Callable[[int], Fit]:
+    """Of a model that begins in the first window and is trained on in each later one.
+
+    Parameters
+    ----------
+    untrained : callable (first Split, seed) -> model
+    train : callable (model, Split, seed, whether it is the first) -> the same model
+
+    Returns
+    -------
+    callable seed -> callable Split -> model; one model, which goes on
+    """
+
+    def begin(seed: int) -> Fit:
+        model = None
+
+        def fit(split: Split) -> object:
+            nonlocal model
+            is_first = model is None
+            if is_first:
+                model = untrained(split, seed)
+            return train(model, split, seed, is_first)
+
+        return fit
+
+    return begin
+
+
 def als(likes: float | None) -> Callable[[int], Fit]:
     """Chapter 2: eight sweeps in the first window, three from there on in each later one."""
 

@@ -19,6 +19,9 @@ def list_ndcg(
 ) -> pd.Series:
     """NDCG@k of each user's candidates in the order of scores.
 
+    Another question than `group_quality`'s: the ideal list holds all of a user's targets, those
+    that are no candidates too, and equal scores stay in an order that is given.
+
     Parameters
     ----------
     candidates : DataFrame, a row for each candidate: the column `key`; `place` in the first stage's

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from recsys_tutorial._likes import only_entries
 from recsys_tutorial.course._features import bert_texts, bert_titles
-from recsys_tutorial.course._fits import FADING_LIST, Fit, content, fading_ease
+from recsys_tutorial.course._fits import FADING_LIST, Fit, content, fading_ease, going_on
 from recsys_tutorial.models import MarkovChain, SASRec, towers
 from recsys_tutorial.models._events import pieces
 from recsys_tutorial.models._next_item import next_item_softmax
@@ -140,35 +140,30 @@ def sasrec(
     callable seed -> callable Split -> SASRec; one model, which goes on
     """
 
-    def begin(seed: int) -> Fit:
-        model = None
+    def untrained(split: Split, seed: int) -> SASRec:
+        return sequence_model(split, seed, items, dropout, **options)
 
-        def fit(split: Split) -> SASRec:
-            nonlocal model
-            n_epochs = epochs[model is not None]
-            model = model or sequence_model(split, seed, items, dropout, **options)
-            likes, times, known = film_events(split)
-            for part in model.modules():
-                if isinstance(part, towers.IdTower):  # too few likes, no vector
-                    part.known.copy_(torch.from_numpy(known))
-            times = shuffled_times(times, seed=seed) if shuffled else times
-            late = latest(split)
-            return model.fit(
-                likes[~late],
-                times[~late],
-                popularity=np.asarray(split.faded(FADING_LIST, "likes").sum(axis=0)).ravel(),
-                epochs=n_epochs,
-                batch_size=16,
-                learning_rate=learning_rate,
-                weight_decay=decay,
-                seed=seed,
-                validation=_likelihood(likes[late], times[late], model.max_length, known),
-                patience=6,
-            )
+    def train(model: SASRec, split: Split, seed: int, is_first: bool) -> SASRec:
+        likes, times, known = film_events(split)
+        for part in model.modules():
+            if isinstance(part, towers.IdTower):  # too few likes, no vector
+                part.known.copy_(torch.from_numpy(known))
+        times = shuffled_times(times, seed=seed) if shuffled else times
+        late = latest(split)
+        return model.fit(
+            likes[~late],
+            times[~late],
+            popularity=np.asarray(split.faded(FADING_LIST, "likes").sum(axis=0)).ravel(),
+            epochs=epochs[not is_first],
+            batch_size=16,
+            learning_rate=learning_rate,
+            weight_decay=decay,
+            seed=seed,
+            validation=_likelihood(likes[late], times[late], model.max_length, known),
+            patience=6,
+        )
 
-        return fit
-
-    return begin
+    return going_on(untrained, train)
 
 
 def latest(split: Split) -> np.ndarray:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from recsys_tutorial._torch.precision import in_full_precision
+from recsys_tutorial._torch.precision import cross_entropy
 from recsys_tutorial.models._events import Events
 
 
@@ -38,11 +37,6 @@ def next_code_loss(model, rows, rng, *, pieces: Events, first: np.ndarray) -> Te
     codes = torch.from_numpy(model.tree.codes[events.items]).to(states.device)[wanted]
     states = states.unflatten(1, (-1, model.tree.n_levels))[wanted]  # (n_events, n_levels, dim)
     return sum(
-        _cross_entropy(head(states[:, level]), codes[:, level])
+        cross_entropy(head(states[:, level]), codes[:, level])
         for level, head in enumerate(model.heads)
     )
-
-
-@in_full_precision
-def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    return functional.cross_entropy(logits, targets)

@@ -11,9 +11,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from recsys_tutorial._torch.precision import in_full_precision
+from recsys_tutorial._torch.precision import cross_entropy, dot_products
 from recsys_tutorial.models._events import Events
 
 
@@ -24,11 +23,6 @@ def _states_and_next(model, pieces: Events) -> tuple[Tensor, np.ndarray, np.ndar
     there = before.there
     piece = np.repeat(np.arange(len(pieces)), pieces.lengths - 1)
     return vectors[torch.from_numpy(there).to(vectors.device)], pieces.items[:, 1:][there], piece
-
-
-@in_full_precision
-def _cross_entropy(states: Tensor, vectors: Tensor, targets: Tensor) -> Tensor:
-    return functional.cross_entropy(states @ vectors.T, targets)
 
 
 def next_item_softmax(model, rows, rng, *, pieces: Events, items: np.ndarray) -> Tensor:
@@ -48,7 +42,7 @@ def next_item_softmax(model, rows, rng, *, pieces: Events, items: np.ndarray) ->
     """
     states, following, _ = _states_and_next(model, pieces.rows(rows))
     targets = torch.from_numpy(np.searchsorted(items, following)).to(states.device)
-    return _cross_entropy(states, model.item_vectors(items), targets)
+    return cross_entropy(dot_products(states, model.item_vectors(items)), targets)
 
 
 def next_item_sampled(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recsys_tutorial._checks import check_at_least, check_one_of
-from recsys_tutorial._torch.precision import at_least_float32, in_full_precision
+from recsys_tutorial._torch.precision import at_least_float32, dot_products
 from recsys_tutorial.encoders.base import Encoder
 from recsys_tutorial.models._catalogue import CatalogueModel, default_dtype
 
@@ -67,7 +67,7 @@ class TwoTowerVectors(CatalogueModel):
         -------
         Tensor (n_users, n_items)
         """
-        return _dot_products(self.user_vectors(users), self.item_vectors(items))
+        return dot_products(self.user_vectors(users), self.item_vectors(items))
 
     def user_vectors(self, users) -> Tensor:
         """f(user) / temperature, and the prior's weight w, with gradients.
@@ -93,7 +93,7 @@ class TwoTowerVectors(CatalogueModel):
                     "numbers, or build it from HistoryTower"
                 )
             vectors = self.user_tower(users)
-        elif isinstance(users, np.ndarray) and users.ndim == 1 and users.dtype.kind in "iu":
+        elif _are_rows(users):
             if self.reads_history:
                 raise ValueError("this user tower reads histories, not row numbers")
             vectors = self.user_tower(self._rows(users, self.user_tower.n_rows, "user"))
@@ -114,7 +114,7 @@ class TwoTowerVectors(CatalogueModel):
         """
         if items is None:
             return self._with_counts(self._scaled(self.item_tower(None)), slice(None))
-        if isinstance(items, np.ndarray) and items.ndim == 1:
+        if _are_rows(items):
             rows = self._rows(items, self.n_items, "item")
             return self._with_counts(self._scaled(self.item_tower(rows)), rows)
         # Nobody has liked a new item.
@@ -132,6 +132,15 @@ class TwoTowerVectors(CatalogueModel):
         return _of_length_one(vectors) if self.similarity == "cosine" else vectors
 
 
+def _are_rows(given) -> bool:
+    """Whether a side is named by its row numbers.
+
+    By the form of the argument, since no protocol tells them apart: whatever else comes is for
+    `embed`, and each tower reads its own kind there, texts, pictures or a matrix of features.
+    """
+    return isinstance(given, np.ndarray) and given.ndim == 1 and given.dtype.kind in "iu"
+
+
 def _of_length_one(vectors: Tensor) -> Tensor:
     """Rows scaled to length 1; a row of zeros, such as an empty history's, stays as it is.
 
@@ -140,11 +149,6 @@ def _of_length_one(vectors: Tensor) -> Tensor:
     """
     some = vectors.detach().any(1, keepdim=True)  # (n, 1)
     return torch.where(some, functional.normalize(vectors, dim=1), vectors.detach())
-
-
-@in_full_precision
-def _dot_products(users: Tensor, items: Tensor) -> Tensor:
-    return users @ items.T  # (n_users, n_items)
 
 
 def _cast_heads(module: nn.Module, dtype: torch.dtype) -> None:

@@ -315,7 +315,10 @@ def test_row_towers_say_what_they_cannot_do():
     assert model.encode_users(np.array([4])).shape == (1, 4)  # one row, and none
     assert model.encode_users(np.array([], int)).shape == (0, 4)
     assert (model.encode_users(["somebody", "new"]) == np.zeros((2, 4))).all()
-    assert (TwoTower(IdTower(3, 2), IdTower(3, 2)).encode_items(["new"]) == np.zeros((1, 2))).all()
+    by_id = TwoTower(IdTower(3, 2), IdTower(3, 2))
+    for new in (["new"], np.array(["new"])):  # words in an array are no row numbers either
+        assert (by_id.encode_items(new) == np.zeros((1, 2))).all()
+        assert (by_id.encode_users(new) == np.zeros((1, 2))).all()
     raw = TwoTower(RawTower(2 * np.eye(3)), RawTower(np.eye(3)[:2]), similarity="cosine")
     np.testing.assert_allclose(raw.score(np.arange(3)), 10 * np.eye(3)[:, :2])  # lengths of 1
     by_features = TwoTower(FeatureTower(FEATURES, 4), FeatureTower(FEATURES, 4))
