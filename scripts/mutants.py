@@ -162,7 +162,6 @@ EQUIVALENT = {
     },
     "how a system is solved, not its solution": {
         "models/_ridge_blocks": [
-            "SMALL = 8",
             "a = _eliminate(kernel, y) if not (n <= SMALL) else _solve(kernel, y)",
             "a = _eliminate(kernel, y) if n < SMALL else _solve(kernel, y)",
         ],

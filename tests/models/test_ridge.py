@@ -71,6 +71,22 @@ def test_the_same_to_the_last_bit_for_any_number_of_threads():
     np.testing.assert_array_equal(one, four)
 
 
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_as_many_threads_are_used_as_are_asked_for(monkeypatch, n_threads):
+    class Pool(ridge.ThreadPoolExecutor):
+        def __init__(self, n):
+            asked.append(n)
+            super().__init__(n)
+
+    asked = []
+    monkeypatch.setattr(ridge, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(ridge, "usable_cores", lambda: 2)
+    given_ = problem(0, 30, 20, 4, 0.3, False, False)
+    BatchedRidge(given_[0], 4, n_threads=n_threads).solve(*given_[1:])
+    BatchedRidge(given_[0], 4).solve(*given_[1:])
+    assert asked == [n for n in (n_threads, 2) if n > 1]  # one thread needs no pool
+
+
 def test_a_bias_may_go_unpenalised():
     matrix, features, targets, penalty, _ = problem(1, 6, 30, 4, 0.4, False, False)
     penalty[-1] = 0.0  # then D^-1 does not exist, and every row is solved the wide way
@@ -133,6 +149,22 @@ def test_a_start_is_followed_by_two_steps_of_conjugate_gradients():
             p = z_after + (after @ z_after) / (residual @ z) * p
             residual, z = after, z_after
         np.testing.assert_allclose(found[row], x, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("width, is_exact", [(6, True), (7, False)])
+def test_a_row_of_up_to_six_has_its_solution_also_from_a_start(width, is_exact):
+    rng = np.random.default_rng(4)
+    columns = np.concatenate([rng.choice(30, width, replace=False) for _ in range(5)])
+    indptr = width * np.arange(6)
+    matrix = sparse.csr_matrix((np.ones(5 * width), columns, indptr), shape=(5, 30))
+    features, targets = rng.normal(size=(30, 10)), rng.normal(size=5 * width)
+    weights, penalty = rng.uniform(0.1, 5.0, 5 * width), rng.uniform(0.1, 3.0, 10)
+    begin = rng.normal(size=(5, 10))
+    x, _ = BatchedRidge(matrix, 10).solve(features, targets, penalty, weights, start=begin)
+    expected, _ = dense(matrix, features, targets, penalty, weights)
+    away = np.abs(x - expected).max(axis=1)
+    # A direct solve is right to rounding; two steps leave something of a random start.
+    assert (away < 1e-9).all() if is_exact else (away > 1e-3).all()
 
 
 @pytest.mark.parametrize("weighted", [False, True])
