@@ -69,6 +69,11 @@ def test_a_text_does_not_depend_on_its_batch(bert, films):
         np.testing.assert_allclose(bert.encode([films[i]])[0], whole[i], atol=1e-5)
 
 
+def test_a_batch_fits_into_a_laptops_memory(bert):
+    widest = bert.model.config.intermediate_size  # numbers of a token, of 4 bytes each
+    assert bert.batch_tokens * widest * 4 < 2**25  # 32 MB; a GPU is given 16 times as much
+
+
 @pytest.mark.parametrize("batch_tokens", [1, 30, 100_000])
 def test_batches_keep_to_their_budget(bert, films, monkeypatch, batch_tokens):
     monkeypatch.setattr(bert, "batch_tokens", batch_tokens)

@@ -109,6 +109,7 @@ SEAMS = tiny_model(batch_tokens=24)
         ("the", "me then", 0, 0),
         ("a\n", "b", 2, 2),
         ("aé", "é", 3, 3),
+        ("<|end|>film", "s", 1, 1),  # a mark counts as the letters that it is written with
     ],
 )
 def test_seams_by_hand(prompt, end, n_prompt, n_alike):
