@@ -26,7 +26,13 @@ sys.path.insert(0, str(ROOT))
 from scripts import machine_speed  # noqa: E402
 
 # These need the built site, so they come after it.
-SITE_TESTS = ("tests/test_book.py", "tests/browser")
+SITE_TESTS = (
+    "tests/test_book.py",
+    "tests/test_browser.py",
+    "tests/test_browser_pages.py",
+    "tests/test_browser_search.py",
+    "tests/test_browser_teaching.py",
+)
 # Seconds on two idle cores. A cell is meant to take at most 60, but some of chapters 8 and 9 take
 # more with one thread, and one that runs out of time takes the rest with it.
 CELL_LIMIT = 900
@@ -98,7 +104,7 @@ def stages(workers: int, factor: float = 1.0, root: Path = ROOT) -> dict[str, li
     python = [sys.executable]
     pytest = [*python, "-m", "pytest"]
     limited = [*pytest, "--timeout", f"{factor * TEST_LIMIT:.0f}"]
-    site_tests = [path for path in SITE_TESTS if (root / path).exists()]
+    site_tests = [path for path in SITE_TESTS if (root / path).is_file()]
     plan = {
         "lint": [[*python, "scripts/lint.py"]],
         "tests": [

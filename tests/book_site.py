@@ -1,4 +1,4 @@
-"""Build the site and read its pages: what tests/test_book.py and tests/browser share."""
+"""Build the site and read its pages: what tests/test_book.py and tests/test_browser*.py share."""
 
 import atexit
 import functools

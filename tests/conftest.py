@@ -69,3 +69,36 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The folder of the site, built once."""
+    from tests import book_site
+
+    return book_site.built_site()
+
+
+@pytest.fixture(scope="session")
+def base(site):
+    """The address of a local server of the site."""
+    from tests.browser_tabs import serving
+
+    with serving(site) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def new_tab(chromium, site, base):
+    """A function that opens a Tab of `browser_tabs`; all are closed at the end."""
+    from tests.browser_tabs import open_tab
+
+    tabs = []
+
+    def keep(*args, **kwargs):
+        tabs.append(open_tab(chromium, site, base, *args, **kwargs))
+        return tabs[-1]
+
+    yield keep
+    for tab in tabs:
+        tab.page.context.close()

@@ -10,7 +10,7 @@ import pytest
 from scripts import make_slides
 from scripts.build_book import remote_references
 from scripts.set_repository import notebooks
-from tests.browser.tabs import serving
+from tests.browser_tabs import serving
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = notebooks(ROOT, "")

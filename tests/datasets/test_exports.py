@@ -284,6 +284,16 @@ def test_a_forced_encoding_and_separator_are_kept(tmp_path):
         cleaning.read_table(path, columns, encoding="ascii")
 
 
+def test_a_line_is_cut_at_the_separator_that_is_named(tmp_path):
+    path = written(tmp_path, "ann,1;tea\nbob,2;milk\n")
+    for separator, rows in (
+        (",", [["ann", "1;tea"], ["bob", "2;milk"]]),
+        (";", [["ann,1", "tea"], ["bob,2", "milk"]]),
+    ):
+        frame = cleaning.read_table(path, {"user_id": 0, "item_id": 1}, separator=separator)
+        assert frame.to_numpy().tolist() == rows
+
+
 @pytest.mark.parametrize(
     "content, call",
     [('{"user": 1, "item": 2}\n', "lines=True"), ('[{"user": 1}]', "'r.json').to_csv")],

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.browser.tabs import PHONE
+from tests.browser_tabs import PHONE
 
 pytestmark = pytest.mark.browser
 

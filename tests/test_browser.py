@@ -7,7 +7,7 @@ import pytest
 
 from tests import book_site
 from tests.book_site import ROOT
-from tests.browser.tabs import PHONE
+from tests.browser_tabs import PHONE
 
 pytestmark = pytest.mark.browser
 

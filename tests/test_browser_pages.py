@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from tests import book_site
-from tests.browser.tabs import PHONE, WIDE
+from tests.browser_tabs import PHONE, WIDE
 
 pytestmark = pytest.mark.browser
 

@@ -6,6 +6,9 @@ import gzip
 import http.server
 import threading
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from scripts.machine_speed import limit
 
 WIDE, PHONE = (1280, 900), (375, 812)
 
@@ -49,3 +52,37 @@ class Tab:
         self.page.goto(self.base + path, wait_until="load")
         self.page.evaluate("() => window.MathJax?.startup?.promise")
         return self.page
+
+
+def open_tab(chromium, site, base, size=WIDE, scheme="light", **options):
+    """A Tab in a fresh context, so with nothing remembered."""
+    context = chromium.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme=scheme,
+        reduced_motion="reduce",  # else axe sees colours half-way between two states
+        **options,
+    )
+    context.set_default_timeout(limit(10) * 1000)
+    tab = Tab(context.new_page(), base)
+
+    def route(route):
+        if route.request.url.startswith((base, "data:", "blob:")):
+            route.continue_()
+        else:
+            tab.foreign.append(route.request.url)
+            route.abort()
+
+    def note(message):
+        if message.type == "error":
+            tab.errors.append(f"{message.text} ({message.location.get('url')})")
+
+    def weigh(response):
+        if response.status >= 400:
+            tab.errors.append(f"{response.status} {response.url}")
+        tab.weight += served_bytes(site / urlsplit(response.url).path.lstrip("/"))
+
+    context.route("**/*", route)
+    tab.page.on("console", note)
+    tab.page.on("pageerror", lambda error: tab.errors.append(str(error)))
+    tab.page.on("response", weigh)
+    return tab
