@@ -86,6 +86,7 @@ def test_one_decoder_goes_on_with_its_first_codes(windows):
     fit = course.code_decoder("ALS", **SMALL)(0)
     first = fit(windows[0])
     kept, n_first = first.tree.codes.copy(), len(first.history_)
+    assert {parameter.dtype for parameter in first.parameters()} == {torch.float32}
     again = fit(windows[1])
     assert again is first and (n_first, len(again.history_)) == (2, 1)
     assert np.array_equal(again.tree.codes, kept)

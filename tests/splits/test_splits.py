@@ -193,7 +193,7 @@ def test_refit_adds_the_validation_users_and_leaves_the_test_alone(movielens_spl
 
 
 def test_items_stand_in_the_order_of_the_columns(movielens, movielens_split):
-    turned = movielens.items.sample(frac=1, random_state=2)
+    turned = movielens.items.sample(frac=1, random_state=2, ignore_index=True)
     for split in (movielens_split, new_user_split(movielens.ratings, turned).refit()):
         pd.testing.assert_frame_equal(
             split.items, turned.set_index("item_id").loc[split.item_ids].reset_index()
