@@ -40,6 +40,24 @@ def test_a_reach_beyond_the_longest_history_counts_nothing_more():
     assert (near != far).nnz == 0
 
 
+def test_what_adds_up_to_the_same_is_level():
+    """Once at once, or six times after six steps: six sixths are not 1 in floats."""
+    fillers = iter(range(3, 40))
+    near = [[0, 1]] + [[1]] * 5
+    far = [[0, *(next(fillers) for _ in range(5)), 2] for _ in range(6)]
+    likes = np.zeros((12, 40))
+    times = np.zeros((12, 40))
+    for user, items in enumerate(near + far):
+        likes[user, items] = 1
+        times[user, items] = np.arange(1, len(items) + 1)
+    likes, times = sparse.csr_matrix(likes), sparse.csr_matrix(times)
+    model = MarkovChain(smoothing=3, reach=6).fit(likes, times)
+    assert model.transitions_[0, 1] != model.transitions_[0, 2]
+    history = sparse.csr_matrix(([1.0], ([0], [0])), (1, 40))
+    scores = model.score(history, history)[0]
+    assert scores[1] == scores[2] > scores[3]
+
+
 def test_reach_counts_later_steps_for_less_and_decay_asks_earlier_events():
     model = MarkovChain(smoothing=2.0, reach=2, decay=0.5).fit(TRAIN, WHEN)
     counts = np.zeros((4, 4))
