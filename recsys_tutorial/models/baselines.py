@@ -100,6 +100,7 @@ class ItemKNN:
         order = np.argsort(column_key(x.shape[1]))  # of equal neighbours the first is kept
         place, other = np.argsort(order), norm[order]
         norm_short, other_short = norm.astype(short), other.astype(short)
+        inverse_short = 1 / other_short
         by_item, x = x.T.tocsr(), x[:, order]
         n_users, n = x.shape
         if short == np.float32 and x.dtype.itemsize * n_users * n <= _DENSE_BYTES:
@@ -109,9 +110,13 @@ class ItemKNN:
             shared = by_item[items[0] : items[-1] + 1] @ x  # (block, n)
             shared = shared.toarray() if sparse.issparse(shared) else shared
             shared[items - items[0], place[items]] = 0.0  # an item does not recommend itself
-            nearly = self._similarity(shared, norm_short[items, None], other_short)
-            row, column = _candidates(nearly, self.k)
-            values = shared.ravel()[row * n + column].astype(np.float64)
+            if self.weighting == "cosine" and not self.shrink:
+                nearly = shared * inverse_short  # within a row its own norm orders nothing
+            else:
+                nearly = self._similarity(shared, norm_short[items, None], other_short)
+            flat, row = _candidates(nearly, self.k)
+            column = flat - row * n
+            values = shared.ravel()[flat].astype(np.float64)
             values = self._similarity(values, norm[items[row]], other[column])
             kept = _largest(row, values, self.k)
             return items[row[kept]], order[column[kept]], values[kept]
@@ -145,7 +150,10 @@ def _shortest(x: sparse.csr_matrix) -> sparse.csr_matrix:
 
 
 def _candidates(matrix: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places above 0, row by row, that may be among a row's k largest, though a little rounded."""
+    """What may be among a row's k largest above 0, though a little rounded.
+
+    Rising places in the flattened matrix, and their rows.
+    """
     n_rows, n_columns = matrix.shape
     least = np.full((n_rows, 1), np.finfo(matrix.dtype).smallest_subnormal)
     size = n_columns // (3 * k)
@@ -154,9 +162,9 @@ def _candidates(matrix: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         groups = matrix[:, : n_columns // size * size].reshape(n_rows, size, -1).max(axis=1)
         highest = np.partition(groups, -k, axis=1)[:, -k, None]
         least = np.maximum(least, highest * matrix.dtype.type(1 - 1e-5))  # rounding: below 1e-6
-    near = matrix >= least
-    row = np.repeat(np.arange(n_rows), np.count_nonzero(near, axis=1))
-    return row, np.flatnonzero(near) - row * n_columns
+    flat = np.flatnonzero(matrix >= least)
+    ends = np.searchsorted(flat, n_columns * np.arange(n_rows + 1))
+    return flat, np.repeat(np.arange(n_rows), np.diff(ends))
 
 
 def _largest(row: np.ndarray, values: np.ndarray, k: int) -> np.ndarray:
@@ -166,14 +174,15 @@ def _largest(row: np.ndarray, values: np.ndarray, k: int) -> np.ndarray:
     if width <= k:
         return np.arange(len(row))
     # Few are left of each row: put them side by side.
-    place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    starts = np.cumsum(counts) - counts
+    flat = np.arange(len(row)) + np.repeat(width * np.arange(len(counts)) - starts, counts)
     table = np.zeros((len(counts), width))
-    table[row, place] = values
+    table.ravel()[flat] = values
     least = np.sort(table, axis=1)[:, -k, None]
     above, equal = table > least, table == least
     room = k - above.sum(axis=1, keepdims=True)
     best = above | (equal & (np.cumsum(equal, axis=1, dtype=np.int32) <= room))
-    return np.flatnonzero(best[row, place])
+    return np.flatnonzero(best.ravel()[flat])
 
 
 def _bm25(train: sparse.csr_matrix, k1: float, b: float) -> sparse.csr_matrix:
