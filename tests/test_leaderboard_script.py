@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 
 from recsys_tutorial import leaderboard
-from recsys_tutorial.course import MODELS
+from recsys_tutorial.course import MODELS, _contrastive
 from recsys_tutorial.datasets import load_movielens
-from recsys_tutorial.evaluation import evaluate_rolling
+from recsys_tutorial.evaluation import evaluate_rolling, full_ranking
 from recsys_tutorial.splits import rolling_split
+from recsys_tutorial.training import loop
 from scripts.leaderboard import main
 
 FEW = ["--models", "fading popularity", "popularity", "fading EASE"]
@@ -73,6 +74,40 @@ def test_models_that_go_on_from_window_to_window_find_the_planted_tastes(tmp_pat
     found = rows.loc[TRAINED, "ndcg@10"]
     # All genres are the same, and no half of the films is the more popular one.
     assert found.iloc[1:].min() > 0.45 > 0.35 > found.iloc[0]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_part_is_fitted_once_for_the_rows_that_hold_it(tmp_path, monkeypatch):
+    """With the part's row before it, and alone, a model says the same and costs both fits."""
+    data, fitted = write(tmp_path / "tastes", *two_tastes(72)), []
+    train = loop.train
+    monkeypatch.setattr(loop, "train", lambda *a, **k: fitted.append(a) or train(*a, **k))
+    monkeypatch.setattr(_contrastive, "train", loop.train)
+    monkeypatch.setattr(full_ranking, "_BLOCK_BYTES", 8 * 40 * 3)  # three users at a time
+    part, whole = TRAINED[4:6]
+    assert MODELS[whole].part == part
+    rows, n_fits = {}, {}
+    for out, models in (("both", [part, whole]), ("alone", [whole])):
+        command = ["--out", str(tmp_path / out), "--seeds", "1", "--models", "fading EASE", *models]
+        fitted.clear()
+        assert main([str(data), *command]) == 0
+        rows[out] = leaderboard.load(tmp_path / out / "leaderboard-tastes.csv").set_index("model")
+        n_fits[out] = len(fitted)
+    assert n_fits["both"] == n_fits["alone"] > 0
+    both, alone = rows["both"].loc[whole], rows["alone"].loc[whole]
+    assert both["ndcg@10"] == pytest.approx(alone["ndcg@10"], abs=1e-9)
+    assert both["minus_fading_EASE_low"] == pytest.approx(alone["minus_fading_EASE_low"], abs=1e-9)
+    for column in ("train_seconds", "ms_per_user", "peak_mb"):
+        assert both[column] >= rows["both"].loc[part, column]
+
+
+def test_rows_that_hold_another_name_it():
+    parts = {name: model.part for name, model in MODELS.items() if model.part}
+    assert len(parts) == 4
+    for name, part in parts.items():
+        order = list(MODELS)
+        assert order.index(name) == order.index(part) + 1  # scores are kept for the next row only
+        assert MODELS[name].n_seeds == MODELS[part].n_seeds
 
 
 def test_a_model_that_the_data_do_not_allow_is_named_and_the_others_go_on(tmp_path, capsys):

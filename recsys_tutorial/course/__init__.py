@@ -97,11 +97,16 @@ class CourseModel:
     begin : callable seed -> callable (Split) -> fitted model or scores (n_users, n_items). The
         latter is for windows in their order: some models go on from what they have
     n_seeds : int, over how many seeds its row is the mean
+    part : str or None, the row whose model is a part of this one
+    around : callable, makes `begin` of the part's: whoever has fitted the part, or has its scores,
+        need not fit it again
     """
 
     chapter: int
     begin: Callable[[int], Fit]
     n_seeds: int = 1
+    part: str | None = None
+    around: Callable[[Callable[[int], Fit]], Callable[[int], Fit]] | None = None
 
     def fit(self, seed: int = 0) -> Fit:
         """What `evaluate_rolling` asks for.
@@ -115,6 +120,14 @@ class CourseModel:
         callable Split -> fitted model or scores; begin another for other windows
         """
         return self.begin(seed)
+
+
+def _around(
+    chapter: int, part: str, begin: Callable[[int], Fit], around: Callable, weight: float
+) -> CourseModel:
+    """A model of three seeds that adds something to another row's."""
+    whole = partial(around, weight=weight)
+    return CourseModel(chapter, whole(begin), n_seeds=3, part=part, around=whole)
 
 
 _TEXT_TOWER = two_tower(features.bert_texts, 20.0)
@@ -147,25 +160,25 @@ MODELS = {
     "genres two-tower": CourseModel(4, two_tower(features.genres_and_decade, 60.0), n_seeds=3),
     "TF-IDF two-tower": CourseModel(4, two_tower(features.counted_texts, 6.0), n_seeds=3),
     "text two-tower": CourseModel(4, _TEXT_TOWER, n_seeds=3),
-    "fading EASE + BERT kernel + text two-tower": CourseModel(
-        4, fits.blend(_TEXT_TOWER, 0.8), n_seeds=3
+    "fading EASE + BERT kernel + text two-tower": _around(
+        4, "text two-tower", _TEXT_TOWER, fits.blend, 0.8
     ),
     "dot product, 200 reranked": CourseModel(6, lists.reranked(lambda: lists.dot, 1e-4), n_seeds=3),
     "target attention, 200 reranked": CourseModel(
         6, lists.reranked(lists.target_attention, 0.03), n_seeds=3
     ),
     "InfoNCE two-tower": CourseModel(8, info_nce_towers, n_seeds=3),
-    "fading EASE + BERT kernel + InfoNCE two-tower": CourseModel(
-        8, fits.blend(info_nce_towers, 1.6), n_seeds=3
+    "fading EASE + BERT kernel + InfoNCE two-tower": _around(
+        8, "InfoNCE two-tower", info_nce_towers, fits.blend, 1.6
     ),
     "two-tower on one text + ID": CourseModel(
         10, two_tower(features.bert_texts, 20.0, ids=True), n_seeds=3
     ),
     "Markov chain": CourseModel(12, fits.anew(sequences.markov_chain)),
     "SASRec": CourseModel(12, _SASREC, n_seeds=3),
-    "fading EASE + BERT + SASRec": CourseModel(12, sequences.blend_with(_SASREC, 1.6), n_seeds=3),
+    "fading EASE + BERT + SASRec": _around(12, "SASRec", _SASREC, sequences.blend_with, 1.6),
     "decoder of text codes": CourseModel(13, _DECODER, n_seeds=3),
-    "decoder of text codes + fading popularity": CourseModel(
-        13, codes.with_prior(_DECODER, 4.8), n_seeds=3
+    "decoder of text codes + fading popularity": _around(
+        13, "decoder of text codes", _DECODER, codes.with_prior, 4.8
     ),
 }

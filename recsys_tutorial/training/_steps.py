@@ -1,6 +1,7 @@
 """One step of `training.train`: a batch's gradients, clipped, and what AdamW makes of them."""
 
 import math
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -59,7 +60,7 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = factor * group["peak"]
         randomness = [self.seed, step, self.accelerator.process_index]
-        set_seed(np.random.SeedSequence(randomness).generate_state(1).item())
+        _seed(np.random.SeedSequence(randomness).generate_state(1).item(), self.accelerator.device)
         self.optimizer.zero_grad()
         try:
             value = self._backward(batch, np.random.default_rng(randomness))
@@ -103,6 +104,20 @@ class Stepper:
         names = ", ".join(map(str, rows[:20]))
         more = f" and {len(rows) - 20} more" if len(rows) > 20 else ""
         return f"at step {step + 1} (epoch {epoch}), examples {names}{more}"
+
+
+def _seed(number: int, device: torch.device) -> None:
+    """Seed what a step on this device draws from.
+
+    `set_seed` seeds every device's generator. Where there is no CUDA, torch puts these calls on a
+    list for later, each with a printed stack, which took a tenth of a small model's step.
+    """
+    if device.type != "cpu":
+        set_seed(number)
+        return
+    random.seed(number)
+    np.random.seed(number)  # noqa: NPY002  what a loss may draw from without the step's generator
+    torch.default_generator.manual_seed(number)
 
 
 def parameter_groups(
