@@ -3,7 +3,8 @@
     python -m benchmarks                 # every benchmarks/bench_*.py
     python -m benchmarks metrics als     # those whose name contains one of these words
     python -m benchmarks --threads 1     # for each side, on as many cores
-    python -m benchmarks --save speed    # keep the table in benchmarks/results, too
+    python -m benchmarks --save speed    # keep the table in benchmarks/results, too, and show it
+                                         # in benchmarks/README.md
 
 Exit code 1 when a promised ratio was missed, a benchmark failed, or one wrote into data/, which the
 chapters read: results belong into benchmarks/results. A peer that is not installed is named and
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import os
 import platform
 import sys
@@ -27,6 +29,7 @@ THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "NUMBA_NUM_THREADS",
 )
+BEGIN, END = "<!-- saved rows -->", "<!-- end of saved rows -->"
 
 
 def cpu_model() -> str:
@@ -70,7 +73,7 @@ def machine(threads: int) -> str:
 
 def table(rows: list) -> str:
     """Return the rows as a plain text table, times in milliseconds."""
-    head = ["what", "ours ms", "(best)", "peer", "peer ms", "(best)", "ratio", "promised"]
+    head = ["what", "ours ms", "(best)", "peer", "peer ms", "(best)", "ratio", "by cpu", "promised"]
     body = [
         [
             row.case,
@@ -80,12 +83,13 @@ def table(rows: list) -> str:
             f"{1e3 * row.theirs.median:.3g}",
             f"{1e3 * row.theirs.minimum:.3g}",
             f"{row.ratio:.2f}x",
+            "" if math.isnan(row.cpu_ratio) else f"{row.cpu_ratio:.2f}x",
             "" if row.target is None else f"{row.target:g}x{' MISSED' if row.missed else ''}",
         ]
         for row in rows
     ]
     widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-    left = {0, 3, 7}
+    left = {0, 3, 8}
     return "\n".join(
         "  ".join(
             cell.ljust(width) if i in left else cell.rjust(width)
@@ -95,8 +99,26 @@ def table(rows: list) -> str:
     )
 
 
+def versions() -> str:
+    """Return what the numbers hang on: Python, the libraries, and the kernel that BLAS chose."""
+    from importlib import metadata
+
+    def version(name: str) -> str:
+        try:
+            return f"{name} {metadata.version(name)}"
+        except metadata.PackageNotFoundError:
+            return ""
+
+    names = ("numpy", "scipy", "torch", "implicit", "cornac", "scikit-surprise")
+    found = [text for text in map(version, names) if text]
+    return ", ".join([f"Python {platform.python_version()}", *found, *blas_kernels()])
+
+
 def save(rows: list, path: Path, threads: int) -> None:
-    """Write the rows as a table, in milliseconds; of the machine only its kind and its cores."""
+    """Write the rows into a table, in milliseconds; of the machine only its kind and its cores.
+
+    Rows of other cases, or of another number of threads, stay.
+    """
     import pandas as pd
 
     from recsys_tutorial._files import whole
@@ -108,15 +130,44 @@ def save(rows: list, path: Path, threads: int) -> None:
             "peer": row.peer,
             "peer_ms": 1e3 * row.theirs.median,
             "ratio": row.ratio,
+            "cpu_ratio": row.cpu_ratio,
             "promised": row.target,
             "threads": threads,
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "machine": f"{cpu_model()} ({platform.machine()}), {os.cpu_count()} cores",
+            "versions": versions(),
         }
         for row in rows
     )
     path.parent.mkdir(exist_ok=True)
+    if path.exists():
+        key, before = ["case", "peer", "threads"], pd.read_csv(path)
+        table = pd.concat([before, table]).drop_duplicates(key, keep="last")
+        table = table.sort_values(key, kind="stable")
     with whole(path) as temporary:
-        table.round({"ours_ms": 2, "peer_ms": 2, "ratio": 2}).to_csv(temporary, index=False)
+        table.round(2).to_csv(temporary, index=False)
+
+
+def saved_table(folder: Path) -> str:
+    """Return the saved rows as Markdown: a case and a peer, and how many times faster we were."""
+    import pandas as pd
+
+    lines = ["| what | beside | threads | our ms | ratio | by processor time | promised |"]
+    lines += ["|---|---|---:|---:|---:|---:|---:|"]
+    for path in sorted(folder.glob("*.csv")):
+        for row in pd.read_csv(path).to_dict("records"):
+            if "ratio" in row:  # others are tables of another kind
+                cells = [row["case"], row["peer"], row["threads"], f"{row['ours_ms']:.4g}"]
+                ratios = [row["ratio"], row.get("cpu_ratio"), row["promised"]]
+                cells += ["" if pd.isna(ratio) else f"{ratio:.2f}" for ratio in ratios]
+                lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def readme(folder: Path, text: str) -> str:
+    """Return a page with the table of the saved rows between its two marks."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{saved_table(folder)}\n{END}{after}"
 
 
 def state(folder: Path) -> dict[str, tuple[int, int]]:
@@ -179,7 +230,9 @@ def main(argv: list[str] | None = None) -> int:
     if rows:
         print(table(rows), end="\n\n")
     if rows and options.save:
-        save(rows, Path(__file__).parent / "results" / f"{options.save}.csv", THREADS)
+        folder, page = Path(__file__).parent / "results", Path(__file__).parent / "README.md"
+        save(rows, folder / f"{options.save}.csv", THREADS)
+        page.write_text(readme(folder, page.read_text("utf-8")), "utf-8")
     for line in left_out:
         print(f"left out: {line}")
     missed = [row.case for row in rows if row.missed]

@@ -25,6 +25,9 @@ Rules that make a ratio worth believing:
   around every timed call for the libraries that can be told later.
 - The ratio is the median over the rounds of peer's time / our time, which were taken one after the
   other; the fastest run is shown too, since it is the least disturbed one.
+- Processor seconds are counted beside the clock's: they leave out what other programs took.
+  With one thread their ratio is the one to believe on a busy machine; with more threads they do not
+  say how well the work was shared.
 - One untimed warm-up call each: compilation and first-touch of memory are not what is compared.
 """
 
@@ -46,9 +49,13 @@ SHORTEST_SAMPLE = 0.02
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one call: every sample taken, in the order of the rounds."""
+    """Seconds of one call: every sample taken, in the order of the rounds.
+
+    `cpu` has the processor's seconds of the same samples, of all threads; () where not counted.
+    """
 
     samples: tuple[float, ...]
+    cpu: tuple[float, ...] = ()
 
     @property
     def median(self) -> float:
@@ -90,6 +97,13 @@ class Row:
         return statistics.median(theirs / ours for ours, theirs in rounds)
 
     @property
+    def cpu_ratio(self) -> float:
+        """The fastest peer's processor seconds / the fastest of ours; nan where not counted."""
+        if not (self.ours.cpu and self.theirs.cpu):
+            return math.nan
+        return min(self.theirs.cpu) / min(self.ours.cpu)
+
+    @property
     def missed(self) -> bool:
         """Whether a promised ratio was not reached."""
         return self.target is not None and self.ratio < self.target
@@ -110,12 +124,13 @@ def limited_threads(threads: int = THREADS) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _sample(function: Callable[[], object], calls: int) -> float:
-    """Return the seconds of one call, as the mean of so many calls in a row."""
-    start = time.perf_counter()
+def _sample(function: Callable[[], object], calls: int) -> tuple[float, float]:
+    """Seconds of one call, and the processor's, as the mean of so many calls in a row."""
+    start, cpu = time.perf_counter(), time.process_time()
     for _ in range(calls):
         function()
-    return (time.perf_counter() - start) / calls
+    cpu = time.process_time() - cpu
+    return (time.perf_counter() - start) / calls, cpu / calls
 
 
 def interleave(
@@ -144,12 +159,12 @@ def interleave(
     """
     if not functions or repeat < 1:
         raise ValueError(f"nothing to time: {len(functions)} functions, repeat={repeat}")
-    samples: dict[str, list[float]] = {name: [] for name in functions}
+    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in functions}
     with limited_threads(threads):
         calls = {}
         for name, function in functions.items():
             _sample(function, 1)
-            calls[name] = max(1, math.ceil(SHORTEST_SAMPLE / max(_sample(function, 1), 1e-9)))
+            calls[name] = max(1, math.ceil(SHORTEST_SAMPLE / max(_sample(function, 1)[0], 1e-9)))
         gc_was_on = gc.isenabled()
         gc.disable()
         try:
@@ -160,7 +175,7 @@ def interleave(
         finally:
             if gc_was_on:
                 gc.enable()
-    return {name: Timing(tuple(values)) for name, values in samples.items()}
+    return {name: Timing(*zip(*values, strict=True)) for name, values in samples.items()}
 
 
 def compare_speed(

@@ -79,7 +79,43 @@ def test_saved_rows_name_the_kind_of_machine(tmp_path):
     assert saved["ratio"].tolist() == [2.0, 2.0] and saved["ours_ms"].tolist() == [1.5, 1.5]
     assert saved["threads"].tolist() == [2, 2]
     assert saved["promised"][0] == 2.0 and saved["promised"].isna().tolist() == [False, True]
-    assert saved["machine"].str.fullmatch(r"\w+, \d+ cores").all()
+    assert saved["machine"].str.fullmatch(r".+ \(\w+\), \d+ cores").all()
+    assert saved["versions"].str.startswith("Python 3.").all()
+    assert saved["versions"].str.contains("numpy 2").all()
+    assert saved["cpu_ratio"].isna().all()  # not counted here
+
+
+def test_saving_again_replaces_the_same_rows_and_keeps_the_others(tmp_path):
+    def row(case, seconds):
+        return Row(case, Timing((1.0,), (0.5,)), "peer", Timing((seconds,), (seconds,)))
+
+    path = tmp_path / "speed.csv"
+    runner.save([row("a", 2.0), row("b", 3.0)], path, 1)
+    runner.save([row("a", 4.0)], path, 2)
+    runner.save([row("a", 5.0)], path, 1)
+    saved = pd.read_csv(path).set_index(["case", "threads"])
+    assert saved["ratio"].to_dict() == {("a", 1): 5.0, ("a", 2): 4.0, ("b", 1): 3.0}
+    assert saved["cpu_ratio"].to_dict() == {("a", 1): 10.0, ("a", 2): 8.0, ("b", 1): 6.0}
+    page = runner.readme(tmp_path, f"above\n{runner.BEGIN}\nold\n{runner.END}\nbelow\n")
+    assert page.startswith("above\n") and page.endswith("\nbelow\n") and "old" not in page
+    assert "| b | peer | 1 | 1000 | 3.00 | 6.00 |  |" in page
+    assert runner.readme(tmp_path, page) == page
+
+
+def test_the_readme_shows_the_saved_rows():
+    page = (ROOT / "benchmarks" / "README.md").read_text("utf-8")
+    assert runner.readme(ROOT / "benchmarks" / "results", page) == page
+
+
+def test_processor_seconds_leave_out_what_is_only_waited_for():
+    def work():
+        end = time.process_time() + 0.03
+        while time.process_time() < end:
+            pass
+
+    waited = {"waits": lambda: time.sleep(0.05), "works": work}
+    timings = interleave(waited, repeat=2)
+    assert max(timings["waits"].cpu) < 0.02 < 0.03 <= min(timings["works"].cpu)
 
 
 def test_ratio_is_of_the_middle_round_and_a_missed_promise_is_said():
