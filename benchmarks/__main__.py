@@ -127,8 +127,10 @@ def save(rows: list, path: Path, threads: int) -> None:
         {
             "case": row.case,
             "ours_ms": 1e3 * row.ours.median,
+            "ours_cpu_ms": 1e3 * min(row.ours.cpu, default=math.nan),
             "peer": row.peer,
             "peer_ms": 1e3 * row.theirs.median,
+            "peer_cpu_ms": 1e3 * min(row.theirs.cpu, default=math.nan),
             "ratio": row.ratio,
             "cpu_ratio": row.cpu_ratio,
             "promised": row.target,
@@ -151,14 +153,16 @@ def saved_table(folder: Path) -> str:
     """Return the saved rows as Markdown: a case and a peer, and how many times faster we were."""
     import pandas as pd
 
-    lines = ["| what | beside | threads | our ms | ratio | by processor time | promised |"]
-    lines += ["|---|---|---:|---:|---:|---:|---:|"]
+    lines = ["| what | beside | threads | ms | processor's | ratio | processor's | promised |"]
+    lines += ["|---|---|---:|---:|---:|---:|---:|---:|"]
     for path in sorted(folder.glob("*.csv")):
         for row in pd.read_csv(path).to_dict("records"):
             if "ratio" in row:  # others are tables of another kind
-                cells = [row["case"], row["peer"], row["threads"], f"{row['ours_ms']:.4g}"]
-                ratios = [row["ratio"], row.get("cpu_ratio"), row["promised"]]
-                cells += ["" if pd.isna(ratio) else f"{ratio:.2f}" for ratio in ratios]
+                cells = [row["case"], row["peer"], row["threads"], f"{row['ours_ms']:.0f}"]
+                numbers = {"ours_cpu_ms": 0, "ratio": 2, "cpu_ratio": 2, "promised": 2}
+                for name, digits in numbers.items():
+                    number = row.get(name, math.nan)
+                    cells.append("" if math.isnan(number) else f"{number:.{digits}f}")
                 lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 

@@ -98,7 +98,7 @@ def test_saving_again_replaces_the_same_rows_and_keeps_the_others(tmp_path):
     assert saved["cpu_ratio"].to_dict() == {("a", 1): 10.0, ("a", 2): 8.0, ("b", 1): 6.0}
     page = runner.readme(tmp_path, f"above\n{runner.BEGIN}\nold\n{runner.END}\nbelow\n")
     assert page.startswith("above\n") and page.endswith("\nbelow\n") and "old" not in page
-    assert "| b | peer | 1 | 1000 | 3.00 | 6.00 |  |" in page
+    assert "| b | peer | 1 | 1000 | 500 | 3.00 | 6.00 |  |" in page
     assert runner.readme(tmp_path, page) == page
 
 
