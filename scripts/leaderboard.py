@@ -238,7 +238,7 @@ def figure(table: pd.DataFrame, rows: pd.DataFrame, name: str, path: Path) -> No
     fig, axes = plt.subplots(1, 2, figsize=(9, 1.4 + 0.4 * len(shown)), sharey=True)
     for ax, frame, title in (
         (axes[0], rows, name),
-        (axes[1], own, "MovieLens small, the course's"),
+        (axes[1], own, "the course's data"),
     ):
         part = frame.set_index("model").loc[shown, ["ndcg@10", "ndcg@10_low", "ndcg@10_high"]]
         plotting.intervals(part.set_axis(["mean", "low", "high"], axis=1), "NDCG@10", ax=ax)
