@@ -3,12 +3,13 @@
     PYTHONPATH=. python data/cross_encoder/make_queries.py full --out adapters
     PYTHONPATH=. python data/cross_encoder/make_queries.py full --seed 1 --out adapters
     PYTHONPATH=. python data/cross_encoder/make_queries.py prefix --seed 1 --out adapters
-    PYTHONPATH=. python data/cross_encoder/make_students.py adapters      # ten minutes on one core
+    PYTHONPATH=. python data/cross_encoder/make_students.py adapters      # 15 minutes on one core
 
 The students are the two-tower, frozen, with a hidden layer beside each side. They learn from the
 labels of 24 films for each training query, or from the cross-encoder's scores of the same films, or
-from the labels of 3 of the 24 (a right one among them, where there is one); from labels listwise
-or pairwise. One student's own candidates are also reranked. Written beside this file:
+from the same scores dealt at random within each list, or from the labels of 3 of the 24 (a right
+one among them, where there is one); from labels listwise, pairwise or by margin MSE, in equal
+steps. One student's own candidates are also reranked. Written beside this file:
 `queries.csv.gz`, NDCG@10 of each test query, a column for each model and seed; what it has already
 is left out of a run. Weights of a mix are chosen on the validation queries.
 """
@@ -132,16 +133,26 @@ def student(exam: Exam, lists, loss, seed: int) -> dict[str, np.ndarray]:
             @ model.encode_items(exam.searched).T for part in exam.holdouts}  # fmt: skip
 
 
-def of_teacher(exam: Exam, teacher: CrossEncoder, lists: np.ndarray):
+def of_teacher(exam: Exam, teacher: CrossEncoder, lists: np.ndarray, shuffled: bool = False):
     """Margin MSE to the teacher's scores, brought to the spread of the tower's."""
     rows = exam.queries.rows("train")
     who = np.repeat([exam.queries.texts[r] for r in rows], lists.shape[1]).tolist()
     said = teacher.score_pairs(who, [exam.films[c] for c in lists.ravel()]).reshape(lists.shape)
+    if shuffled:
+        said = np.random.default_rng(5).permuted(said, axis=1)
     frozen = np.einsum("qd,qnd->qn", exam.z[rows], exam.f[lists])
     wanted = torch.from_numpy(said * frozen.std(1).mean() / said.std(1).mean())
     truth = np.take_along_axis(exam.queries.relevant[rows], lists, 1).astype(float)
     agree = [np.corrcoef(t, a)[0, 1] for t, a in zip(said, truth, strict=True) if a.std()]
     say("teacher and truth, mean correlation within lists", np.mean(agree).round(3))
+    return lambda scores, batch: margin_mse(scores, wanted[batch])
+
+
+def of_margins(exam: Exam, lists: np.ndarray, labels: np.ndarray):
+    """Margin MSE to the labels, brought to the spread of the tower's scores."""
+    rows = exam.queries.rows("train")
+    frozen = np.einsum("qd,qnd->qn", exam.z[rows], exam.f[lists])
+    wanted = torch.from_numpy(labels * frozen.std(1).mean() / labels.std(1).mean())
     return lambda scores, batch: margin_mse(scores, wanted[batch])
 
 
@@ -200,10 +211,11 @@ def main(adapters: Path) -> None:
         "student of 3 labels": lambda: of_labels(labels, known),
         "student of the labels, pairwise": lambda: of_pairs(labels),
         "student of 3 labels, pairwise": lambda: of_pairs(labels, known),
+        "student of the labels, margin MSE": lambda: of_margins(exam, lists, labels),
+        "student of a shuffled teacher": lambda: of_teacher(exam, teacher, lists, True),
     }
     for name, make in arms.items():
-        seeds = SEEDS[:2] if name == "student of 3 labels, pairwise" else SEEDS
-        left = [seed for seed in seeds if f"{name}|{seed}" not in exam.values]
+        left = [seed for seed in SEEDS if f"{name}|{seed}" not in exam.values]
         loss = make() if left else None
         for seed in left:
             scores = student(exam, lists, loss, seed)
