@@ -39,19 +39,20 @@ def dot(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
     return (users * items).sum(1)
 
 
+# Of k times the width.
 DESIGNS = {
-    "two weights alone": lambda: None,
-    "dot product": lambda: dot,
-    "GMF": lambda: models.GMF(DIM),
-    "crossed features": lambda: models.FeatureCrosses(28),
-    "factorization machine": lambda: models.FactorizationMachine(DIM, 8),
-    "MLP": lambda: models.MLP(DIM, 32),
-    "NeuMF": lambda: models.NeuMF(DIM, 32),
-    "ConvNCF": lambda: models.ConvNCF(DIM, 8),
-    "target attention": lambda: models.TargetAttention(DIM, 16),
-    "DIN": lambda: models.TargetAttention(DIM, 16, mlp=32),
-    "pair attention, 3 vectors": lambda: models.PairAttention(DIM, 8),
-    "MaxSim, 3 vectors": lambda: models.BestPartners(),
+    "two weights alone": lambda k: None,
+    "dot product": lambda k: dot,
+    "GMF": lambda k: models.GMF(k * DIM),
+    "crossed features": lambda k: models.FeatureCrosses(28),
+    "factorization machine": lambda k: models.FactorizationMachine(k * DIM, k * 8),
+    "MLP": lambda k: models.MLP(k * DIM, k * 32),
+    "NeuMF": lambda k: models.NeuMF(k * DIM, k * 32),
+    "ConvNCF": lambda k: models.ConvNCF(k * DIM, k * 8),
+    "target attention": lambda k: models.TargetAttention(k * DIM, k * 16),
+    "DIN": lambda k: models.TargetAttention(k * DIM, k * 16, mlp=k * 32),
+    "pair attention, 3 vectors": lambda k: models.PairAttention(k * DIM, k * 8),
+    "MaxSim, 3 vectors": lambda k: models.BestPartners(),
 }
 
 
@@ -61,21 +62,26 @@ class Study:
     def __init__(self, parts: list[np.ndarray], windows, lists):
         self.parts, self.windows, self.lists = parts, windows, lists
 
-    def ranker(self, name: str, seed: int) -> InteractionRanker:
+    def ranker(self, name: str, seed: int, wide: int = 1) -> InteractionRanker:
         """Build a design, untrained. Crossed features read genres and decades as they are."""
         torch.manual_seed(seed)
-        design, crossed = DESIGNS[name](), name == "crossed features"
+        design, crossed = DESIGNS[name](wide), name == "crossed features"
         parts = [np.hstack(self.parts[1:])] if crossed else self.parts
-        return InteractionRanker(parts, design, None if crossed else DIM)
+        return InteractionRanker(parts, design, None if crossed else wide * DIM)
 
-    def judge(self, name: str, rate: float, seed: int = 0, decay: float = DECAY) -> pd.Series:
-        """Each user's NDCG@10, the ranker trained on from window to window."""
-        ranker, places = self.ranker(name, seed), iter(range(len(self.lists)))
+    def judge(
+        self, name: str, rate: float, seed: int = 0, decay: float = DECAY, times: int = 1
+    ) -> pd.Series:
+        """Each user's NDCG@10, the ranker trained on from window to window.
+
+        `times` as many steps and as wide.
+        """
+        ranker, places = self.ranker(name, seed, times), iter(range(len(self.lists)))
 
         def fit(split) -> np.ndarray:
             number = next(places)
             learned, judged = self.lists[number]
-            ranker.fit(learned, epochs=LATER if number else FIRST, learning_rate=rate,
+            ranker.fit(learned, epochs=times * (LATER if number else FIRST), learning_rate=rate,
                        weight_decay=decay, seed=seed, batch_size=BATCH)  # fmt: skip
             return judged.full(ranker.score(judged).round(9))
 
