@@ -20,6 +20,7 @@ COVERED = {
     "04_two_tower_text": {},
     "05_two_tower_image": {},
     "05_two_tower_image, CLIP": {DINOV2: CLIP},
+    "06_interaction_models": {'"candidates": 500': '"candidates": 50'},
     "08_contrastive_infonce": {},
     "09_contrastive_at_scale": {'"pairs": 64': '"pairs": 8', '"rows": 12288': '"rows": 2048'},
     "10_multimodal_fusion": {},
