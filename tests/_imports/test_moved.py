@@ -95,7 +95,7 @@ def test_an_unknown_name_is_refused():
 
 
 ROOMS = ["datasets", "encoders", "feedback", "losses", "models", "models.towers", "pretrained",
-         "training"]  # fmt: skip
+         "training", "trust"]  # fmt: skip
 
 
 @pytest.mark.parametrize("room", ROOMS)
