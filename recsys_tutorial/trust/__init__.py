@@ -5,6 +5,29 @@ from recsys_tutorial._lazy import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "accountant": [
+            "gaussian_delta",
+            "gaussian_epsilon",
+            "noise_for",
+            "sampled_gaussian_epsilon",
+        ],
+        "diversity": [
+            "calibrated",
+            "capped_lists",
+            "dpp_greedy",
+            "mmr",
+            "order_scores",
+            "taste_divergence",
+        ],
+        "fairness": ["detectable_gap", "group_gaps"],
+        "membership": [
+            "clopper_pearson",
+            "hidden_score",
+            "likelihood_ratio",
+            "roc",
+            "true_positive_rate",
+        ],
+        "private": ["PrivateTowers", "laplace_counts"],
         "shilling": [
             "KINDS",
             "fake_profiles",

@@ -1,0 +1,77 @@
+"""A planted gap is seen, no gap is not, and what cannot be known is said to be unknown."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recsys_tutorial.trust import detectable_gap, group_gaps
+
+
+def users(gap, n=200, seed=0, few=5):
+    """Values of two large groups and a small one."""
+    rng = np.random.default_rng(seed)
+    group = pd.Series(["a"] * n + ["b"] * n + ["c"] * few)
+    values = rng.normal(0.2, 0.2, len(group)) + gap * (group == "a").to_numpy()
+    return pd.Series(values), group
+
+
+def test_a_planted_gap_is_seen_with_its_sign():
+    table = group_gaps(*users(0.1))
+    assert table.loc["a", "gap_low"] > 0 > table.loc["b", "gap_high"]
+    assert table.loc["a", "gap_low"] < 0.1 < table.loc["a", "gap_high"]
+
+
+def test_without_a_gap_it_is_seen_in_one_of_twenty():
+    seen = [not _holds(group_gaps(*users(0.0, seed=seed)).loc["a"]) for seed in range(60)]
+    assert np.mean(seen) < 0.15
+
+
+def _holds(row):
+    return row["gap_low"] <= 0 <= row["gap_high"]
+
+
+def test_a_gap_of_the_detectable_size_is_seen_four_times_in_five():
+    """The formula against what it promises, on samples."""
+    rng = np.random.default_rng(1)
+    size = detectable_gap(rng.normal(0, 0.2, 10**5), rng.normal(0, 0.3, 10**5))
+    size *= np.sqrt(10**5 / 80)  # of groups of eighty
+    seen = 0
+    for _ in range(2000):
+        a, b = rng.normal(size, 0.2, 80), rng.normal(0, 0.3, 80)
+        error = np.sqrt(a.var(ddof=1) / 80 + b.var(ddof=1) / 80)
+        seen += (a.mean() - b.mean()) / error > 1.96
+    assert seen / 2000 == pytest.approx(0.8, abs=0.03)
+
+
+def test_four_times_the_users_show_half_the_gap():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=50), rng.normal(size=70)
+    many = detectable_gap(np.tile(a, 400), np.tile(b, 400))
+    assert many == pytest.approx(detectable_gap(np.tile(a, 100), np.tile(b, 100)) / 2, rel=1e-3)
+    assert detectable_gap(a, b, power=0.9) > detectable_gap(a, b)
+
+
+def test_of_too_few_nothing_is_said():
+    table = group_gaps(*users(0.1))
+    assert table.loc["c", "n_users"] == 5 and table.loc["c"].drop("n_users").isna().all()
+    assert group_gaps(*users(0.1), least=5).loc["c"].notna().all()
+    alone = group_gaps(pd.Series(np.ones(30)), pd.Series(["a"] * 30))
+    assert alone.loc["a"].drop("n_users").isna().all()  # nobody to compare with
+
+
+def test_who_has_no_value_or_no_group_is_left_out():
+    values, groups = users(0.1)
+    values[0], groups[1] = np.nan, None
+    assert group_gaps(values, groups).loc["a", "n_users"] == 198
+
+
+def test_bad_input_is_named():
+    values, groups = users(0.1)
+    with pytest.raises(ValueError, match="same users"):
+        group_gaps(values, groups[::-1])
+    with pytest.raises(ValueError, match="least"):
+        group_gaps(values, groups, least=1)
+    with pytest.raises(ValueError, match="power"):
+        detectable_gap(values, values, power=1.0)
+    with pytest.raises(ValueError, match="two users a side"):
+        detectable_gap(values[:1], values)
