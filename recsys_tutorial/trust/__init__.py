@@ -20,6 +20,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "taste_divergence",
         ],
         "fairness": ["detectable_gap", "group_gaps"],
+        "histories": ["known_likes", "match_scores", "singled_out"],
         "membership": [
             "clopper_pearson",
             "hidden_score",
