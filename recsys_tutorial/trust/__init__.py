@@ -20,6 +20,12 @@ __getattr__, __dir__, __all__ = lazy_names(
             "taste_divergence",
         ],
         "fairness": ["detectable_gap", "group_gaps"],
+        "federated": [
+            "federated_average",
+            "likes_in_gradient",
+            "masked_shares",
+            "unmasked_sum",
+        ],
         "histories": ["known_likes", "match_scores", "singled_out"],
         "membership": [
             "clopper_pearson",
