@@ -11,15 +11,15 @@ __getattr__, __dir__, __all__ = lazy_names(
             "noise_for",
             "sampled_gaussian_epsilon",
         ],
+        "counts": ["laplace_counts"],
         "diversity": [
             "calibrated",
-            "capped_lists",
             "dpp_greedy",
             "mmr",
             "order_scores",
             "taste_divergence",
         ],
-        "fairness": ["detectable_gap", "group_gaps"],
+        "fairness": ["capped_lists", "detectable_gap", "group_gaps"],
         "federated": [
             "federated_average",
             "likes_in_gradient",
@@ -34,7 +34,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "roc",
             "true_positive_rate",
         ],
-        "private": ["PrivateTowers", "laplace_counts"],
+        "private": ["PrivateTowers"],
         "shilling": [
             "KINDS",
             "fake_profiles",

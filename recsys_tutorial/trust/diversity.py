@@ -1,4 +1,4 @@
-"""Other lists than the best-scored ones: diverse, calibrated to a user's genres, or shared fairly.
+"""Other lists than the best-scored ones: diverse, or calibrated to a user's genres.
 
 Each takes candidates with scores and says in which order to show them, `reranking.Candidates` what
 that costs:
@@ -15,11 +15,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recsys_tutorial._checks import check_at_least, check_positive, check_shape, check_within
+from recsys_tutorial._checks import check_positive, check_shape, check_within
 
 __all__ = [
     "calibrated",
-    "capped_lists",
     "dpp_greedy",
     "mmr",
     "order_scores",
@@ -181,44 +180,6 @@ def calibrated(
         chosen.append(int(value.argmax()))
         total += genres[chosen[-1]]
     return np.array(chosen)
-
-
-def capped_lists(ranked: np.ndarray, k: int, most: int, seed: int = 0) -> list[np.ndarray]:
-    """Lists in which no item stands more than so often: exposure is shared.
-
-    Place after place, the users in a new random order each take their best candidate that is not
-    used up; with nothing left, the best of all.
-
-    Parameters
-    ----------
-    ranked : int ndarray (n_users, n), candidates' columns, best first; -1 pads
-    k : int, 1 to n, places of a list
-    most : int >= 1, lists that an item may stand in
-    seed : int, of the orders
-
-    Returns
-    -------
-    list of int ndarray (k,), for each user the places in `ranked` of what they are shown
-
-    Raises
-    ------
-    ValueError for numbers out of range.
-    """
-    n_users, n = ranked.shape
-    check_within(1, n, k=k)
-    check_at_least(1, most=most)
-    rng, left = np.random.default_rng(seed), np.full(ranked.max() + 2, most)
-    left[-1] = 0  # what -1 points to
-    taken = np.zeros(ranked.shape, dtype=bool)
-    lists = np.empty((n_users, k), dtype=np.int64)
-    for place in range(k):
-        for user in rng.permutation(n_users):
-            free = ~taken[user]
-            good = free & (left[ranked[user]] > 0)
-            lists[user, place] = (good if good.any() else free).argmax()
-            taken[user, lists[user, place]] = True
-            left[ranked[user, lists[user, place]]] -= 1
-    return list(lists)
 
 
 def order_scores(orders: Sequence[np.ndarray], n: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""For whom a model works: gaps between groups of users, and the gap that so few users can show."""
+"""For whom a model works: gaps, the gap that so few users can show, and exposure with a limit."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from recsys_tutorial._checks import check_at_least
+from recsys_tutorial._checks import check_at_least, check_within
 from recsys_tutorial.evaluation import bootstrap_means
 
-__all__ = ["detectable_gap", "group_gaps"]
+__all__ = ["capped_lists", "detectable_gap", "group_gaps"]
 
 
 def detectable_gap(
@@ -98,3 +98,41 @@ def _gap(inside: np.ndarray, others: np.ndarray, least: int) -> dict[str, float]
         "gap_high": high,
         "detectable": detectable_gap(inside, others),
     }
+
+
+def capped_lists(ranked: np.ndarray, k: int, most: int, seed: int = 0) -> list[np.ndarray]:
+    """Lists in which no item stands more than so often: exposure is shared.
+
+    Place after place, the users in a new random order each take their best candidate that is not
+    used up; with nothing left, the best of all.
+
+    Parameters
+    ----------
+    ranked : int ndarray (n_users, n), candidates' columns, best first; -1 pads
+    k : int, 1 to n, places of a list
+    most : int >= 1, lists that an item may stand in
+    seed : int, of the orders
+
+    Returns
+    -------
+    list of int ndarray (k,), for each user the places in `ranked` of what they are shown
+
+    Raises
+    ------
+    ValueError for numbers out of range.
+    """
+    n_users, n = ranked.shape
+    check_within(1, n, k=k)
+    check_at_least(1, most=most)
+    rng, left = np.random.default_rng(seed), np.full(ranked.max() + 2, most)
+    left[-1] = 0  # what -1 points to
+    taken = np.zeros(ranked.shape, dtype=bool)
+    lists = np.empty((n_users, k), dtype=np.int64)
+    for place in range(k):
+        for user in rng.permutation(n_users):
+            free = ~taken[user]
+            good = free & (left[ranked[user]] > 0)
+            lists[user, place] = (good if good.any() else free).argmax()
+            taken[user, lists[user, place]] = True
+            left[ranked[user, lists[user, place]]] -= 1
+    return list(lists)

@@ -12,7 +12,6 @@ from recsys_tutorial.reranking import Candidates
 from recsys_tutorial.splits import Holdout
 from recsys_tutorial.trust import (
     calibrated,
-    capped_lists,
     dpp_greedy,
     mmr,
     order_scores,
@@ -107,33 +106,6 @@ def test_greedy_calibration_is_near_the_best_set(seed, weight):
     assert best - got <= 0.37 * (best - worst) + 1e-12  # 1 / e
 
 
-@settings(max_examples=30, deadline=None)
-@given(seeds, st.integers(1, 4))
-def test_no_item_stands_in_more_lists_than_it_may(seed, most):
-    rng = np.random.default_rng(seed)
-    ranked = np.array([rng.permutation(20) for _ in range(6)])
-    lists = capped_lists(ranked, 3, most, seed)
-    shown = np.concatenate([row[places] for row, places in zip(ranked, lists, strict=True)])
-    assert len(shown) == 18 and all(len(set(p)) == 3 for p in lists)
-    assert np.bincount(shown).max() <= most
-
-
-def test_without_a_limit_that_binds_lists_are_as_they_were():
-    ranked = np.array([[5, 4, 3, 2]] * 3)
-    for places in capped_lists(ranked, 3, 3):
-        np.testing.assert_array_equal(places, [0, 1, 2])
-    # Three users, one copy of each of four items: after them the best is taken all the same.
-    lists = capped_lists(ranked, 3, 1)
-    assert sorted(places[0] for places in lists) == [0, 1, 2]
-    assert all(len(set(places)) == 3 for places in lists)
-
-
-def test_padding_is_shown_last():
-    ranked = np.array([[0, 1, -1], [0, 1, -1]])
-    lists = capped_lists(ranked, 2, 1)
-    assert {tuple(sorted(places)) for places in lists} <= {(0, 1)}
-
-
 def test_an_order_is_judged_as_the_list_that_it_is():
     scores = np.array([[4.0, 3, 2, 1, 0]])
     empty = sparse.csr_matrix((1, 5))
@@ -154,8 +126,6 @@ BAD = {
     "shares": (lambda: taste_divergence(np.ones(1), np.ones(2)), "shares must be"),
     "genres": (lambda: calibrated(np.ones(2), np.eye(2), np.ones(3) / 3, 0.5, 1), "genres must"),
     "calibrated k": (lambda: calibrated(np.ones(2), np.eye(2), np.ones(2) / 2, 0.5, 3), "k must"),
-    "most": (lambda: capped_lists(np.array([[0, 1]]), 1, 0), "most must be"),
-    "capped k": (lambda: capped_lists(np.array([[0, 1]]), 3, 1), "k must be"),
 }
 
 

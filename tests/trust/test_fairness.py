@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from recsys_tutorial.trust import detectable_gap, group_gaps
+from recsys_tutorial.trust import capped_lists, detectable_gap, group_gaps
 
 
 def users(gap, n=200, seed=0, few=5):
@@ -75,3 +77,37 @@ def test_bad_input_is_named():
         detectable_gap(values, values, power=1.0)
     with pytest.raises(ValueError, match="two users a side"):
         detectable_gap(values[:1], values)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 4))
+def test_no_item_stands_in_more_lists_than_it_may(seed, most):
+    rng = np.random.default_rng(seed)
+    ranked = np.array([rng.permutation(20) for _ in range(6)])
+    lists = capped_lists(ranked, 3, most, seed)
+    shown = np.concatenate([row[places] for row, places in zip(ranked, lists, strict=True)])
+    assert len(shown) == 18 and all(len(set(p)) == 3 for p in lists)
+    assert np.bincount(shown).max() <= most
+
+
+def test_without_a_limit_that_binds_lists_are_as_they_were():
+    ranked = np.array([[5, 4, 3, 2]] * 3)
+    for places in capped_lists(ranked, 3, 3):
+        np.testing.assert_array_equal(places, [0, 1, 2])
+    # Three users, one copy of each of four items: after them the best is taken all the same.
+    lists = capped_lists(ranked, 3, 1)
+    assert sorted(places[0] for places in lists) == [0, 1, 2]
+    assert all(len(set(places)) == 3 for places in lists)
+
+
+def test_padding_is_shown_last():
+    ranked = np.array([[0, 1, -1], [0, 1, -1]])
+    lists = capped_lists(ranked, 2, 1)
+    assert {tuple(sorted(places)) for places in lists} <= {(0, 1)}
+
+
+def test_bad_limits_are_named():
+    with pytest.raises(ValueError, match="most must be"):
+        capped_lists(np.array([[0, 1]]), 1, 0)
+    with pytest.raises(ValueError, match="k must be"):
+        capped_lists(np.array([[0, 1]]), 3, 1)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from scipy import sparse, stats
+from scipy import sparse
 
 from recsys_tutorial.evaluation import auc
-from recsys_tutorial.trust import PrivateTowers, laplace_counts
+from recsys_tutorial.trust import PrivateTowers
 from recsys_tutorial.trust.private import clipped_sum
 
 
@@ -148,37 +148,6 @@ def test_what_is_spent_adds_up_over_fits():
     assert PrivateTowers(features(), noise=0.0).epsilon() == np.inf
 
 
-def test_counts_have_laplaces_noise():
-    x = sparse.csr_matrix(np.ones((30, 20_000)))
-    counts = laplace_counts(x, 0.5, 20_000, np.random.default_rng(0)) - 30
-    scale = 20_000 / 0.5
-    assert stats.kstest(counts, stats.laplace(scale=scale).cdf).pvalue > 1e-3
-    assert stats.kstest(counts, stats.laplace(scale=scale * 1.1).cdf).pvalue < 1e-3
-
-
-def test_of_each_user_only_so_many_likes_count():
-    x = sparse.csr_matrix(np.ones((50, 12)))
-    counts = [laplace_counts(x, 1e9, 3, np.random.default_rng(s)) for s in range(40)]
-    assert np.sum(counts[0]) == pytest.approx(150, abs=1e-4)  # 3 each
-    assert np.mean(counts, axis=0) == pytest.approx(12.5, abs=2.0)  # no item is preferred
-    few = sparse.csr_matrix(np.eye(12))
-    np.testing.assert_allclose(laplace_counts(few, 1e9, 3, np.random.default_rng(0)), 1, atol=1e-6)
-
-
-def test_without_a_user_counts_have_nearly_the_same_law():
-    """The definition itself, of one count: no event is more than e^epsilon times as likely."""
-    epsilon, rng = 1.0, np.random.default_rng(0)
-    one, none = sparse.csr_matrix(np.ones((1, 1))), sparse.csr_matrix((1, 1))
-    with_, without = (
-        np.array([laplace_counts(x, epsilon, 1, rng)[0] for _ in range(20_000)])
-        for x in (one, none)
-    )
-    for border in (-1.0, 0.0, 0.5, 1.0, 2.0):
-        ratio = (with_ > border).mean() / (without > border).mean()
-        assert ratio < np.exp(epsilon) * 1.08
-    assert (with_ > 1).mean() / (without > 1).mean() > 2.4  # e, and not a smaller one
-
-
 BAD = {
     "noise without a norm": ({"noise": 1.0, "max_norm": np.inf}, "max_norm must be"),
     "norm": ({"max_norm": 0.0}, "max_norm must be"),
@@ -201,7 +170,3 @@ def test_bad_data_are_named():
         PrivateTowers(features(39), steps=1).fit(likes())
     with pytest.raises(ValueError, match="popularity must be 40 numbers"):
         PrivateTowers(features(), steps=1).fit(likes(), -np.ones(40))
-    with pytest.raises(ValueError, match="most must be"):
-        laplace_counts(likes(), 1.0, 0, np.random.default_rng(0))
-    with pytest.raises(ValueError, match="epsilon must be"):
-        laplace_counts(likes(), 0.0, 1, np.random.default_rng(0))
