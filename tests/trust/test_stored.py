@@ -1,0 +1,49 @@
+"""The stored measurements of chapter 16 are those that its script wrote."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recsys_tutorial.datasets import load_movielens
+from recsys_tutorial.splits import rolling_split
+
+FOLDER = Path(__file__).resolve().parents[2] / "data" / "trust"
+MANIFEST = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
+
+
+def test_every_file_is_as_it_was_written_and_said_what_it_is():
+    files = {path.name for path in FOLDER.glob("*.csv*")}
+    assert files == set(MANIFEST) and files
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    for name, expected in MANIFEST.items():
+        assert hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() == expected, name
+        assert f"`{name}`" in readme
+
+
+@pytest.fixture(scope="module")
+def judged_users():
+    return {user for s in rolling_split(*load_movielens()).test for user in s.test.user_ids}
+
+
+@pytest.mark.parametrize("name, unit", [("fairness", ["model"]), ("lists", ["way", "setting"])])
+def test_each_arm_has_every_test_user_once(name, unit, judged_users):
+    table = pd.read_csv(FOLDER / f"{name}.csv.gz")
+    for _, part in table.groupby(unit):
+        assert not part["user_id"].duplicated().any() and set(part["user_id"]) == judged_users
+        assert part["ndcg"].between(0, 1).all()
+
+
+def test_lists_as_they_were_are_the_models():
+    lists, served = (pd.read_csv(FOLDER / f"{name}.csv.gz") for name in ("lists", "fairness"))
+    alone = lists[lists["way"] == "as it was"].set_index("user_id")["ndcg"]
+    model = served[served["model"] == "fading EASE"].set_index("user_id")["ndcg"]
+    np.testing.assert_allclose(alone, model[alone.index], atol=1e-5)
+
+
+def test_forgetting_was_exact_each_time():
+    table = pd.read_csv(FOLDER / "unlearning_ease.csv")
+    assert (table["largest_difference"] < 1e-8).all() and (table["largest_score"] > 0.1).all()
