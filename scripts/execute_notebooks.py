@@ -172,6 +172,7 @@ def relative(path: str) -> str:
     return "".join(said).replace(" -", "-")
 
 
+FONTS = "DejaVu Sans, Verdana, sans-serif"  # of the same widths, or the reader's
 # Where an SVG says the same in fewer characters, each with what stands in its place.
 SHORTER = [
     (re.compile(r"\A.*?(?=<svg )", re.DOTALL), ""),  # what kind of XML this is
@@ -183,6 +184,10 @@ SHORTER = [
     # Of a grid each cell is to be seen, of a photograph or a drawing not.
     (re.compile(r' style="image-rendering:[^"]*"(?= width="(?:[5-9]\d|\d{3,})")'), ""),
     (re.compile(r'(?<=" )transform="translate\((\S+) 0\)"(?=/>)'), r'x="\1"'),  # its place
+    # Letters that are text: their font is the whole figure's.
+    (re.compile(r"(?<=<svg )(?!font-family)(?=[^\0]*<text)"), f'font-family="{FONTS}" '),
+    (re.compile(r"; font-family: [^;\"]*"), ""),
+    (re.compile(r' transform="rotate\(-?0 [^)]*\)"(?=>)'), ""),
 ]
 # Below 1 it may be a scale, by which all is multiplied.
 NUMBER = re.compile(r"(?<![\w.#])-?[1-9]\d*\.\d{3,}(?![\w.])")

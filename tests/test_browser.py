@@ -123,6 +123,22 @@ def test_wide_content_scrolls_inside_itself_by_keyboard(new_tab):
     assert [e for e in wide if e[1] < 0 and e[2] == 0] == []
 
 
+def test_on_a_phone_the_letters_of_figures_can_be_read(new_tab):
+    """A figure is as wide as its smallest letters need, in a frame that a keyboard can scroll."""
+    for name in chapters()[:2]:
+        page = new_tab(PHONE).open(name)
+        frames = page.evaluate("""() => [...document.querySelectorAll(".figure-frame")].map(e => {
+            const shown = [...e.querySelectorAll("img")].filter(i => i.offsetWidth);
+            return [parseFloat(e.style.getPropertyValue("--least")), shown.length,
+                    shown[0].offsetWidth, e.clientWidth, e.tabIndex]; })""")
+        assert len(frames) >= 5
+        for least, n_shown, width, seen, tab in frames:
+            assert n_shown == 1 and width >= least - 1 and seen == PHONE[0]
+            assert tab == 0 or width <= seen
+        assert any(width > seen for _, _, width, seen, _ in frames)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+
+
 def test_colab_link_of_every_chapter(new_tab):
     repository = book_site.repository_url().removeprefix("https://github.com/")
     tab = new_tab()

@@ -24,6 +24,7 @@ from scripts.set_repository import notebooks
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import dark_figures  # noqa: E402
+import phone_figures  # noqa: E402
 
 # Still stored as PNG. `make notebooks NOTEBOOK=07` draws a chapter's figures again, as SVG; what
 # the tests below then find too small or too large is mended in its cells (rasterized=True, a
@@ -47,10 +48,8 @@ def stored(path):
 
 def text_sizes(svg):
     """The sizes of an SVG's letters, in points where it is shown."""
-    width = float(re.search(r'<svg [^>]*?width="([\d.]+)pt"', svg)[1])
-    # Letters are drawn 100 units high, and each text has a scale of its own.
-    scales = re.findall(r"scale\((0\.\d+) -0\.\d+\)", svg)
-    return [100 * float(scale) * min(1, SHOWN / width) for scale in scales]
+    width = float(phone_figures.WIDTH.search(svg)[1])
+    return [size * min(1, SHOWN / width) for size in phone_figures.letter_sizes(svg)]
 
 
 def faults(kind, figure):
@@ -79,9 +78,9 @@ def test_stored_figures_are_small_readable_vectors(path):
     assert sum(len(figure) for _, _, figure in figures) < LARGEST_FIGURES
 
 
-def drawn(size=(4, 3), points=20, fontsize=11, **options):
+def drawn(size=(4, 3), points=20, fontsize=11, letters="outlines", **options):
     with plt.rc_context():
-        plotting.use_style()
+        plotting.use_style(letters)
         fig, ax = plt.subplots(figsize=size)
         ax.scatter(*np.random.default_rng(0).normal(size=(2, points)), rasterized=points > 100)
         ax.text(0, 0, "a text", fontsize=fontsize)
@@ -102,6 +101,7 @@ def test_a_figure_drawn_twice_is_the_same_file_and_has_no_fault():
     [
         ("image/png", "", "use_style"),
         ("image/svg+xml", drawn(fontsize=8), "letters of 8.0 points"),
+        ("image/svg+xml", drawn(fontsize=8, letters="text"), "letters of 8.0 points"),
         ("image/svg+xml", drawn(size=(10, 3), fontsize=10), "letters of 8."),
         ("image/svg+xml", drawn(metadata=None), "tells when"),
         ("image/svg+xml", drawn().replace("<defs>", '<a href="http://x"/><defs>', 1), "fetches"),
@@ -200,6 +200,32 @@ def test_a_lean_figure_says_the_same_in_fewer_characters():
     assert any((np.abs(a - b) > 1e-4).any() for (_, a), (_, b) in zip(after, rounded, strict=True))
 
 
+def test_letters_as_text_are_smaller_and_named_once():
+    """The reader's font draws them, so it is named; where they stand is what matplotlib says."""
+    svg, outlines = drawn(letters="text"), execute_notebooks.lean(drawn())
+    small = execute_notebooks.lean(svg)
+    assert execute_notebooks.lean(small) == small and len(small) < 0.7 * len(outlines)
+    assert faults("image/svg+xml", small) == []
+    assert small.count("font-family") == 1 and "Verdana, sans-serif" in small[:200]
+    assert sorted(text_sizes(small)) == sorted(text_sizes(outlines))
+    said = [re.findall(r"<text[^>]*>(.*?)</text>", text) for text in (svg, small)]
+    assert said[0] == said[1] and "a text" in said[1]
+    places = [re.findall(r' x="([\d.]+)" y="([\d.]+)"', text) for text in (svg, small)]
+    np.testing.assert_allclose(*(np.array(p, float) for p in places), atol=0.00501)
+    with pytest.raises(ValueError, match="outlines, text"):
+        plotting.use_style("outline")
+
+
+def test_on_a_phone_a_figure_is_as_wide_as_its_smallest_letters_need():
+    for letters in ("outlines", "text"):
+        least = phone_figures.least_width(drawn(size=(7, 3), letters=letters))
+        assert least == pytest.approx(7 * 72 / 11 * phone_figures.READABLE, abs=1)
+        assert least <= phone_figures.PHONE  # the course's usual figure needs no scrolling
+        small = phone_figures.least_width(drawn(size=(7, 3), fontsize=9, letters=letters))
+        assert small / least == pytest.approx(11 / 9, abs=0.01) and small > phone_figures.PHONE
+    assert phone_figures.least_width('<svg width="300pt"><path d="M0 0"/></svg>') == 0
+
+
 @pytest.mark.parametrize(("side", "smooth"), [(12, False), (64, True)])
 def test_a_picture_is_stored_with_its_own_pixels(side, smooth):
     """Those of a grid are shown as squares; a place is to be that which matplotlib gave it."""
@@ -247,4 +273,6 @@ def test_a_dark_twin_has_light_letters_and_turns_rasters_unless_they_are_picture
 
 
 def test_examples():
-    assert doctest.testmod(dark_figures).failed == 0
+    for module in (dark_figures, phone_figures):
+        tried = doctest.testmod(module)
+        assert tried.attempted and not tried.failed

@@ -1,5 +1,6 @@
 """plotting: what is drawn is what was given, with named axes."""
 
+import itertools
 from collections import Counter
 
 import matplotlib
@@ -68,6 +69,31 @@ def test_the_style_is_readable_where_it_is_shown_whatever_was_set_before():
     sides = {s: style[f"axes.spines.{s}"] for s in ("left", "bottom", "top", "right")}
     assert sides == {"left": True, "bottom": True, "top": False, "right": False}
     assert not style["legend.frameon"]
+
+
+def test_letters_are_outlines_unless_text_is_asked_for_by_its_name():
+    for letters, written in (("text", "none"), ("outlines", "path")):
+        plotting.use_style(letters)
+        assert matplotlib.rcParams["svg.fonttype"] == written
+    plotting.use_style("text")
+    plotting.use_style()
+    assert matplotlib.rcParams["svg.fonttype"] == "path"
+    assert matplotlib.rcParams["font.sans-serif"] == ["DejaVu Sans", "Verdana"]
+    with pytest.raises(ValueError, match="one of outlines, text, not 'path'"):
+        plotting.use_style("path")
+
+
+def test_beside_long_names_the_numbers_of_an_axis_do_not_touch():
+    frame = pd.DataFrame({"mean": [1e-3], "low": [-9.6e-3], "high": [9.9e-3]}, ["a" * 30])
+    fig, ax = plt.subplots(figsize=(6, 2))
+    plotting.intervals(frame, "difference", zero=True, ax=ax)
+    fig.canvas.draw()
+    inside = [
+        t for t in ax.get_xticklabels() if ax.viewLim.x0 <= t.get_position()[0] <= ax.viewLim.x1
+    ]
+    boxes = sorted((t.get_window_extent().x0, t.get_window_extent().x1) for t in inside)
+    assert len(boxes) >= 3
+    assert all(left[1] < right[0] for left, right in itertools.pairwise(boxes))
 
 
 FRAME = pd.DataFrame({"mean": [0.2], "low": [0.1], "high": [0.3]}, ["a"])
