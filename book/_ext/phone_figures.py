@@ -3,7 +3,8 @@
 A figure is as wide as the page. On a phone that is half of what it was drawn for, and so are its
 letters. Each SVG therefore lies in a frame that knows the width at which its smallest letters are
 ``READABLE``; ``custom.css`` gives the figure that width on narrow screens, and the frame scrolls
-where it is more than the screen has. Wide screens see no difference.
+where it is more than the screen has. What would stick out by a little is shown whole, its smallest
+letters that much smaller. Wide screens see no difference.
 """
 
 import math
@@ -13,6 +14,7 @@ from pathlib import Path
 from docutils import nodes
 
 READABLE = 8.0  # CSS pixels
+SPARED = 1.1  # times the phone's width: a figure that needs no more is shown whole
 PHONE = 375  # CSS pixels: what a frame is wide on a phone, where it reaches from edge to edge
 WIDTH = re.compile(r'<svg [^>]*?width="([\d.]+)pt"')
 # Letters as outlines are drawn 100 units high, and each text has a scale of its own; letters as
@@ -36,13 +38,16 @@ def letter_sizes(svg):
 
 
 def least_width(svg):
-    """How many CSS pixels wide the SVG must be shown for its smallest letters to be readable.
+    """How many CSS pixels wide the SVG is to be shown at least; 0 without letters.
 
     >>> least_width('<svg width="495pt"><g transform="scale(0.11 -0.11)"/></svg>')
     360
+    >>> least_width('<svg width="550pt"><g transform="scale(0.11 -0.11)"/></svg>')  # not 400
+    375
     """
     sizes = letter_sizes(svg)
-    return math.ceil(READABLE * float(WIDTH.search(svg)[1]) / min(sizes)) if sizes else 0
+    least = math.ceil(READABLE * float(WIDTH.search(svg)[1]) / min(sizes)) if sizes else 0
+    return least if least > SPARED * PHONE else min(least, PHONE)
 
 
 def add_frames(app, doctree, docname):
