@@ -29,7 +29,7 @@ import phone_figures  # noqa: E402
 # Still stored as PNG. `make notebooks NOTEBOOK=07` draws a chapter's figures again, as SVG; what
 # the tests below then find too small or too large is mended in its cells (rasterized=True, a
 # narrower figsize), and the chapter is taken off this list.
-TO_CONVERT = {"08", "11"}
+TO_CONVERT = {"08"}
 SHOWN = 576  # points: the width of the site's text column, to which a wider figure is shrunk
 SMALLEST = 8.9  # points; 9, but for what a tight bounding box adds to the width
 LARGEST = 150_000  # bytes of one figure

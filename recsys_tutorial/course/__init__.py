@@ -51,6 +51,7 @@ from recsys_tutorial.course._language import (
 )
 from recsys_tutorial.course._lists import FirstStage, film_parts, window_lists
 from recsys_tutorial.course._log import log_features
+from recsys_tutorial.course._replies import told_ndcg, true_texts
 from recsys_tutorial.course._sequences import film_events, sasrec
 from recsys_tutorial.course._towers import in_windows, two_tower
 from recsys_tutorial.models import EASE, ItemKNN, Popularity
@@ -83,6 +84,8 @@ __all__ = [
     "right_order",
     "sasrec",
     "text_head",
+    "told_ndcg",
+    "true_texts",
     "window_lists",
 ]
 
