@@ -5,9 +5,13 @@ from recsys_tutorial._imports.lazy import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "adapter": ["add_adapter", "load_adapter", "save_adapter", "users_hash", "without_adapter"],
+        "lessons": ["Lesson", "next_title_lessons", "verdict_lessons"],
         "model": ["LanguageModel"],
         "prompts": ["TEMPLATES", "fill"],
         "ranker": ["LanguageModelRanker"],
+        "soft_tokens": ["SoftTokens", "add_soft_tokens"],
+        "teaching": ["answer_loss", "lesson_log_likelihoods", "preference_loss", "teach"],
         "titles": ["TitleTrie"],
     },
 )

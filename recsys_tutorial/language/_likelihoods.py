@@ -67,37 +67,50 @@ def tail_log_likelihoods(
 ) -> Iterator[tuple[object, np.ndarray]]:
     """Yield (key, log-likelihoods of the tail's tokens) of all tails."""
     short = [branch for branch in branches if branch.n_tokens <= batch_tokens]
-    for row in rows_of(short, batch_tokens):
-        packed = pack(row)
-        states = packed_states(network, packed)  # (n_tokens, dim)
-        for branch, (last, tails) in zip(row, packed.ends, strict=True):
-            yield from _gathered(network, branch, states[last], states, tails)
+    for branch, values in packed_log_likelihoods(network, short, batch_tokens):
+        yield from _by_key(branch, values)
     for branch in branches:
         if branch.n_tokens > batch_tokens:
             last, cache = read(network, branch.shared, batch_tokens)
             for part in pieces(branch, batch_tokens):
                 packed = pack([part], len(part.shared))
                 states = packed_states(network, packed, cache)
-                yield from _gathered(network, part, last, states, packed.ends[0][1])
+                values = _gathered(network, part, last, states, packed.ends[0][1])
+                yield from _by_key(part, values)
 
 
-def _gathered(network: nn.Module, branch: Branch, last: Tensor, states: Tensor, tails):
-    """Yield (key, log-likelihoods): each token's by the state before it."""
-    before = [states[first : end - 1] for first, end in tails]  # (n - 1, dim) each
-    before = torch.cat([last[None], *before])
-    targets = [tail[1:] for tail in branch.tails]
-    wanted = torch.tensor([token for tail in targets for token in tail], dtype=torch.long)
-    first = torch.tensor([tail[0] for tail in branch.tails])
-    begins = log_probabilities(network, before[:1])[0, first.to(before.device)]
+def packed_log_likelihoods(
+    network: nn.Module, branches: list[Branch], batch_tokens: int
+) -> Iterator[tuple[Branch, Tensor]]:
+    """Yield (branch, log-likelihoods of all its tails' tokens, one tail behind the other).
+
+    Rows have about `batch_tokens` tokens, and at least a whole branch. Gradients go through.
+    """
+    for row in rows_of(branches, batch_tokens):
+        packed = pack(row)
+        states = packed_states(network, packed)  # (n_tokens, dim)
+        for branch, (last, tails) in zip(row, packed.ends, strict=True):
+            yield branch, _gathered(network, branch, states[last], states, tails)
+
+
+def _by_key(branch: Branch, values: Tensor) -> Iterator[tuple[object, np.ndarray]]:
+    lengths = [len(tail) for tail in branch.tails]
+    parts = np.split(values.double().cpu().numpy(), np.cumsum(lengths)[:-1])
+    yield from zip(branch.keys, parts, strict=True)
+
+
+def _gathered(network: nn.Module, branch: Branch, last: Tensor, states: Tensor, tails) -> Tensor:
+    """Log-likelihoods (all tails' tokens,): each token's by the state before it."""
+    first = torch.tensor([tail[0] for tail in branch.tails], device=states.device)
+    begins = log_probabilities(network, last[None])[0, first]
+    before = torch.cat([states[first : end - 1] for first, end in tails])  # (n_rest, dim)
+    wanted = [token for tail in branch.tails for token in tail[1:]]
+    wanted = torch.tensor(wanted, dtype=torch.long, device=states.device)
     rest = [
-        log_probabilities(network, states_).gather(1, tokens_[:, None].to(before.device))[:, 0]
+        log_probabilities(network, states_).gather(1, tokens_[:, None])[:, 0]
         for states_, tokens_ in zip(
-            before[1:].split(_LOGIT_ROWS), wanted.split(_LOGIT_ROWS), strict=True
+            before.split(_LOGIT_ROWS), wanted.split(_LOGIT_ROWS), strict=True
         )
     ]
-    begins = begins.double().cpu().numpy()
-    rest = torch.cat(rest).double().cpu().numpy() if rest else np.zeros(0)
-    at = 0
-    for key, begin, target in zip(branch.keys, begins, targets, strict=True):
-        yield key, np.concatenate([[begin], rest[at : at + len(target)]])
-        at += len(target)
+    rest = torch.cat(rest).split([len(tail) - 1 for tail in branch.tails])
+    return torch.cat([x for k, part in enumerate(rest) for x in (begins[k : k + 1], part)])

@@ -42,6 +42,11 @@ TEMPLATES = {
         "Films that the same person loves:\n{likes}\n"
         "Which of these films would this person love most?\n{options}\nAnswer:"
     ),
+    # about one film: " yes" or " no" follows
+    "verdict": (
+        "Films that the same person loves:\n{likes}\n"
+        'Would this person love "{film}", too? Answer:'
+    ),
     # what a software project needs, from its description, and the same without a reason
     "project": 'A software project for Debian: "{words}"\nA package that it needs:',
     "package": "A package for Debian:",

@@ -132,7 +132,8 @@ def train(
             model.eval()
             with torch.no_grad():
                 more = {} if metrics is None else metrics(model)
-                rate = optimizer.param_groups[0]["lr"]
+                last = warmup_cosine(run.step - 1, epochs * n_steps, warmup)
+                rate = last * optimizer.param_groups[0]["peak"]  # "lr" is not in a checkpoint
                 monitor.record(loss=run.loss_sum / n_steps, learning_rate=rate, **more)
             run.loss_sum = 0.0
             run.save()

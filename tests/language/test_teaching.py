@@ -1,0 +1,256 @@
+"""The losses against transformers' own and by hand; packed lessons; a planted task; resuming."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from recsys_tutorial.language import (
+    Lesson,
+    add_adapter,
+    answer_loss,
+    lesson_log_likelihoods,
+    preference_loss,
+    teach,
+)
+from tests.language.conftest import tiny_model
+
+PROMPT = "likes aliens\nAnother:"
+LESSONS = [
+    Lesson(1, PROMPT, (" heat\n", " the matrix\n"), (" crime\n", " comedy film\n")),
+    Lesson(2, "likes heat\nAnother:", (" crime film\n",), (" comedy\n",)),
+    Lesson(3, "the film:", (" alien\n", " heat\n"), (" crime\n",)),
+]
+
+
+def as_tensors(model, lesson, end):
+    """One row of tokens, and which of them are the end's, by the letters that each covers."""
+    text = lesson.prompt + end
+    batch = model.tokenizer(text, return_offsets_mapping=True)
+    ours = [stop > len(lesson.prompt) for _, stop in batch["offset_mapping"]]
+    return torch.tensor([batch["input_ids"]]), torch.tensor([ours])
+
+
+def test_answer_loss_is_that_of_transformers():
+    model = tiny_model(torch.float32)
+    tokens, ours = as_tensors(model, LESSONS[0], " the matrix\n")
+    with torch.no_grad():
+        labels = tokens.masked_fill(~ours, -100)
+        theirs = model.model(tokens, labels=labels).loss
+        logits = model.model(tokens).logits
+    # One token more or less, or a shift by one, changes the second digit.
+    torch.testing.assert_close(answer_loss(logits, tokens, ours), theirs, atol=1e-5, rtol=0)
+    everything = answer_loss(logits, tokens, torch.ones_like(ours))
+    assert abs(float(everything - theirs)) > 1e-2
+
+
+def test_answer_loss_by_hand():
+    logits = torch.tensor([[[0.0, math.log(3)], [math.log(7), 0.0], [0.0, 0.0]]])
+    tokens = torch.tensor([[0, 1, 0]])
+    only_last = torch.tensor([[False, False, True]])
+    assert float(answer_loss(logits, tokens, only_last)) == pytest.approx(-math.log(7 / 8))
+    both = torch.tensor([[True, True, True]])  # nothing comes before the first
+    expected = -(math.log(3 / 4) + math.log(7 / 8)) / 2
+    assert float(answer_loss(logits, tokens, both)) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="no token belongs to an answer"):
+        answer_loss(logits, tokens, torch.tensor([[True, False, False]]))
+    with pytest.raises(ValueError, match="tokens must be"):
+        answer_loss(logits, tokens[:, :2], both)
+
+
+def test_preference_loss_with_one_rejected_answer_is_that_of_dpo():
+    torch.manual_seed(0)
+    chosen, rejected, a, b = torch.randn(4, 5, dtype=torch.float64)
+    beta = 0.3
+    margin = (chosen - a) - (rejected - b)  # Rafailov et al. 2023, equation 7
+    expected = -torch.nn.functional.logsigmoid(beta * margin).mean()
+    found = preference_loss(chosen, rejected[:, None], a, b[:, None], beta)
+    torch.testing.assert_close(found, expected)
+
+
+def test_preference_loss_with_several_is_the_equation_of_s_dpo():
+    torch.manual_seed(1)
+    chosen, a = torch.randn(2, 4, dtype=torch.float64)
+    rejected, b = torch.randn(2, 4, 3, dtype=torch.float64)
+    beta = 0.7
+    differences = beta * (rejected - b) - beta * (chosen - a)[:, None]
+    expected = -torch.nn.functional.logsigmoid(-differences.exp().sum(1).log()).mean()
+    torch.testing.assert_close(preference_loss(chosen, rejected, a, b, beta), expected)
+
+
+def test_preference_loss_by_hand():
+    found = preference_loss(torch.tensor([0.0]), torch.log(torch.tensor([[1.0, 2.0]])))
+    assert float(found) == pytest.approx(math.log(4))
+    with pytest.raises(ValueError, match="do not fit"):
+        preference_loss(torch.zeros(2), torch.zeros(3, 1))
+    with pytest.raises(ValueError, match="do not fit"):
+        preference_loss(torch.zeros(2), torch.zeros(2, 0))
+    with pytest.raises(ValueError, match="beta"):
+        preference_loss(torch.zeros(1), torch.zeros(1, 1), beta=0)
+
+
+def first_loss(lessons, **settings):
+    """The loss before anything was learned: a rate of 0 keeps the weights."""
+    model = tiny_model(torch.float64)
+    add_adapter(model, rank=2)
+    taught = teach(model, lessons, learning_rate=0.0, batch_size=len(lessons), **settings)
+    return model, float(taught["loss"].iloc[0])
+
+
+def test_the_loss_of_packed_lessons_is_that_of_each_text_alone():
+    model, found = first_loss(LESSONS)
+    total, n = 0.0, 0
+    for lesson in LESSONS:
+        for end in lesson.answers:
+            tokens, ours = as_tensors(model, lesson, end)
+            with torch.no_grad():
+                loss = answer_loss(model.model(tokens).logits, tokens, ours)
+            total, n = total + float(loss) * int(ours.sum()), n + int(ours.sum())
+    # Two answers that see each other, or a prompt's token among the answers: third digit.
+    assert found == pytest.approx(total / n, abs=1e-8)
+
+
+def test_preferences_are_read_from_whole_titles():
+    model, found = first_loss(LESSONS, objective="preferences", beta=0.5)
+    values = lesson_log_likelihoods(model, LESSONS)
+    losses = []
+    for lesson, row in zip(LESSONS, values, strict=True):
+        n = len(lesson.answers)
+        parts = [
+            math.log(1 + sum(math.exp(0.5 * (worse - better)) for worse in row[n:]))
+            for better in row[:n]
+        ]
+        losses.append(np.mean(parts))
+    assert found == pytest.approx(np.mean(losses), abs=1e-8)
+
+
+def test_with_itself_as_reference_all_candidates_are_alike_at_first():
+    reference = lesson_log_likelihoods(tiny_model(torch.float64), LESSONS)
+    _, found = first_loss(LESSONS, objective="preferences", reference=reference)
+    assert found == pytest.approx((math.log(3) + 2 * math.log(2)) / 3, abs=1e-8)
+
+
+# A planted task: who likes one kind loves films of that kind, and no film is in both.
+KINDS = {
+    "alien": ["alien", "aliens", "matrix", "alien matrix"],
+    "crime": ["heat", "crime", "crime heat", "theme"],
+}
+
+
+def planted(n, seed):
+    rng = np.random.default_rng(seed)
+    found = []
+    for user in range(n):
+        one, other = rng.permutation(list(KINDS))
+        *liked, answer = rng.permutation(KINDS[one])
+        lines = "\n".join(f"- {title}" for title in liked[:2])
+        worse = rng.choice(KINDS[other])
+        prompt = f"likes\n{lines}\nfilm:"
+        found.append(Lesson(user, prompt, (f" {answer}\n",), (f" {worse}\n",)))
+    return found
+
+
+def right(model, lessons):
+    """The share of lessons whose answer is likelier than what is rejected."""
+    return float(np.mean([a > b for a, b in lesson_log_likelihoods(model, lessons)]))
+
+
+EVERY = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@pytest.mark.parametrize("objective", ["answers", "preferences"])
+def test_a_planted_task_is_learned_and_was_not_known(objective):
+    model = tiny_model(torch.float64, batch_tokens=1024)
+    unseen = planted(60, seed=1)
+    before = right(model, unseen)
+    add_adapter(model, rank=8, alpha=32, targets=EVERY)
+    history = teach(
+        model, planted(96, seed=0), objective=objective, epochs=8, batch_size=8,
+        learning_rate=5e-3,
+    )  # fmt: skip
+    after = right(model, unseen)
+    assert before < 0.75 and after > 0.85, (before, after)
+    assert history["loss"].iloc[-1] < 0.7 * history["loss"].iloc[0]
+    assert history["tokens"].is_monotonic_increasing
+
+
+def test_what_is_taught_with_answers_of_others_stays_unknown():
+    """The guard: the same budget on shuffled answers gives no such model."""
+    lessons = planted(96, seed=0)
+    order = np.random.default_rng(3).permutation(len(lessons))
+    mixed = [
+        Lesson(x.user_id, x.prompt, lessons[k].answers) for x, k in zip(lessons, order, strict=True)
+    ]
+    model = tiny_model(torch.float64, batch_tokens=1024)
+    add_adapter(model, rank=8, alpha=32, targets=EVERY)
+    teach(model, mixed, epochs=8, batch_size=8, learning_rate=5e-3)
+    assert right(model, planted(60, seed=1)) < 0.75
+
+
+def trained(tmp_path=None, stop_after=None, **settings):
+    model = tiny_model(torch.float64)
+    add_adapter(model, rank=2)
+
+    def stop(_):
+        if stop_after is not None and len(seen) == stop_after:
+            raise KeyboardInterrupt
+        seen.append(1)
+        return {}
+
+    seen = []
+    checkpoint = None if tmp_path is None else tmp_path / "run.safetensors"
+    options = {"epochs": 3, "batch_size": 2, "checkpoint_every": 1, **settings}
+    history = teach(model, planted(10, 0), metrics=stop, checkpoint=checkpoint, **options)
+    return history, lesson_log_likelihoods(model, LESSONS)
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_end(tmp_path):
+    history, values = trained()
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path, stop_after=1)
+    resumed, again = trained(tmp_path)
+    np.testing.assert_allclose(np.concatenate(again), np.concatenate(values), atol=1e-9)
+    pd.testing.assert_frame_equal(resumed, history, rtol=1e-9)
+
+
+def test_an_epoch_may_take_some_of_the_lessons():
+    history, _ = trained(lessons_per_epoch=4)
+    whole, _ = trained()
+    assert history["tokens"].iloc[-1] < 0.6 * whole["tokens"].iloc[-1]
+    model = tiny_model()
+    lengths = [
+        len(model.tokens(x.prompt)) + len(model.tokens(x.answers[0])) for x in planted(10, 0)
+    ]
+    assert whole["tokens"].tolist() == [sum(lengths) * k for k in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("lessons", "settings", "message"),
+    [
+        ([], {}, "0 lessons an epoch, of 0"),
+        (LESSONS, {"lessons_per_epoch": 4}, "4 lessons an epoch, of 3"),
+        (LESSONS, {"objective": "rewards"}, "objective must be"),
+        (LESSONS, {"batch_size": 0}, "batch_size"),
+        ([Lesson(1, "a:", ())], {}, "lesson 0 has no answer"),
+        ([Lesson(1, "a:", (" b",))], {"objective": "preferences"}, "lesson 0 has no rejected"),
+        ([Lesson(1, "a" * 300, (" b",))], {}, "the model's window is 160"),
+        (LESSONS, {"objective": "preferences", "reference": [np.zeros(2)]}, "1 lessons for 3"),
+        (
+            LESSONS,
+            {"objective": "preferences", "reference": [np.zeros(2)] * 3},
+            "reference 0 must be",
+        ),
+    ],
+)
+def test_bad_input(lessons, settings, message):
+    model = tiny_model()
+    add_adapter(model, rank=2)
+    with pytest.raises(ValueError, match=message):
+        teach(model, lessons, **settings)
+
+
+def test_a_model_without_anything_to_train_is_refused():
+    with pytest.raises(ValueError, match="no parameter that requires gradients"):
+        teach(tiny_model(), LESSONS)
