@@ -117,7 +117,7 @@ def save_adapter(
     users: Iterable[int],
     settings: dict | None = None,
 ) -> None:
-    """Write an adapter in peft's format: float16 numbers, and what it is in ``adapter_config.json``.
+    """Write an adapter in peft's format: float16 numbers, and a file that says what it is.
 
     In place of the folder that the base model was loaded from stands its public name, so that
     the files are the same wherever they are made.
