@@ -156,15 +156,20 @@ def save_adapter(
 
 
 def load_adapter(
-    language_model: LanguageModel, folder: str | os.PathLike, *, same_base: bool = True
+    language_model: LanguageModel,
+    folder: str | os.PathLike,
+    *,
+    same_base: bool = True,
+    trainable: bool = False,
 ) -> dict:
-    """Put a saved adapter into a model, in place; it is not trained further.
+    """Put a saved adapter into a model, in place.
 
     Parameters
     ----------
     language_model : LanguageModel without an adapter
     folder : as for `save_adapter`
     same_base : bool, whether the model's weights must be those that it was taught on
+    trainable : bool, whether its parameters require gradients, to be taught further
 
     Returns
     -------
@@ -195,7 +200,9 @@ def load_adapter(
     if _shapes(own) != _shapes(state):
         raise ValueError(f"{folder} does not fit the model: other layers, or layers of other sizes")
     set_peft_model_state_dict(network, state)
-    network.requires_grad_(False)
+    for name, parameter in network.named_parameters():
+        if ".lora_" in name:
+            parameter.requires_grad_(trainable)
     return info
 
 

@@ -92,6 +92,17 @@ def test_saved_and_loaded_it_says_the_same(model, tmp_path):
     assert not any(p.requires_grad for p in fresh.model.parameters())
 
 
+def test_a_saved_adapter_is_taught_further(model, tmp_path):
+    save_adapter(model, tmp_path, name="tiny/llama", users=[1])
+    fresh = tiny_model(torch.float32)
+    load_adapter(fresh, tmp_path, trainable=True)
+    before = fresh.log_likelihood(PROMPTS, ENDS)
+    trained = [name for name, p in fresh.model.named_parameters() if p.requires_grad]
+    assert trained == [name for name, p in model.model.named_parameters() if p.requires_grad]
+    teach(fresh, LESSONS, learning_rate=0.05)
+    assert np.abs(fresh.log_likelihood(PROMPTS, ENDS) - before).max() > 0.01
+
+
 def test_peft_reads_the_files_and_gets_the_same(model, tmp_path):
     save_adapter(model, tmp_path, name="tiny/llama", users=[1])
     theirs = peft.PeftModel.from_pretrained(tiny_model(torch.float32).model, tmp_path)
