@@ -54,6 +54,32 @@ def test_some_blocks_and_other_layers():
     assert name == "model.layers.2.mlp.down_proj"
 
 
+def test_a_layer_computes_the_equation():
+    model = tiny_model(torch.float64)
+    plain = tiny_model(torch.float64).model.model.layers[1].self_attn.v_proj
+    add_adapter(model, rank=4, alpha=6)
+    layer = model.model.model.layers[1].self_attn.v_proj
+    a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    assert a.shape == (4, 32) and b.shape == (16, 4)
+    torch.nn.init.normal_(b)
+    x = torch.randn(3, 32, dtype=torch.float64)
+    torch.testing.assert_close(layer(x), plain(x) + 6 / 4 * (x @ a.T) @ b.T)
+
+
+def test_an_adapter_of_some_blocks_is_loaded_into_them(tmp_path):
+    model = taught(layers=[0, 2], alpha=5.0, targets=["k_proj"])
+    save_adapter(model, tmp_path, name="tiny/llama", users=[1])
+    fresh = tiny_model(torch.float32)
+    load_adapter(fresh, tmp_path)
+    np.testing.assert_allclose(
+        fresh.log_likelihood(PROMPTS, ENDS), model.log_likelihood(PROMPTS, ENDS), atol=0.02
+    )
+    names = {name for name, _ in fresh.model.named_parameters() if ".lora_" in name}
+    assert {name.split(".lora_")[0] for name in names} == {
+        f"model.layers.{k}.self_attn.k_proj" for k in (0, 2)
+    }
+
+
 def test_its_start_comes_from_the_seed():
     def start(seed):
         model = tiny_model()
