@@ -25,7 +25,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 from recsys_tutorial._checks import check_at_least, check_positive
 from recsys_tutorial._files import whole
-from recsys_tutorial._tensor_files import load_tensors, save_tensors
+from recsys_tutorial._files.tensors import load_tensors, save_tensors
 from recsys_tutorial.language.model import LanguageModel
 
 __all__ = ["add_adapter", "load_adapter", "save_adapter", "users_hash", "without_adapter"]

@@ -1,6 +1,6 @@
 """What a recommender gives away, who can bend it, whom it serves, and how it forgets."""
 
-from recsys_tutorial._lazy import lazy_names
+from recsys_tutorial._imports.lazy import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
