@@ -3,7 +3,7 @@
     PYTHONPATH=. python data/cross_encoder/make_queries.py full --out adapters
     PYTHONPATH=. python data/cross_encoder/make_queries.py full --seed 1 --out adapters
     PYTHONPATH=. python data/cross_encoder/make_queries.py prefix --seed 1 --out adapters
-    PYTHONPATH=. python data/cross_encoder/make_students.py adapters      # 15 to 40 minutes on one core
+    PYTHONPATH=. python data/cross_encoder/make_students.py adapters  # 15 to 40 minutes, one core
 
 The students are the two-tower, frozen, with a hidden layer beside each side. They learn from the
 labels of 24 films for each training query, or from the cross-encoder's scores of the same films, or
