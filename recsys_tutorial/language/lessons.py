@@ -81,7 +81,7 @@ def next_title_lessons(
     likes = np.asarray(split.train.sum(axis=0)).ravel()
     found = []
     for row, items in enumerate(histories):
-        weights = np.where(likes > 0, likes, np.nan) ** alpha
+        weights = np.where(likes > 0, likes**alpha, np.nan)
         weights[split.train_ratings[[row]].indices] = np.nan
         for cut in range(1, len(items), n_answers):
             rejected = _drawn(weights, n_rejected, rng)

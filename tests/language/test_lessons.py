@@ -49,17 +49,19 @@ def test_the_next_likes_answer_in_the_order_of_time():
         assert lesson.rejected == ()
 
 
-def test_rejected_films_were_liked_by_others_and_not_rated_by_the_user():
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_rejected_films_were_liked_by_others_and_not_rated_by_the_user(alpha):
     split, titles, _ = small_split()
     known = {titles[c] for c in split.train.indices}
+    assert len(known) < len(titles)  # some film is liked by nobody
     for seed in range(5):
-        for lesson in next_title_lessons(split, titles, n_rejected=2, seed=seed):
+        for lesson in next_title_lessons(split, titles, n_rejected=2, alpha=alpha, seed=seed):
             row = list(split.train_user_ids).index(lesson.user_id)
             rated = {titles[c] for c in split.train_ratings[[row]].indices}
             worse = [r.strip() for r in lesson.rejected]
             assert len(set(worse)) == len(worse) <= 2
             assert set(worse) <= known - rated
-    many = next_title_lessons(split, titles, n_rejected=50)
+    many = next_title_lessons(split, titles, n_rejected=50, alpha=alpha)
     assert [len(x.rejected) for x in many if x.user_id == 1] == [len(known) - 6] * len(
         [x for x in many if x.user_id == 1]
     )
