@@ -77,7 +77,7 @@ def preference_loss(
     ----------
     chosen : Tensor (batch,), log p(y | x)
     rejected : Tensor (batch, n_rejected), log p(y_j | x)
-    reference_chosen, reference_rejected : Tensor of the same shapes, or 0
+    reference_chosen, reference_rejected : Tensor of the same shapes, or one number for all
     beta : float > 0
 
     Returns
@@ -90,11 +90,17 @@ def preference_loss(
         For shapes that do not fit, and a beta that is not positive.
     """
     check_positive(beta=beta)
-    if rejected.ndim != 2 or rejected.shape[0] != len(chosen) or not rejected.shape[1]:
+    if chosen.ndim != 1 or rejected.shape[:-1] != chosen.shape or not rejected.shape[-1]:
         raise ValueError(
             f"chosen (batch,) and rejected (batch, n) do not fit: {tuple(chosen.shape)} and "
             f"{tuple(rejected.shape)}"
         )
+    for name, reference, own in (
+        ("reference_chosen", reference_chosen, chosen),
+        ("reference_rejected", reference_rejected, rejected),
+    ):
+        if isinstance(reference, Tensor):
+            check_shape(name, reference, tuple(own.shape))
     better = beta * (chosen - reference_chosen)  # (batch,)
     worse = beta * (rejected - reference_rejected)  # (batch, n_rejected)
     rewards = torch.cat([better[:, None], worse], 1)
@@ -113,12 +119,12 @@ def lesson_log_likelihoods(
 
     Returns
     -------
-    list of ndarray (n_answers + n_rejected,), float64
+    list of ndarray (n_answers + n_rejected,), float64, one for each lesson
     """
     ends = [[*lesson.answers, *lesson.rejected] for lesson in lessons]
     prompts = [x.prompt for x, own in zip(lessons, ends, strict=True) for _ in own]
     values = language_model.log_likelihood(prompts, [end for own in ends for end in own])
-    return np.split(values, np.cumsum([len(own) for own in ends])[:-1])
+    return np.split(values, np.cumsum([len(own) for own in ends])[:-1]) if ends else []
 
 
 def teach(

@@ -91,6 +91,25 @@ def test_preference_loss_by_hand():
         preference_loss(torch.zeros(1), torch.zeros(1, 1), beta=0)
 
 
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (((3, 1), (3, 3), (3, 1), (3, 3)), "do not fit"),
+        (((3,), (3, 3), (3, 1), (3, 3)), r"reference_chosen must be \(3,\), got \(3, 1\)"),
+        (((3,), (3, 3), (1,), (3, 3)), r"reference_chosen must be \(3,\), got \(1,\)"),
+        (((3,), (3, 3), (3,), (3,)), r"reference_rejected must be \(3, 3\), got \(3,\)"),
+        (((3,), (3, 3), (3,), (3, 1)), r"reference_rejected must be \(3, 3\), got \(3, 1\)"),
+    ],
+)
+def test_a_reference_of_another_shape_is_refused(shapes, message):
+    with pytest.raises(ValueError, match=message):
+        preference_loss(*map(torch.zeros, shapes))
+
+
+def test_no_lesson_has_no_log_likelihoods():
+    assert lesson_log_likelihoods(tiny_model(), []) == []
+
+
 def first_loss(lessons, **settings):
     """The loss before anything was learned: a rate of 0 keeps the weights."""
     model = tiny_model(torch.float64)
