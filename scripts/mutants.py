@@ -92,6 +92,7 @@ OWN_TESTS = {
     "language/_pooling": ["language/test_model"],
     "language/_seams": ["language/test_model"],
     "language/_states": ["language/test_model"],
+    "language/adapter_files": ["language/test_adapter", "language/test_soft_tokens"],
     "losses/_candidates": ["losses/test_contrastive"],
     "losses/_checks": ["losses/test_contrastive", "losses/test_scores"],
     "models/_biased_solvers": ["models/test_biased_mf", "models/test_factors"],

@@ -5,7 +5,8 @@ from recsys_tutorial._imports.lazy import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        "adapter": ["add_adapter", "load_adapter", "save_adapter", "users_hash", "without_adapter"],
+        "adapter": ["add_adapter", "without_adapter"],
+        "adapter_files": ["load_adapter", "save_adapter", "users_hash"],
         "lessons": ["Lesson", "next_title_lessons", "verdict_lessons"],
         "model": ["LanguageModel"],
         "prompts": ["TEMPLATES", "fill"],

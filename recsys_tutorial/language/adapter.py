@@ -1,4 +1,4 @@
-"""Low-rank adapters of a language model: put in, switched off, written to a small file, read.
+"""Low-rank adapters of a language model: put in, switched off.
 
 A weight matrix W stays as it is, and A (rank, n_in) and B (n_out, rank) are learned beside it:
 y = W x + (alpha / rank) B A x (Hu et al. 2022, LoRA, arXiv:2106.09685). B begins at 0, so that an
@@ -8,30 +8,17 @@ untaught adapter changes nothing.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import torch
-from peft import (
-    LoraConfig,
-    get_peft_model_state_dict,
-    inject_adapter_in_model,
-    set_peft_model_state_dict,
-)
+from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
 
 from recsys_tutorial._checks import check_at_least, check_positive
-from recsys_tutorial._files import whole
-from recsys_tutorial._files.tensors import load_tensors, save_tensors
 from recsys_tutorial.language.model import LanguageModel
 
-__all__ = ["add_adapter", "load_adapter", "save_adapter", "users_hash", "without_adapter"]
-
-_KIND = "a language model's adapter"
-_PREFIX = "base_model.model."  # as peft names what it wraps
+__all__ = ["add_adapter", "without_adapter"]
 
 
 def add_adapter(
@@ -66,7 +53,7 @@ def add_adapter(
     check_at_least(1, rank=rank)
     check_positive(alpha=alpha)
     network = language_model.model
-    if _adapted(network):
+    if adapted_layers(network):
         raise ValueError("the model has an adapter already: load the model anew for another one")
     missing = set(layers or ()) - set(range(language_model.n_layers))
     if missing:
@@ -96,7 +83,7 @@ def without_adapter(language_model: LanguageModel) -> Iterator[None]:
     ----------
     language_model : LanguageModel; one without an adapter stays as it is
     """
-    layers = _adapted(language_model.model)
+    layers = adapted_layers(language_model.model)
     trained = [p for p in language_model.model.parameters() if p.requires_grad]
     for layer in layers:
         layer.enable_adapters(False)
@@ -109,149 +96,6 @@ def without_adapter(language_model: LanguageModel) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def save_adapter(
-    language_model: LanguageModel,
-    folder: str | os.PathLike,
-    *,
-    name: str,
-    users: Iterable[int],
-    settings: dict | None = None,
-) -> None:
-    """Write an adapter in peft's format: float16 numbers, and a file that says what it is.
-
-    In place of the folder that the base model was loaded from stands its public name, so that
-    the files are the same wherever they are made.
-
-    Parameters
-    ----------
-    language_model : LanguageModel with an adapter
-    folder : where ``adapter_model.safetensors`` and ``adapter_config.json`` are written, each whole
-        or not at all
-    name : str, the base model's public name, as for `peft.PeftModel`
-    users : iterable of int, ids of those whose likes it was taught with; their hash is kept
-    settings : dict that JSON holds, more to remember
-
-    Raises
-    ------
-    ValueError
-        For a model without an adapter, or no user.
-    """
-    network, folder = language_model.model, Path(folder)
-    if not _adapted(network):
-        raise ValueError("the model has no adapter to save: see add_adapter")
-    config = network.peft_config["default"].to_dict()
-    config |= {"base_model_name_or_path": name, "inference_mode": True}
-    kept = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
-    state = get_peft_model_state_dict(network)
-    tensors = {_PREFIX + key: value.half() for key, value in state.items()}
-    users = sorted({int(user) for user in users})
-    info = {
-        "kind": _KIND, "base": name, "base sha256": _base_hash(network),
-        "users": len(users), "users sha256": users_hash(users), "settings": settings or {},
-    }  # fmt: skip
-    save_tensors(folder / "adapter_model.safetensors", tensors, info)
-    with whole(folder / "adapter_config.json") as temporary:
-        text = json.dumps(kept, indent=1, sort_keys=True, default=str)
-        temporary.write_text(text + "\n", encoding="utf-8")
-
-
-def load_adapter(
-    language_model: LanguageModel,
-    folder: str | os.PathLike,
-    *,
-    same_base: bool = True,
-    trainable: bool = False,
-) -> dict:
-    """Put a saved adapter into a model, in place.
-
-    Parameters
-    ----------
-    language_model : LanguageModel without an adapter
-    folder : as for `save_adapter`
-    same_base : bool, whether the model's weights must be those that it was taught on
-    trainable : bool, whether its parameters require gradients, to be taught further
-
-    Returns
-    -------
-    dict: "base", "base sha256", "users", "users sha256", "settings", as they were saved
-
-    Raises
-    ------
-    FileNotFoundError
-    ValueError
-        For a damaged file, another base model, and a model that has an adapter.
-    """
-    folder, network = Path(folder), language_model.model
-    tensors, info = load_tensors(folder / "adapter_model.safetensors", _KIND)
-    text = (folder / "adapter_config.json").read_text(encoding="utf-8")
-    config = json.loads(text)
-    if same_base and (found := _base_hash(network)) != info["base sha256"]:
-        raise ValueError(
-            f"{folder} was taught on weights of {info['base']} with the hash "
-            f"{info['base sha256'][:12]}, the model's is {found[:12]}. Load those weights, or pass "
-            "same_base=False: what it then says was measured by nobody"
-        )
-    add_adapter(
-        language_model, rank=config["r"], alpha=config["lora_alpha"],
-        targets=config["target_modules"], layers=config["layers_to_transform"],
-    )  # fmt: skip
-    state = {key.removeprefix(_PREFIX): value.float() for key, value in tensors.items()}
-    own = get_peft_model_state_dict(network)
-    if _shapes(own) != _shapes(state):
-        raise ValueError(f"{folder} does not fit the model: other layers, or layers of other sizes")
-    set_peft_model_state_dict(network, state)
-    for name, parameter in network.named_parameters():
-        if ".lora_" in name:
-            parameter.requires_grad_(trainable)
-    return info
-
-
-def _shapes(tensors: dict) -> dict:
-    """Name -> shape."""
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-
-
-def users_hash(users: Iterable[int]) -> str:
-    """sha256 of user ids, whatever their order: one a line, ascending, each once.
-
-    Parameters
-    ----------
-    users : iterable of int
-
-    Returns
-    -------
-    str, 64 hexadecimal digits
-
-    Raises
-    ------
-    ValueError
-        When there is none.
-
-    Examples
-    --------
-    >>> users_hash([3, 1]) == users_hash([1, 3, 3])
-    True
-    """
-    lines = [f"{user}\n" for user in sorted({int(user) for user in users})]
-    if not lines:
-        raise ValueError("no user")
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _adapted(network) -> list[BaseTunerLayer]:
+def adapted_layers(network: nn.Module) -> list[BaseTunerLayer]:
+    """Layers that an adapter was put into."""
     return [part for part in network.modules() if isinstance(part, BaseTunerLayer)]
-
-
-def _base_hash(network) -> str:
-    """sha256 of the base model's weights as float32, whatever was put beside them."""
-    digest = hashlib.sha256()
-    state = {
-        name.replace(".base_layer", "").replace(".words.", "."): value
-        for name, value in network.state_dict().items()
-        if ".lora_" not in name and ".soft_" not in name
-    }
-    for name in sorted(state):
-        value = state[name].detach().float().cpu().contiguous()
-        digest.update(f"{name} {tuple(value.shape)}\n".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
