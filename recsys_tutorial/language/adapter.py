@@ -38,7 +38,7 @@ def add_adapter(
     rank : int >= 1
     alpha : float > 0; what A and B give is multiplied by alpha / rank
     targets : sequence of str, names of linear layers
-    layers : sequence of int, blocks from 0; all by default
+    layers : sequence of int, at least one, blocks from 0; all by default
     seed : int, of A's random start
 
     Returns
@@ -48,22 +48,25 @@ def add_adapter(
     Raises
     ------
     ValueError
-        For a model that has one, numbers out of range, and targets or layers that are not there.
+        For a model that has one, numbers out of range, no layers, and targets or layers that are
+        not there.
     """
     check_at_least(1, rank=rank)
     check_positive(alpha=alpha)
     network = language_model.model
     if adapted_layers(network):
         raise ValueError("the model has an adapter already: load the model anew for another one")
-    missing = set(layers or ()) - set(range(language_model.n_layers))
-    if missing:
+    blocks = None if layers is None else sorted({int(layer) for layer in layers})
+    if blocks == []:
+        raise ValueError("layers is empty: None stands for all of them")
+    if missing := set(blocks or ()) - set(range(language_model.n_layers)):
         raise ValueError(f"layers {sorted(missing)} of a model of {language_model.n_layers}")
     there = {name.rsplit(".", 1)[-1] for name, _ in network.named_modules()}
     if unknown := set(targets) - there:
         raise ValueError(f"the model has no layer named {', '.join(sorted(unknown))}")
     config = LoraConfig(
         r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=sorted(targets),
-        layers_to_transform=None if layers is None else sorted(layers),
+        layers_to_transform=blocks,
     )  # fmt: skip
     others = [p for p in network.parameters() if p.requires_grad]  # peft switches them off
     with torch.random.fork_rng():
@@ -77,23 +80,23 @@ def add_adapter(
 
 @contextlib.contextmanager
 def without_adapter(language_model: LanguageModel) -> Iterator[None]:
-    """Switch a model's adapter off within the block.
+    """Switch a model's adapter off within the block. Behind it all is as before.
 
     Parameters
     ----------
     language_model : LanguageModel; one without an adapter stays as it is
     """
-    layers = adapted_layers(language_model.model)
-    trained = [p for p in language_model.model.parameters() if p.requires_grad]
-    for layer in layers:
+    layers = [x for x in adapted_layers(language_model.model) if not x.disable_adapters]
+    before = [(p, p.requires_grad) for p in language_model.model.parameters()]
+    for layer in layers:  # peft switches gradients off here, and on again below
         layer.enable_adapters(False)
     try:
         yield
     finally:
         for layer in layers:
             layer.enable_adapters(True)
-        for parameter in trained:
-            parameter.requires_grad_(True)
+        for parameter, required in before:
+            parameter.requires_grad_(required)
 
 
 def adapted_layers(network: nn.Module) -> list[BaseTunerLayer]:

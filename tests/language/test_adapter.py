@@ -48,7 +48,7 @@ def test_an_untaught_adapter_changes_nothing_and_only_it_can_learn():
 
 def test_some_blocks_and_other_layers():
     model = tiny_model()
-    n = add_adapter(model, rank=2, targets=["down_proj"], layers=[2])
+    n = add_adapter(model, rank=2, targets=["down_proj"], layers=np.array([2, 2]))
     assert n == 2 * (48 + 32)
     (name,) = {n.split(".lora_")[0] for n, p in model.model.named_parameters() if p.requires_grad}
     assert name == "model.layers.2.mlp.down_proj"
@@ -103,6 +103,33 @@ def test_it_can_be_switched_off_for_a_while(model):
     untouched = tiny_model(torch.float32)
     with without_adapter(untouched):
         np.testing.assert_allclose(untouched.log_likelihood(PROMPTS, ENDS), plain, atol=1e-6)
+
+
+def required(model):
+    return {name: p.requires_grad for name, p in model.model.named_parameters()}
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+def test_what_requires_gradients_is_as_before_behind_the_block(model, tmp_path, trainable):
+    save_adapter(model, tmp_path, name="tiny/llama", users=[1])
+    fresh = tiny_model(torch.float32)
+    load_adapter(fresh, tmp_path, trainable=trainable)
+    before = required(fresh)
+    assert any(before.values()) == trainable
+    with without_adapter(fresh):
+        pass
+    assert required(fresh) == before
+
+
+def test_one_block_in_another_leaves_it_off(model):
+    plain = tiny_model(torch.float32).log_likelihood(PROMPTS, ENDS)
+    before = required(model)
+    with without_adapter(model):
+        with without_adapter(model):
+            pass
+        np.testing.assert_allclose(model.log_likelihood(PROMPTS, ENDS), plain, atol=1e-4)
+    assert np.abs(model.log_likelihood(PROMPTS, ENDS) - plain).max() > 0.1
+    assert required(model) == before
 
 
 def test_saved_and_loaded_it_says_the_same(model, tmp_path):
@@ -189,6 +216,7 @@ def test_a_damaged_or_foreign_file_is_refused(model, tmp_path):
         ({"alpha": 0.0}, "alpha"),
         ({"targets": ["w_proj"]}, "no layer named w_proj"),
         ({"layers": [0, 3]}, r"layers \[3\] of a model of 3"),
+        ({"layers": []}, "layers is empty"),
     ],
 )
 def test_bad_settings(settings, message):
