@@ -1,4 +1,4 @@
-"""Low-rank adapters of a language model: put in, switched off.
+"""Low-rank adapters of a language model: put in, switched off, taken out.
 
 A weight matrix W stays as it is, and A (rank, n_in) and B (n_out, rank) are learned beside it:
 y = W x + (alpha / rank) B A x (Hu et al. 2022, LoRA, arXiv:2106.09685). B begins at 0, so that an
@@ -102,3 +102,12 @@ def without_adapter(language_model: LanguageModel) -> Iterator[None]:
 def adapted_layers(network: nn.Module) -> list[BaseTunerLayer]:
     """Layers that an adapter was put into."""
     return [part for part in network.modules() if isinstance(part, BaseTunerLayer)]
+
+
+def take_adapter_out(network: nn.Module) -> None:
+    """Put the layers back that `add_adapter` put its own around."""
+    wrapped = [(n, x) for n, x in network.named_modules() if isinstance(x, BaseTunerLayer)]
+    for name, layer in wrapped:
+        parent, _, own = name.rpartition(".")
+        setattr(network.get_submodule(parent), own, layer.get_base_layer())
+    del network.peft_config

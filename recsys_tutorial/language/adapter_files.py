@@ -12,14 +12,16 @@ import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
 from recsys_tutorial._files import whole
-from recsys_tutorial._files.tensors import load_tensors, save_tensors
-from recsys_tutorial.language.adapter import adapted_layers, add_adapter
+from recsys_tutorial._files.tensors import load_tensors, refuse_other_settings, save_tensors
+from recsys_tutorial.language.adapter import adapted_layers, add_adapter, take_adapter_out
 from recsys_tutorial.language.model import LanguageModel
+from recsys_tutorial.language.soft_tokens import SoftTokens
 
 __all__ = ["load_adapter", "save_adapter", "users_hash"]
 
 _KIND = "a language model's adapter"
 _PREFIX = "base_model.model."  # as peft names what it wraps
+_CHECKED = ("r", "lora_alpha", "target_modules", "layers_to_transform")  # what changes log p
 
 
 def save_adapter(
@@ -47,11 +49,14 @@ def save_adapter(
     Raises
     ------
     ValueError
-        For a model without an adapter, or no user.
+        For a model without an adapter, one with soft tokens, as the files have no place for their
+        projection, and no user.
     """
     network, folder = language_model.model, Path(folder)
     if not adapted_layers(network):
         raise ValueError("the model has no adapter to save: see add_adapter")
+    if isinstance(network.get_input_embeddings(), SoftTokens):
+        raise ValueError("the model has soft tokens, and an adapter's files do not hold them")
     config = network.peft_config["default"].to_dict()
     config |= {"base_model_name_or_path": name, "inference_mode": True}
     kept = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
@@ -61,6 +66,7 @@ def save_adapter(
     info = {
         "kind": _KIND, "base": name, "base sha256": _base_hash(network),
         "users": len(users), "users sha256": users_hash(users), "settings": settings or {},
+        "adapter": {key: kept[key] for key in _CHECKED},
     }  # fmt: skip
     save_tensors(folder / "adapter_model.safetensors", tensors, info)
     with whole(folder / "adapter_config.json") as temporary:
@@ -86,18 +92,19 @@ def load_adapter(
 
     Returns
     -------
-    dict: "base", "base sha256", "users", "users sha256", "settings", as they were saved
+    dict: "base", "base sha256", "users", "users sha256", "settings", "adapter" (rank, alpha,
+    targets and layers, under peft's names), as they were saved
 
     Raises
     ------
     FileNotFoundError
     ValueError
-        For a damaged file, another base model, and a model that has an adapter.
+        For a damaged file, two files that do not belong together, another base model, and a model
+        that has an adapter. The model is then what it was before.
     """
     folder, network = Path(folder), language_model.model
     tensors, info = load_tensors(folder / "adapter_model.safetensors", _KIND)
-    text = (folder / "adapter_config.json").read_text(encoding="utf-8")
-    config = json.loads(text)
+    config = _checked_config(folder / "adapter_config.json", info.get("adapter", {}))
     if same_base and (found := _base_hash(network)) != info["base sha256"]:
         raise ValueError(
             f"{folder} was taught on weights of {info['base']} with the hash "
@@ -111,12 +118,26 @@ def load_adapter(
     state = {key.removeprefix(_PREFIX): value.float() for key, value in tensors.items()}
     own = get_peft_model_state_dict(network)
     if _shapes(own) != _shapes(state):
+        take_adapter_out(network)
         raise ValueError(f"{folder} does not fit the model: other layers, or layers of other sizes")
     set_peft_model_state_dict(network, state)
     for name, parameter in network.named_parameters():
         if ".lora_" in name:
             parameter.requires_grad_(trainable)
     return info
+
+
+def _checked_config(path: Path, saved: dict) -> dict:
+    """Read peft's description of an adapter; the file with the numbers says what it must hold."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} is damaged: it holds {config!r:.40}, not an adapter's settings")
+    own = {key: config.get(key) for key in _CHECKED}
+    refuse_other_settings(path, own, saved, "Take both files from one save_adapter")
+    return config
 
 
 def _shapes(tensors: dict) -> dict:

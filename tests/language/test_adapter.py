@@ -202,11 +202,53 @@ def test_a_damaged_or_foreign_file_is_refused(model, tmp_path):
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(ValueError, match="damaged"):
         load_adapter(tiny_model(torch.float32), tmp_path)
-    path.write_bytes(whole)
-    config = json.loads((tmp_path / "adapter_config.json").read_text(encoding="utf-8"))
-    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"r": 8}), encoding="utf-8")
-    with pytest.raises(ValueError, match="does not fit the model"):
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"lora_alpha": 160.0},
+        {"r": 8},
+        {"target_modules": ["q_proj"]},
+        {"layers_to_transform": [0, 1]},
+    ],
+)
+def test_settings_that_the_numbers_were_not_saved_with_are_refused(model, tmp_path, changed):
+    save_adapter(model, tmp_path, name="tiny/llama", users=[1])
+    path = tmp_path / "adapter_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(config | changed), encoding="utf-8")
+    fresh = tiny_model(torch.float32)
+    with pytest.raises(ValueError, match=rf"does not fit: its {next(iter(changed))} is .*, not "):
+        load_adapter(fresh, tmp_path)
+    path.write_text(json.dumps(config), encoding="utf-8")
+    assert load_adapter(fresh, tmp_path)["adapter"]["lora_alpha"] == 16
+
+
+@pytest.mark.parametrize("content", ['{"r": 4', "[4]"])
+def test_settings_that_are_no_settings_are_refused(model, tmp_path, content):
+    save_adapter(model, tmp_path, name="tiny/llama", users=[1])
+    (tmp_path / "adapter_config.json").write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"adapter_config\.json is damaged"):
         load_adapter(tiny_model(torch.float32), tmp_path)
+
+
+def test_a_model_that_an_adapter_does_not_fit_stays_what_it_was(model, tmp_path):
+    save_adapter(model, tmp_path / "two", name="tiny/llama", users=[1])
+    narrow = tiny_model(torch.float32)
+    narrow.model.requires_grad_(False)
+    narrow.model.lm_head.requires_grad_(True)
+    block = narrow.model.model.layers[1].mlp
+    block.down_proj = torch.nn.Linear(48, 31, bias=False).requires_grad_(False)
+    other = tiny_model(torch.float32)
+    add_adapter(other, targets=["down_proj"])
+    save_adapter(other, tmp_path / "one", name="tiny/llama", users=[1])
+    parts, before = list(map(id, narrow.model.modules())), required(narrow)
+    with pytest.raises(ValueError, match="does not fit the model"):
+        load_adapter(narrow, tmp_path / "one", same_base=False)
+    assert list(map(id, narrow.model.modules())) == parts
+    assert required(narrow) == before
+    load_adapter(narrow, tmp_path / "two", same_base=False)  # one that fits goes in
 
 
 @pytest.mark.parametrize(

@@ -112,8 +112,20 @@ def test_it_is_taught_beside_an_adapter(adapter_first, tmp_path):
         step()
     trained = {name for name, p in model.model.named_parameters() if p.requires_grad}
     assert any("lora_" in name for name in trained) and any("soft_" in name for name in trained)
+    with pytest.raises(ValueError, match="the model has soft tokens"):
+        save_adapter(model, tmp_path, name="tiny/llama", users=[1])
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_adapter_goes_into_a_model_with_soft_tokens(tmp_path):
+    model = tiny_model(torch.float32)
+    add_adapter(model, rank=2)
     save_adapter(model, tmp_path, name="tiny/llama", users=[1])
-    load_adapter(tiny_model(torch.float32), tmp_path)  # the base model is still the same
+    other = tiny_model(torch.float32)
+    add_soft_tokens(other, VECTORS)
+    load_adapter(other, tmp_path)  # its base model is still the same
+    trained = [name for name, p in other.model.named_parameters() if p.requires_grad]
+    assert len(trained) == 2 and all("soft_projection" in name for name in trained)
 
 
 def test_a_title_cannot_be_an_item():
