@@ -86,6 +86,7 @@ OWN_TESTS = {
     "leaderboard/costs": ["leaderboard/test_rows"],
     "leaderboard/rows": ["leaderboard/test_rows", "leaderboard/test_boards"],
     "leaderboard/tables": ["leaderboard/test_rows", "leaderboard/test_boards"],
+    "language/_adapted": ["language/test_adapter"],
     "language/_generation": ["language/test_model"],
     "language/_likelihoods": ["language/test_model"],
     "language/_packing": ["language/test_model"],

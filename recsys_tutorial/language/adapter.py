@@ -1,4 +1,4 @@
-"""Low-rank adapters of a language model: put in, switched off, taken out.
+"""Low-rank adapters of a language model: put in, switched off.
 
 A weight matrix W stays as it is, and A (rank, n_in) and B (n_out, rank) are learned beside it:
 y = W x + (alpha / rank) B A x (Hu et al. 2022, LoRA, arXiv:2106.09685). B begins at 0, so that an
@@ -12,10 +12,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.tuners_utils import BaseTunerLayer
-from torch import nn
 
 from recsys_tutorial._checks import check_at_least, check_positive
+from recsys_tutorial.language._adapted import adapted_layers
 from recsys_tutorial.language.model import LanguageModel
 
 __all__ = ["add_adapter", "without_adapter"]
@@ -97,17 +96,3 @@ def without_adapter(language_model: LanguageModel) -> Iterator[None]:
             layer.enable_adapters(True)
         for parameter, required in before:
             parameter.requires_grad_(required)
-
-
-def adapted_layers(network: nn.Module) -> list[BaseTunerLayer]:
-    """Layers that an adapter was put into."""
-    return [part for part in network.modules() if isinstance(part, BaseTunerLayer)]
-
-
-def take_adapter_out(network: nn.Module) -> None:
-    """Put the layers back that `add_adapter` put its own around."""
-    wrapped = [(n, x) for n, x in network.named_modules() if isinstance(x, BaseTunerLayer)]
-    for name, layer in wrapped:
-        parent, _, own = name.rpartition(".")
-        setattr(network.get_submodule(parent), own, layer.get_base_layer())
-    del network.peft_config

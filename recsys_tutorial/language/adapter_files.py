@@ -13,7 +13,8 @@ from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
 from recsys_tutorial._files import whole
 from recsys_tutorial._files.tensors import load_tensors, refuse_other_settings, save_tensors
-from recsys_tutorial.language.adapter import adapted_layers, add_adapter, take_adapter_out
+from recsys_tutorial.language._adapted import adapted_layers, take_adapter_out
+from recsys_tutorial.language.adapter import add_adapter
 from recsys_tutorial.language.model import LanguageModel
 from recsys_tutorial.language.soft_tokens import SoftTokens
 
