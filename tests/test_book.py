@@ -355,7 +355,7 @@ def test_every_page_tells_a_link_preview_what_it_is(site):
         assert found["url"] == f"{base}{name}.html"
         assert found["image"].startswith(base)
         assert (site / found["image"].removeprefix(base)).is_file()
-        assert len(found["title"]) > 5
+        assert len(found["title"]) > 3
         assert len(found.get("description", "")) <= 160
         assert f'<link rel="canonical" href="{base}{name}.html"' in html
 
