@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import integrate
 from scipy.stats import norm
@@ -47,6 +47,7 @@ def test_the_bound_of_whole_batches_is_renyis_closed_form():
 @settings(max_examples=30, deadline=None)
 @given(st.floats(1.0, 30.0), st.integers(1, 300))
 def test_the_bound_lies_above_what_is_exact_and_not_far(noise, steps):
+    assume(steps <= 100 * noise**2)  # beyond, epsilon is above 90: that promises nothing
     exact = gaussian_epsilon(noise, steps, 1e-5)
     bound = sampled_gaussian_epsilon(1.0, noise, steps, 1e-5)
     assert exact < bound < 1.35 * exact + 0.15
