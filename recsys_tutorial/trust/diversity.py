@@ -94,18 +94,19 @@ def dpp_greedy(kernel: np.ndarray, k: int) -> np.ndarray:
     check_within(1, n, k=k)
     coordinates = np.zeros((k, n))  # c
     left = np.diag(kernel).copy()  # d^2
-    least = 1e-10 * left.max()  # below it there is rounding
+    least = 1e-10 * left  # of each item's own length: below it there is rounding
     chosen: list[int] = []
     for step in range(k):
+        left[left <= least] = -np.inf
         item = int(left.argmax())
-        if left[item] <= least:
+        if np.isneginf(left[item]):
             break
         chosen.append(item)
         span = coordinates[:step]  # (step, n)
         coordinates[step] = (kernel[item] - span[:, item] @ span) / np.sqrt(left[item])
         left -= coordinates[step] ** 2
         left[chosen] = -np.inf
-    return np.array(chosen)
+    return np.array(chosen, dtype=int)
 
 
 def taste_divergence(taste: np.ndarray, shares: np.ndarray, smoothing: float = 0.01) -> float:
@@ -148,7 +149,9 @@ def calibrated(
 
         argmax over sets of (1 - weight) sum of s_i - weight KL(p || q of the set)
 
-    (Steck 2018, equation 6; greedy is near the best, since the objective is submodular.)
+    (Steck 2018, equation 6; greedy, as he does. His 1 - 1 / e is of a monotone submodular objective
+    and counted from the empty set. Here each place is judged by the shares of the list so far, so
+    that the steps do not share one objective: nothing is promised, only measured.)
 
     Parameters
     ----------
