@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from recsys_tutorial._checks import check_at_least
+from recsys_tutorial._checks import check_at_least, check_within
 from recsys_tutorial._likes import as_likes
 
 __all__ = ["known_likes", "match_scores", "singled_out"]
@@ -42,11 +42,13 @@ def known_likes(
 
     Raises
     ------
-    ValueError for numbers out of range, and a user with fewer likes than are to be known.
+    ValueError for numbers out of range, and a user with fewer likes than are to be known, or with
+        fewer items that only others like than are to be wrong.
     """
     days = as_likes(days, "days")
     check_at_least(1, n_known=n_known)
     check_at_least(0, n_wrong=n_wrong, date_error=date_error)
+    check_within(0, days.shape[0] - 1, user=user)
     own = slice(*days.indptr[user : user + 2])
     liked, when = days.indices[own], days.data[own]
     n_right = n_known - n_wrong
@@ -55,7 +57,13 @@ def known_likes(
     right = rng.choice(len(liked), n_right, replace=False)
     chance = np.bincount(days.indices, minlength=days.shape[1]).astype(float)
     chance[liked] = 0
-    wrong = rng.choice(len(chance), n_wrong, replace=False, p=chance / chance.sum())
+    others = np.count_nonzero(chance)
+    if n_wrong > others:
+        raise ValueError(f"{others} items are liked by others only, not {n_wrong} to be wrong")
+    if n_wrong and not len(liked):
+        raise ValueError(f"user row {user} has no likes, whose dates the wrong ones could have")
+    chance /= max(chance.sum(), 1.0)  # nothing is drawn where there is nothing
+    wrong = rng.choice(len(chance), n_wrong, replace=False, p=chance) if n_wrong else liked[:0]
     dates = np.concatenate([when[right], rng.choice(when, n_wrong)])
     return (
         np.concatenate([liked[right], wrong]),

@@ -179,7 +179,7 @@ def clopper_pearson(n_found: int, n: int, confidence: float = 0.95) -> tuple[flo
 
     Raises
     ------
-    ValueError unless 0 <= n_found <= n and n >= 1.
+    ValueError unless 0 <= n_found <= n and n >= 1, and for a confidence out of range.
 
     Examples
     --------
@@ -188,6 +188,8 @@ def clopper_pearson(n_found: int, n: int, confidence: float = 0.95) -> tuple[flo
     """
     if not 0 <= n_found <= n or n < 1:
         raise ValueError(f"{n_found} of {n} is no share")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be in (0, 1), got {confidence}")
     tail = (1 - confidence) / 2
     low = beta.ppf(tail, n_found, n - n_found + 1) if n_found else 0.0
     high = beta.ppf(1 - tail, n_found + 1, n - n_found) if n_found < n else 1.0

@@ -104,7 +104,7 @@ def test_a_calibrated_list_has_the_users_proportions():
 def test_greedy_calibration_is_near_the_best_set(weight):
     """In fixed draws: no bound holds for all (0.37 is passed by one draw in some thousands)."""
     lost = [share_lost(seed, weight) for seed in range(40)]
-    assert max(lost) <= 0.6 and np.mean(lost) <= 0.1  # a random set loses 0.5 on average
+    assert max(lost) <= 0.6 and np.mean(lost) <= 0.1
 
 
 def share_lost(seed, weight):

@@ -81,9 +81,24 @@ def test_what_is_known_is_as_right_and_as_wrong_as_it_should_be():
     np.testing.assert_array_equal(days[[5]].toarray()[0][exact[0]], exact[1])
 
 
+def test_who_likes_everything_can_be_known_but_not_wrongly():
+    items, when = known_likes(sparse.csr_matrix(np.ones((2, 5))), 1, 4, np.random.default_rng(0))
+    assert len(set(items)) == 4 and (when == 1).all()
+
+
 BAD = {
     "too many": (lambda d, r: known_likes(d, 0, 190, r), "user row 0 has"),
     "more wrong than known": (lambda d, r: known_likes(d, 0, 2, r, n_wrong=3), "user row 0 has"),
+    "no such user": (lambda d, r: known_likes(d, 80, 2, r), "user must be"),
+    "a user from behind": (lambda d, r: known_likes(d, -1, 2, r), "user must be"),
+    "nothing to be wrong": (
+        lambda d, r: known_likes(sparse.csr_matrix(np.ones((2, 5))), 0, 3, r, n_wrong=1),
+        "0 items are liked by others only, not 1",
+    ),
+    "no dates to lend": (
+        lambda d, r: known_likes(sparse.csr_matrix([[0.0, 0], [1, 1]]), 0, 1, r, n_wrong=1),
+        "user row 0 has no likes",
+    ),
     "none": (lambda d, r: known_likes(d, 0, 0, r), "n_known must"),
     "date": (lambda d, r: known_likes(d, 0, 2, r, date_error=-1), "date_error must"),
     "scale": (lambda d, r: match_scores(np.array([0]), None, d, 0.0), "scale must"),

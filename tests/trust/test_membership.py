@@ -153,6 +153,8 @@ BAD = {
     "constant": (lambda s, h: likelihood_ratio(np.ones(2), np.ones((3, 2))), "does not vary"),
     "shadow shape": (lambda s, h: likelihood_ratio(np.ones(2), np.ones((3, 4))), "without must"),
     "empty": (lambda s, h: roc(np.ones(0), np.ones(2)), "members must be"),
+    "certain": (lambda s, h: clopper_pearson(3, 10, 1.0), "confidence must be"),
+    "more than certain": (lambda s, h: clopper_pearson(3, 10, 2.0), "confidence must be"),
     "nan side": (lambda s, h: roc(np.ones(1), np.array([np.nan])), "others must be"),
     "rate": (lambda s, h: true_positive_rate(np.ones(1), np.ones(1), 0.0), "false_positive_rate"),
 }
