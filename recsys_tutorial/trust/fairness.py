@@ -17,10 +17,12 @@ def detectable_gap(
 ) -> float:
     """How large a true gap between two groups' means has to be for such samples to show it.
 
-        (z_(1 + confidence) / 2 + z_power) sqrt(s_a^2 / n_a + s_b^2 / n_b)
+        (z_((1 + confidence) / 2) + z_power) sqrt(s_a^2 / n_a + s_b^2 / n_b)
 
     is the gap at which an interval of that confidence excludes 0 with that probability (the normal
-    approximation; Cohen 1988). A gap not found says only that it is hardly larger than this.
+    approximation; Cohen 1988). It tells what a study can find, before it is made: with the power of
+    0.8 a gap as large as this is missed one time in five. How large a gap may be that was not found
+    say the ends of its interval, not this number.
 
     Parameters
     ----------
@@ -101,16 +103,17 @@ def _gap(inside: np.ndarray, others: np.ndarray, least: int) -> dict[str, float]
 
 
 def capped_lists(ranked: np.ndarray, k: int, most: int, seed: int = 0) -> list[np.ndarray]:
-    """Lists in which no item stands more than so often: exposure is shared.
+    """Lists in which an item stands so often at most, where candidates allow: exposure is shared.
 
     Place after place, the users in a new random order each take their best candidate that is not
-    used up; with nothing left, the best of all.
+    used up. Whose candidates are all used up takes the best of them all the same, over the limit:
+    it holds for certain only where each user has candidates enough that nobody else takes.
 
     Parameters
     ----------
     ranked : int ndarray (n_users, n), candidates' columns, best first; -1 pads
     k : int, 1 to n, places of a list
-    most : int >= 1, lists that an item may stand in
+    most : int >= 1, lists that an item may stand in, of these users
     seed : int, of the orders
 
     Returns

@@ -44,6 +44,17 @@ def test_lists_as_they_were_are_the_models():
     np.testing.assert_allclose(alone, model[alone.index], atol=1e-5)
 
 
+def test_a_limit_was_passed_where_no_candidate_was_left_alone():
+    """Places over the limit of each window's lists: as many as the README says."""
+    lists, over = pd.read_csv(FOLDER / "lists.csv.gz"), {}
+    windows = rolling_split(*load_movielens()).test
+    for limit, part in lists[lists["way"] == "capped"].groupby("setting"):
+        shown = part.set_index("user_id")["list"].str.split().explode().astype(int)
+        counts = [shown.loc[list(s.test.user_ids)].value_counts() for s in windows]
+        over[limit] = sum(int((c - limit).clip(lower=0).sum()) for c in counts)
+    assert over == {2: 5, 4: 0, 8: 0, 16: 0}
+
+
 def test_forgetting_was_exact_each_time():
     table = pd.read_csv(FOLDER / "unlearning_ease.csv")
     assert (table["largest_difference"] < 1e-8).all() and (table["largest_score"] > 0.1).all()
