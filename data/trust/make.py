@@ -298,6 +298,7 @@ def membership(model: str, draw_number: int) -> list[dict]:
     parts[0].data, parts[1].data = likes.data * shown, likes.data * ~shown
     for part in parts:
         part.eliminate_zeros()
+    # The stored table is from before shown likes were left out of the score's mean and spread.
     known = hidden_score(SHADOWS[model][1](half).score(parts[0]), *parts)
     return [
         {"row": int(row), "inside": int(inside[row]), "known": value}

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 from scipy.stats import beta
 
-from recsys_tutorial._checks import check_shape
+from recsys_tutorial._checks import check_shape, finite_vectors
 from recsys_tutorial._likes import as_likes
 from recsys_tutorial.ranking import standardize
 
@@ -26,7 +26,8 @@ def hidden_score(
     """How well a model that was shown a part of each user's likes knows the others.
 
     The mean, over the hidden likes, of the score in standard deviations of the user's scores of all
-    that was not shown: a number without the model's own unit. Minus a loss, as it were.
+    that was not shown: a number without the model's own unit. Minus a loss, as it were. What the
+    model says of the shown likes counts nowhere, neither in the mean nor in the spread.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ def hidden_score(
 
     Returns
     -------
-    ndarray (n_users,), nan for who has nothing hidden
+    ndarray (n_users,), nan for who has nothing hidden; 0 where all that was not shown scores alike
 
     Raises
     ------
@@ -47,14 +48,21 @@ def hidden_score(
         check_shape(name, part, np.shape(scores))
     if shown.multiply(hidden).nnz:
         raise ValueError("a like is both shown and hidden")
-    scores = np.array(scores, dtype=np.float64)
-    mean = scores.mean(axis=1, keepdims=True)
-    rows = np.repeat(np.arange(len(scores)), np.diff(shown.indptr))
-    scores[rows, shown.indices] = mean[rows, 0]  # whatever the model says of what it was shown
-    known = hidden.multiply(standardize(scores)).sum(axis=1)
-    n_hidden = np.diff(hidden.indptr)
-    known = np.asarray(known).ravel() / np.maximum(n_hidden, 1)
-    return np.where(n_hidden > 0, known, np.nan)
+    known = np.full(len(scores), np.nan)
+    for user, row in enumerate(finite_vectors("scores", scores)):
+        unseen = np.ones(len(row), dtype=bool)
+        unseen[_of(shown, user)] = False
+        columns = _of(hidden, user)
+        if len(columns):
+            asked = np.zeros(len(row), dtype=bool)
+            asked[columns] = True
+            known[user] = standardize(row[None, unseen])[0, asked[unseen]].mean()
+    return known
+
+
+def _of(likes: sparse.csr_matrix, user: int) -> np.ndarray:
+    """The columns of a user's likes."""
+    return likes.indices[likes.indptr[user] : likes.indptr[user + 1]]
 
 
 def likelihood_ratio(

@@ -145,10 +145,24 @@ def test_hidden_likes_are_counted_in_the_models_own_spread():
     assert np.isnan(hidden_score(scores, shown, nothing)).all()
 
 
+def test_what_is_said_of_the_shown_likes_changes_nothing():
+    shown, hidden = halves(6, 20, seed=3)
+    scores = np.random.default_rng(1).normal(size=(6, 20))
+    known = hidden_score(scores, shown, hidden)
+    moved = scores + shown.toarray() * np.array([[50.0], [-50], [3], [0], [1], [7]])
+    np.testing.assert_allclose(hidden_score(moved, shown, hidden), known, atol=1e-12)
+    for user in range(6):  # the definition, written out
+        unseen = scores[user, shown[[user]].toarray()[0] == 0]
+        asked = scores[user, hidden[[user]].indices]
+        assert known[user] == pytest.approx((asked.mean() - unseen.mean()) / unseen.std())
+    alike = hidden_score(np.ones((6, 20)) + shown.toarray(), shown, hidden)
+    np.testing.assert_array_equal(alike, 0)
+
+
 BAD = {
     "in both": (lambda s, h: hidden_score(np.ones((120, 80)), s, s), "both shown and hidden"),
     "shape": (lambda s, h: hidden_score(np.ones((120, 79)), s, h), "shown must be"),
-    "nan": (lambda s, h: hidden_score(np.full((120, 80), np.nan), s, h), "not all finite"),
+    "nan": (lambda s, h: hidden_score(np.full((120, 80), np.nan), s, h), "row 0 of scores holds nan"),
     "one shadow": (lambda s, h: likelihood_ratio(np.ones(2), np.ones((1, 2))), "user 0 has 1"),
     "constant": (lambda s, h: likelihood_ratio(np.ones(2), np.ones((3, 2))), "does not vary"),
     "shadow shape": (lambda s, h: likelihood_ratio(np.ones(2), np.ones((3, 4))), "without must"),
