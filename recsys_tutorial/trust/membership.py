@@ -90,12 +90,13 @@ def likelihood_ratio(
 
     Returns
     -------
-    ndarray (n_users,), higher for members
+    ndarray (n_users,), higher for members; nan for users with fewer than two numbers on a side, of
+    whom nothing is known: draws of users leave some, and ``np.isnan(...).sum()`` says how many
 
     Raises
     ------
     ValueError
-        For other shapes, and users with fewer than two numbers on a side.
+        For other shapes, and a side on which no user has two numbers, or nothing varies.
     """
     observed = np.asarray(observed, dtype=np.float64)
     mean, std = _gaussian("without", without, len(observed))
@@ -107,14 +108,14 @@ def likelihood_ratio(
 
 
 def _gaussian(name: str, values: np.ndarray, n_users: int) -> tuple[np.ndarray, float]:
-    """Each user's mean (n_users,), and the one standard deviation about them."""
+    """Each user's mean (n_users,), nan without two numbers, and the one standard deviation."""
     values = np.asarray(values, dtype=np.float64)
     check_shape(name, values, (len(values), n_users))
     n = np.count_nonzero(~np.isnan(values), axis=0)
-    if n.min(initial=2) < 2:
-        raise ValueError(f"user {int(n.argmin())} has {n.min()} numbers in {name}, 2 are needed")
-    mean = np.nanmean(values, axis=0)
-    variance = np.nansum((values - mean) ** 2) / (n - 1).sum()
+    if not (n >= 2).any():
+        raise ValueError(f"no user has two numbers in {name}")
+    mean = np.where(n >= 2, np.nansum(values, axis=0) / np.maximum(n, 1), np.nan)
+    variance = np.nansum((values - mean) ** 2) / (n - 1)[n >= 2].sum()
     if not variance > 0:
         raise ValueError(f"{name} does not vary: shadow models need other draws of users")
     return mean, float(np.sqrt(variance))

@@ -101,6 +101,17 @@ def test_the_ratio_is_that_of_two_gaussians():
     np.testing.assert_allclose(offline, (observed - without.mean(0)) / spread[0])
 
 
+@pytest.mark.parametrize("online", [False, True])
+def test_who_is_on_a_side_once_is_unknown_and_moves_nobody_else(online):
+    _, known, without, with_ = shadows(leak=1.0)
+    want = likelihood_ratio(known[2:], without[:, 2:], with_[:, 2:] if online else None)
+    without[:, :2], with_[:, :2] = np.nan, np.nan
+    without[4, 0] = with_[3, 0] = 0.7
+    got = likelihood_ratio(known, without, with_ if online else None)
+    assert np.isnan(got[:2]).all()
+    np.testing.assert_allclose(got[2:], want)
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.integers(0, 9), min_size=1, max_size=30),
@@ -162,8 +173,8 @@ def test_what_is_said_of_the_shown_likes_changes_nothing():
 BAD = {
     "in both": (lambda s, h: hidden_score(np.ones((120, 80)), s, s), "both shown and hidden"),
     "shape": (lambda s, h: hidden_score(np.ones((120, 79)), s, h), "shown must be"),
-    "nan": (lambda s, h: hidden_score(np.full((120, 80), np.nan), s, h), "row 0 of scores holds nan"),
-    "one shadow": (lambda s, h: likelihood_ratio(np.ones(2), np.ones((1, 2))), "user 0 has 1"),
+    "nan": (lambda s, h: hidden_score(np.full((120, 80), np.nan), s, h), "row 0 of scores holds"),
+    "one shadow": (lambda s, h: likelihood_ratio(np.ones(2), np.ones((1, 2))), "no user has two"),
     "constant": (lambda s, h: likelihood_ratio(np.ones(2), np.ones((3, 2))), "does not vary"),
     "shadow shape": (lambda s, h: likelihood_ratio(np.ones(2), np.ones((3, 4))), "without must"),
     "empty": (lambda s, h: roc(np.ones(0), np.ones(2)), "members must be"),

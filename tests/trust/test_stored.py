@@ -10,6 +10,7 @@ import pytest
 
 from recsys_tutorial.datasets import load_movielens
 from recsys_tutorial.splits import rolling_split
+from recsys_tutorial.trust import likelihood_ratio
 
 FOLDER = Path(__file__).resolve().parents[2] / "data" / "trust"
 MANIFEST = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
@@ -42,6 +43,20 @@ def test_lists_as_they_were_are_the_models():
     alone = lists[lists["way"] == "as it was"].set_index("user_id")["ndcg"]
     model = served[served["model"] == "fading EASE"].set_index("user_id")["ndcg"]
     np.testing.assert_allclose(alone, model[alone.index], atol=1e-5)
+
+
+def test_each_stored_model_can_be_attacked_with_the_others():
+    """With every draw attacked in turn, as few users unknown as the README says."""
+    table = pd.read_csv(FOLDER / "membership.csv.gz")
+    for _, part in table.groupby("model"):
+        wide = part.pivot(index="draw", columns="row")
+        known, inside = wide["known"], wide["inside"]
+        for draw in known.index:
+            others, member = known.drop(draw), inside.drop(draw) == 1
+            without, with_ = others.mask(member).to_numpy(), others.where(member).to_numpy()
+            for arm in (None, with_):
+                unknown = np.isnan(likelihood_ratio(known.loc[draw].to_numpy(), without, arm))
+                assert unknown.sum() <= (3 if len(known) == 16 else 75)
 
 
 def test_a_limit_was_passed_where_no_candidate_was_left_alone():
