@@ -18,7 +18,9 @@ def laplace_counts(
 
     A user counts with `most` likes at most, drawn evenly, so that they change the counts by `most`
     altogether; each count gets noise of Laplace's law with scale most / epsilon (Dwork et al. 2006,
-    doi:10.1007/11681878_14).
+    doi:10.1007/11681878_14). That holds for real numbers: the noise is made of floats, whose last
+    bits can give a count away to who sees all of them (Mironov 2012, doi:10.1145/2382196.2382264);
+    his mend clamps the noisy numbers and rounds them to a coarse grid.
 
     Parameters
     ----------

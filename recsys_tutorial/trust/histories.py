@@ -78,8 +78,11 @@ def match_scores(
 
         score(u) = sum over known i that u likes of  exp(-|t_ui - t_i| / scale) / log(1 + n_i)
 
-    A rare item says more than one that many like (their algorithm "Scoreboard-RH", with likes for
-    ratings, and 1 + n_i so that an item of one user has a finite weight).
+    A rare item says more than one that many like. Of their score for the Netflix data (section 5),
+    which sums weight (exp(-|difference of ratings| / 1.5) + exp(-|difference of days| / 30)), this
+    is the term of the dates alone; of likes the other one would be 1 wherever an item is liked. The
+    weight has 1 + n_i so that an item of one user has a finite one. Their 30 days are the same
+    whatever is known of the dates; here `scale` may follow how far they may be off.
 
     Parameters
     ----------
@@ -113,7 +116,7 @@ def singled_out(scores: np.ndarray, eccentricity: float = 1.5) -> int:
     """The row that stands out, or -1 where the attacker had better say nothing.
 
     The best score has to be above the second best by `eccentricity` standard deviations of all
-    scores (their section 4, with 1.5 for the Netflix data).
+    scores (their section 4, "Scoreboard-RH"; section 5 has 1.5 for the Netflix data).
 
     Parameters
     ----------

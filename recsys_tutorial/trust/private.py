@@ -41,8 +41,8 @@ class PrivateTowers:
     rate : float in (0, 1]
     steps : int >= 1
     learning_rate : float > 0, Adam's
-    seed : int, of the start, the drawing and the noise. Whoever knows it can take the noise away:
-        in earnest it is a secret
+    seed : int or sequence of int, of the start, the drawing and the noise. Whoever knows it can
+        take the noise away: in earnest it is a secret, and no other noise comes from it
 
     Attributes
     ----------

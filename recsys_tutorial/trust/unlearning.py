@@ -169,7 +169,7 @@ def forget_by_sweeps(model: ImplicitALS, rest: sparse.csr_matrix, sweeps: int) -
 
     Returns
     -------
-    ImplicitALS
+    ImplicitALS, with the settings of the given one
 
     Raises
     ------
@@ -179,7 +179,9 @@ def forget_by_sweeps(model: ImplicitALS, rest: sparse.csr_matrix, sweeps: int) -
     check_at_least(0, sweeps=sweeps)
     forgetting = copy.deepcopy(model)
     forgetting.warm_start, forgetting.iterations = True, sweeps
-    return forgetting.fit(rest)
+    forgetting.fit(rest)
+    forgetting.warm_start, forgetting.iterations = model.warm_start, model.iterations
+    return forgetting
 
 
 def _ones(likes: sparse.csr_matrix, name: str) -> sparse.csr_matrix:

@@ -1,5 +1,7 @@
 """The accountant against cases that are closed, against samples, and against other accountants."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -13,6 +15,7 @@ from recsys_tutorial.trust import (
     noise_for,
     sampled_gaussian_epsilon,
 )
+from recsys_tutorial.trust.accountant import _ORDERS, _integrated, _renyi
 
 
 @settings(max_examples=30, deadline=None)
@@ -38,7 +41,7 @@ def test_epsilon_is_deltas_inverse_and_steps_are_one_with_less_noise():
 
 def test_the_bound_of_whole_batches_is_renyis_closed_form():
     noise, steps, delta = 8.0, 20, 1e-5
-    orders = np.arange(2, 257)
+    orders = _ORDERS
     renyi = steps * orders / (2 * noise**2)
     want = renyi + np.log1p(-1 / orders) - (np.log(delta) + np.log(orders)) / (orders - 1)
     assert sampled_gaussian_epsilon(1.0, noise, steps, delta) == pytest.approx(want.min())
@@ -60,8 +63,6 @@ def test_a_chance_next_to_one_is_next_to_whole_batches():
 
 def test_the_divergence_of_a_drawn_step_is_its_integral():
     """Renyi's divergence of (1 - q) N(0) + q N(1) from N(0), order 3, by quadrature."""
-    from recsys_tutorial.trust.accountant import _renyi
-
     q, noise = 0.3, 1.5
 
     def density(x):
@@ -70,6 +71,48 @@ def test_the_divergence_of_a_drawn_step_is_its_integral():
 
     want = np.log(integrate.quad(density, -20, 20)[0]) / 2
     assert _renyi(3, q, noise) == pytest.approx(want, rel=1e-8)
+
+
+@pytest.mark.parametrize("noise", [0.2, 0.4677, 1.337, 12.0])
+@pytest.mark.parametrize("rate", [0.01, 0.25, 0.9])
+def test_the_integral_is_the_sum_at_whole_orders(rate, noise):
+    for order in (2, 3, 8, 15):
+        assert _integrated(order, rate, noise) == pytest.approx(
+            _renyi(order, rate, noise), rel=1e-8, abs=1e-13
+        )
+
+
+@pytest.mark.parametrize("order", [1.05, 1.5, 2.25, 7.75])
+def test_orders_in_between_are_integrals_too(order):
+    """By adaptive quadrature, and no further from the orders beside them than R grows."""
+    rate, noise = 0.25, 0.6726
+
+    def density(x):
+        ratio = 1 - rate + rate * np.exp((2 * x - 1) / (2 * noise**2))
+        return norm.pdf(x, 0, noise) * ratio**order
+
+    points = np.arange(-8.0, order + 9)
+    total = sum(
+        integrate.quad(density, *ends, epsabs=0, epsrel=1e-11)[0]
+        for ends in itertools.pairwise(points)
+    )
+    assert _renyi(order, rate, noise) == pytest.approx(np.log(total) / (order - 1), rel=1e-8)
+    values = [_renyi(a, rate, noise) for a in (order - 0.01, order, order + 0.01)]
+    assert values == sorted(values)
+
+
+def test_orders_below_two_count_where_noise_is_small():
+    """Whole orders alone are several times too much; with much noise they lose nothing."""
+    whole = np.arange(2, 257)
+
+    def from_whole(noise, steps):
+        spent = steps * np.array([_renyi(a, 0.25, noise) for a in whole])
+        return (spent + np.log1p(-1 / whole) - (np.log(1e-5) + np.log(whole)) / (whole - 1)).min()
+
+    assert sampled_gaussian_epsilon(0.25, 0.4677, 1200) < 0.25 * from_whole(0.4677, 1200)
+    assert from_whole(12.0, 100) == pytest.approx(
+        sampled_gaussian_epsilon(0.25, 12.0, 100), rel=0.01
+    )
 
 
 def test_more_noise_and_fewer_draws_give_less_away():
@@ -88,14 +131,16 @@ def test_the_noise_for_an_epsilon_is_enough_and_not_too_much(epsilon):
 
 
 def test_opacus_says_the_same():
-    """Where the extra `trust` is installed: its orders in between may be a little below ours."""
+    """Where the extra `trust` is installed: at the same orders, whose series it sums."""
     rdp = pytest.importorskip("opacus.accountants.analysis").rdp
-    orders = [1 + x / 10.0 for x in range(1, 100)] + list(range(12, 64))
-    for rate, noise, steps in ((0.25, 2.0, 200), (0.05, 1.0, 1000), (1.0, 10.0, 50)):
+    orders = _ORDERS.tolist()
+    mild = ((0.25, 2.0, 200), (0.05, 1.0, 1000), (1.0, 10.0, 50))
+    little = ((0.25, 1.337, 1200), (0.25, 0.6726, 100), (0.25, 0.4677, 1200))
+    for rate, noise, steps in mild + little:
         spent = rdp.compute_rdp(q=rate, noise_multiplier=noise, steps=steps, orders=orders)
         theirs = rdp.get_privacy_spent(orders=orders, rdp=spent, delta=1e-5)[0]
         ours = sampled_gaussian_epsilon(rate, noise, steps, 1e-5)
-        assert theirs * (1 - 1e-6) <= ours <= 1.03 * theirs
+        assert ours == pytest.approx(theirs, rel=1e-6)
 
 
 BAD = {

@@ -103,6 +103,8 @@ def test_als_forgets_sweep_by_sweep():
     assert left[0] > left[1] > left[2]
     assert left[2] < 1e-3 * left[0]
     assert len(model.user_factors_) == 60  # the given model is as it was
+    forgot = forget_by_sweeps(model, x[1:], 2)
+    assert (forgot.warm_start, forgot.iterations) == (False, 8)  # as the given one was made
     assert len(forget_by_sweeps(model, x[1:], 0).user_factors_) == 59
 
 
