@@ -56,6 +56,7 @@ from recsys_tutorial.trust import (
     noise_for,
     order_scores,
     pca_suspicion,
+    sampled_gaussian_epsilon,
     singled_out,
     taste_divergence,
 )
@@ -468,6 +469,7 @@ def lists(way: str, setting: float) -> list[dict]:
 # -- learning with noise
 
 DELTA, FITS = 1e-5, 12
+COUNT_SHARE = 0.2  # of epsilon goes into the counts
 EPSILONS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
 DP = {"dim": 16, "rate": 0.25, "steps": 100, "learning_rate": 0.005}
 NORM = 1.0
@@ -484,7 +486,6 @@ def few_features() -> np.ndarray:
 
 def private(epsilon: str, seed: int) -> list[dict]:
     """Each test user's NDCG@10 in every third window, for what one fit spends."""
-    count_share = 0.2  # of epsilon goes into the counts
     found = []
     for number, split in enumerate(rolling().test[::3]):
         # The stored table is from before the counts and the towers had random numbers of their own.
@@ -495,8 +496,8 @@ def private(epsilon: str, seed: int) -> list[dict]:
             options["max_norm"] = np.inf
         elif epsilon != "no noise":
             value = float(epsilon)
-            options["noise"] = noise_for((1 - count_share) * value, DP["rate"], DP["steps"], DELTA)
-            counts = laplace_counts(split.train, count_share * value, 20, rng)
+            options["noise"] = noise_for((1 - COUNT_SHARE) * value, DP["rate"], DP["steps"], DELTA)
+            counts = laplace_counts(split.train, COUNT_SHARE * value, 20, rng)
         counts = np.maximum(counts, 0.0)
         model = PrivateTowers(few_features(), **options).fit(split.train, counts)
         values = evaluate(model, split.test).values("ndcg@10")
@@ -504,9 +505,32 @@ def private(epsilon: str, seed: int) -> list[dict]:
         both = zip(values, alone, strict=True)
         for user, (value, count) in zip(values.index, both, strict=True):
             row = {"user_id": user, "ndcg": value, "counts_alone": count}
-            all_fits = model.epsilon(DELTA, FITS) if options["noise"] else np.inf
-            found.append(row | {"noise": options["noise"], "epsilon_of_12_fits": all_fits})
+            found.append(row | {"noise": options["noise"]} | spent(epsilon, options["noise"]))
     return found
+
+
+def spent(epsilon: str, noise: float) -> dict[str, float]:
+    """What one fit and its counts give away, and all windows' fits with fresh counts each."""
+    names = {f"epsilon_of_{n}_fits": n for n in (FITS, 1)}
+    if not noise:
+        return dict.fromkeys(names, np.inf)
+    return {
+        name: sampled_gaussian_epsilon(DP["rate"], noise, DP["steps"] * n, DELTA)
+        + n * COUNT_SHARE * float(epsilon)
+        for name, n in names.items()
+    }
+
+
+def private_epsilons() -> None:
+    """The columns that follow from the noise, anew: no model is trained."""
+    path = HERE / "private.csv.gz"
+    rows = pd.read_csv(path, dtype={"epsilon": str})
+    for (epsilon, noise), part in rows.groupby(["epsilon", "noise"]):
+        for name, value in spent(epsilon, noise).items():
+            rows.loc[part.index, name] = value
+            print(epsilon, noise, name, f"{value:.6g}")
+    packed = {"method": "gzip", "mtime": 0}
+    rows.to_csv(path, index=False, float_format="%.6g", compression=packed)
 
 
 # -- what lists alone give away
@@ -677,7 +701,7 @@ def hashes() -> None:
 
 
 if __name__ == "__main__":
-    runs = PARTS | {"hashes": hashes}
+    runs = PARTS | {"private-epsilons": private_epsilons, "hashes": hashes}
     part = sys.argv[1] if len(sys.argv) > 1 else ""
     if part not in runs:
         sys.exit(f"{__doc__}\nParts: {', '.join(runs)}")

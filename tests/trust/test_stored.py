@@ -10,7 +10,7 @@ import pytest
 
 from recsys_tutorial.datasets import load_movielens
 from recsys_tutorial.splits import rolling_split
-from recsys_tutorial.trust import likelihood_ratio
+from recsys_tutorial.trust import likelihood_ratio, sampled_gaussian_epsilon
 
 FOLDER = Path(__file__).resolve().parents[2] / "data" / "trust"
 MANIFEST = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
@@ -57,6 +57,20 @@ def test_each_stored_model_can_be_attacked_with_the_others():
             for arm in (None, with_):
                 unknown = np.isnan(likelihood_ratio(known.loc[draw].to_numpy(), without, arm))
                 assert unknown.sum() <= (3 if len(known) == 16 else 75)
+
+
+def test_what_was_spent_holds_the_counts_of_every_fit():
+    """Beside the steps' epsilon, a fifth of what was asked, for fresh counts in each fit."""
+    table = pd.read_csv(FOLDER / "private.csv.gz")
+    noisy = table[table["noise"] > 0].drop_duplicates("epsilon")
+    assert len(noisy) == 5
+    for row in noisy.to_dict("records"):
+        for fits in (1, 12):
+            steps = sampled_gaussian_epsilon(0.25, row["noise"], 100 * fits, 1e-5)
+            want = steps + fits * 0.2 * float(row["epsilon"])
+            assert row[f"epsilon_of_{fits}_fits"] == pytest.approx(want, rel=1e-4)
+        assert row["epsilon_of_1_fits"] <= float(row["epsilon"])
+    assert np.isinf(table.loc[table["noise"] == 0, "epsilon_of_12_fits"]).all()
 
 
 def test_a_limit_was_passed_where_no_candidate_was_left_alone():
