@@ -343,7 +343,9 @@ def histories(n_known: int, n_wrong: int, date_error: float) -> list[dict]:
         items, when = known_likes(released, user, n_known, rng, **options)
         when = None if date_error < 0 else when
         scores = match_scores(items, when, released, max(date_error, 1.0))
-        without = np.delete(scores, user)
+        # Not the row alone: without the user their items are rarer.
+        others = released[:, items].tocsr()[np.delete(np.arange(len(scores)), user)]
+        without = match_scores(np.arange(len(items)), when, others, max(date_error, 1.0))
         for count, border in zip(counts, BORDERS, strict=True):
             said = singled_out(scores, border)
             count[:, place] = (

@@ -32,6 +32,11 @@ class PrivateTowers:
     so that their lengths cost no more than training does. Adam then makes the step; what it does
     with g gives nothing away. Everything is float64 without a GPU.
 
+    The account (`epsilon`) is of the users' likes, and takes as public: the catalogue and its
+    features, the number n of training users, and all settings. It does not hold what was spent by
+    choosing settings on the same users. The defaults spend epsilon = 30 at delta = 1e-5, which
+    promises next to nothing: they are for trying out, `noise_for` is for choosing.
+
     Parameters
     ----------
     features : ndarray (n_items, n_features), public, such as vectors of titles

@@ -111,6 +111,25 @@ def test_neighbours_are_the_mean_cosine_of_the_nearest_others():
     assert neighbour_suspicion(x, 99).shape == (4,)
 
 
+@pytest.mark.parametrize("n_users, n_items", [(30, 50), (50, 30), (40, 40)])
+def test_components_are_those_of_the_whole_decomposition(n_users, n_items):
+    """Whichever side is smaller."""
+    x = np.random.default_rng(0).random((n_users, n_items)) < 0.3
+    rows = (x - x.mean(axis=1, keepdims=True)) / x.std(axis=1, keepdims=True)
+    want = -(np.linalg.svd(rows, full_matrices=False)[0][:, :3] ** 2).sum(axis=1)
+    np.testing.assert_allclose(pca_suspicion(sparse.csr_matrix(x * 1.0), 3), want, atol=1e-10)
+
+
+def test_neighbours_of_more_users_than_a_block_are_those_of_all_at_once():
+    x = np.random.default_rng(1).random((1030, 12)) < 0.4
+    unit = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1)
+    cosine = unit @ unit.T
+    np.fill_diagonal(cosine, -1)
+    want = np.sort(cosine, axis=1)[:, -25:].mean(axis=1)
+    got = neighbour_suspicion(sparse.csr_matrix(x * 1.0))
+    np.testing.assert_allclose(got, want, atol=1e-12)
+
+
 def test_who_likes_nothing_is_not_suspected_by_components():
     x = sparse.csr_matrix([[1.0, 1, 0], [1, 0, 1], [0, 0, 0], [1, 1, 1]])
     suspicion = pca_suspicion(x, 1)
@@ -136,3 +155,5 @@ def test_bad_settings_are_named(case):
         pca_suspicion(site(), 0)
     with pytest.raises(ValueError, match="k must be"):
         neighbour_suspicion(site(), 0)
+    with pytest.raises(ValueError, match="two users at least, got 1"):
+        neighbour_suspicion(site()[:1])
