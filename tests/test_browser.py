@@ -125,7 +125,8 @@ def test_wide_content_scrolls_inside_itself_by_keyboard(new_tab):
 
 def test_on_a_phone_the_letters_of_figures_can_be_read(new_tab):
     """A figure is as wide as its smallest letters need, in a frame that a keyboard can scroll."""
-    for name in chapters()[:2]:
+    wide = []
+    for name in chapters()[:3]:
         page = new_tab(PHONE).open(name)
         frames = page.evaluate("""() => [...document.querySelectorAll(".figure-frame")].map(e => {
             const shown = [...e.querySelectorAll("img")].filter(i => i.offsetWidth);
@@ -135,8 +136,9 @@ def test_on_a_phone_the_letters_of_figures_can_be_read(new_tab):
         for least, n_shown, width, seen, tab in frames:
             assert n_shown == 1 and width >= least - 1 and seen == PHONE[0]
             assert tab == 0 or width <= seen
-        assert any(width > seen for _, _, width, seen, _ in frames)
+        wide += [width for _, _, width, seen, _ in frames if width > seen]
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+    assert wide  # or nothing was tried
 
 
 def test_colab_link_of_every_chapter(new_tab):
