@@ -59,7 +59,7 @@ def add_frames(app, doctree, docname):
         # The theme's script lets the keyboard reach an output that scrolls.
         kind = "output figure-frame" if "jupyter_execute/" in image["uri"] else "figure-frame"
         scrolls = kind == "figure-frame" and least > PHONE
-        reached = ' tabindex="0" role="region" aria-label="Figure"' if scrolls else ""
+        reached = ' tabindex="0" role="group" aria-label="Figure"' if scrolls else ""
         opened = f'<div class="{kind}" style="--least: {least}px"{reached}>'
         parent, at = image.parent, image.parent.index(image)
         parent.insert(at + 2, nodes.raw("", "</div>", format="html"))
