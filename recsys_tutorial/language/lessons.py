@@ -79,10 +79,11 @@ def next_title_lessons(
     lines, histories = _histories(split, titles, seed)
     rng = np.random.default_rng(seed)
     likes = np.asarray(split.train.sum(axis=0)).ravel()
+    chances = np.where(likes > 0, likes**alpha, 0.0)
     found = []
     for row, items in enumerate(histories):
-        weights = np.where(likes > 0, likes**alpha, np.nan)
-        weights[split.train_ratings[[row]].indices] = np.nan
+        weights = chances.copy()
+        weights[split.train_ratings[[row]].indices] = 0.0
         for cut in range(1, len(items), n_answers):
             rejected = _drawn(weights, n_rejected, rng)
             prompt = fill("likes", likes=[lines[c] for c in items[max(cut - n_likes, 0) : cut]])
@@ -160,8 +161,8 @@ def _histories(split: Split, titles: Sequence[str], seed: int) -> tuple[list[str
 
 
 def _drawn(weights: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Up to n different columns by their weights; nan is never drawn."""
-    there = np.flatnonzero(np.isfinite(weights))
+    """Up to n different columns by their weights; without one, a column is never drawn."""
+    there = np.flatnonzero(weights)
     shares = weights[there] / weights[there].sum()
     return rng.choice(there, min(n, len(there)), replace=False, p=shares)
 
