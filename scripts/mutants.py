@@ -102,12 +102,14 @@ OWN_TESTS = {
     "models/_code_beams": ["models/test_generative"],
     "models/_code_network": ["models/test_generative"],
     "models/_events": ["models/test_events", "models/test_sequential"],
+    "models/_largest": ["models/test_baselines"],
     "models/_next_code": ["models/test_generative"],
     "models/_next_item": ["models/test_sequential"],
     "models/_ease_users": ["models/test_ease"],
     "models/_ratings": ["models/test_biased_mf"],
     "models/_saving": ["models/test_catalogue", "models/test_two_tower", "models/test_sequential"],
     "models/_ridge_blocks": ["models/test_ridge"],
+    "models/_row_blocks": ["models/test_ridge"],
     "models/_sequence_blocks": ["models/test_sequential"],
     "models/_sequence_network": ["models/test_sequential"],
     "models/_two_tower_vectors": ["models/test_two_tower"],
@@ -155,7 +157,7 @@ EQUIVALENT = {
         "models/generative": ["_BLOCK = 128"],
         "models/interaction_ranker": ["_BLOCK = 32"],
         "models/neighbours": ["_BLOCK = 1024"],
-        "models/ridge": ["_PADDING = 2.5"],
+        "models/_row_blocks": ["_PADDING = 2.5"],
         "models/sequential": ["_BLOCK = 256"],
         "models/towers/encoder": ["_BLOCK = 128"],
         "models/towers/last_blocks": ["_BLOCK = 512", "_STEP = 128"],
@@ -214,7 +216,7 @@ EQUIVALENT = {
         ],
     },
     "integers of twice the length: slower": {
-        "models/baselines": ["best = above | (equal & (np.cumsum(equal, axis=1) <= room))"],
+        "models/_largest": ["best = above | (equal & (np.cumsum(equal, axis=1) <= room))"],
     },
 }
 NO_CODE = ("protocols",)  # what others must do, never run

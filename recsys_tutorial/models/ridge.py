@@ -10,22 +10,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 
 from recsys_tutorial.models._ridge_blocks import SMALL, descend, narrow
+from recsys_tutorial.models._row_blocks import Block, blocks_of
 from recsys_tutorial.models._threads import one_blas_thread, usable_cores
 
 _BLOCK_BYTES = 2**20  # of gathered features held at a time by a thread
-_PADDING = 1.25  # in a block, the longest row has at most this many times the shortest one's
-
-
-class _Block(NamedTuple):
-    rows: np.ndarray  # (b,) rows of the matrix
-    columns: np.ndarray  # (b, w) their column indices; n_columns where padded
-    places: np.ndarray  # (b, w) where their values stand in matrix.data; nnz where padded
 
 
 class BatchedRidge:
@@ -67,7 +60,7 @@ class BatchedRidge:
         self.dtype = np.dtype(dtype)
         self.block_elements = block_elements or _BLOCK_BYTES // self.dtype.itemsize
         self.n_threads = usable_cores() if n_threads is None else n_threads
-        self._blocks = list(self._group(matrix))
+        self._blocks = list(blocks_of(matrix, n_features, self.block_elements))
 
     def solve(
         self,
@@ -105,6 +98,31 @@ class BatchedRidge:
             w = float(weights[0])
             x, explained = self.solve(features, targets, penalty / w, start=start)
             return x, w * explained
+        x = np.zeros((self.shape[0], self.n_features), self.dtype)
+        explained = np.zeros(self.shape[0])
+        solve_block = self._block_solver(features, targets, penalty, weights, start)
+
+        def write(block: Block) -> None:
+            rows = block.rows
+            try:
+                x[rows], explained[rows] = solve_block(block)
+            except np.linalg.LinAlgError as error:
+                raise np.linalg.LinAlgError(
+                    f"the normal equations of one of the rows {rows[:5].tolist()}... are "
+                    "singular: raise the regularisation"
+                ) from error
+
+        self._share_out(write)
+        bad = ~np.isfinite(x).all(axis=1)
+        if bad.any():
+            raise np.linalg.LinAlgError(
+                f"the normal equations of row {int(bad.argmax())} are numerically singular: raise "
+                "the regularisation"
+            )
+        return x, explained
+
+    def _block_solver(self, features, targets, penalty, weights, start) -> Callable:
+        """A function block -> x (b, k), explained (b,); all else as `solve` takes it."""
         # Padded places point at a last feature vector of zeros, which adds nothing to any sum. The
         # last column is where a block writes its targets, so that one product gives F'WF and F'Wy.
         dtype, room = self.dtype, int(start is None)
@@ -114,32 +132,17 @@ class BatchedRidge:
         start = None if start is None else start.astype(dtype, copy=False)
         # D^-1 needs a penalty on everything: not 0, and not next to nothing beside the others.
         invertible = penalty.size > 0 and penalty.min() > 1e-10 * penalty.max()
-        x = np.zeros((self.shape[0], self.n_features), dtype)
-        explained = np.zeros(self.shape[0])
 
-        def solve_block(block: _Block) -> None:
+        def solve_block(block: Block) -> tuple[np.ndarray, np.ndarray]:
             rows, columns, places = block
             d = penalty if penalty.ndim == 1 else penalty[rows]  # (b, k)
             w = None if weights is None else weights[places]  # (b, w)
             way = self._way(block, start, invertible)
-            try:
-                x[rows], explained[rows] = way(features, columns, targets[places], w, d)
-            except np.linalg.LinAlgError as error:
-                raise np.linalg.LinAlgError(
-                    f"the normal equations of one of the rows {rows[:5].tolist()}... are "
-                    "singular: raise the regularisation"
-                ) from error
+            return way(features, columns, targets[places], w, d)
 
-        self._share_out(solve_block)
-        bad = ~np.isfinite(x).all(axis=1)
-        if bad.any():
-            raise np.linalg.LinAlgError(
-                f"the normal equations of row {int(bad.argmax())} are numerically singular: raise "
-                "the regularisation"
-            )
-        return x, explained
+        return solve_block
 
-    def _share_out(self, solve_block: Callable[[_Block], None]) -> None:
+    def _share_out(self, solve_block: Callable[[Block], None]) -> None:
         """Call it for each block, on as many threads as are wanted."""
         with one_blas_thread():
             if self.n_threads == 1:
@@ -148,7 +151,7 @@ class BatchedRidge:
                 with ThreadPoolExecutor(self.n_threads) as pool:
                     list(pool.map(solve_block, self._blocks))
 
-    def _way(self, block: _Block, start: np.ndarray | None, invertible: bool) -> Callable:
+    def _way(self, block: Block, start: np.ndarray | None, invertible: bool) -> Callable:
         """How a block is solved soonest: as small systems, by descent from `start`, or as it is."""
         n_rows, width = block.columns.shape
         if invertible and width < (self.n_features if start is None else SMALL):
@@ -157,28 +160,6 @@ class BatchedRidge:
         if start is not None and n_rows * width <= most:
             return functools.partial(descend, x=start[block.rows])
         return self._wide
-
-    def _group(self, matrix: sparse.csr_matrix):
-        """Cut the rows, sorted by their number of observations, into blocks."""
-        counts = np.diff(matrix.indptr)
-        order = np.argsort(counts, kind="stable")
-        order = order[np.searchsorted(counts[order], 1) :]  # rows without observations stay 0
-        counts = counts[order]
-        n_columns, nnz = matrix.shape[1], matrix.nnz
-        columns_or_pad = np.append(matrix.indices, n_columns)
-        start = 0
-        while start < len(order):
-            stop = np.searchsorted(counts, int(counts[start] * _PADDING), side="right")
-            width = counts[stop - 1]
-            # A row needs its features and, at worst, its k x k system.
-            values_per_row = self.n_features * max(width, min(width, self.n_features))
-            stop = min(stop, start + max(1, self.block_elements // values_per_row))
-            width = counts[stop - 1]
-            rows = order[start:stop]
-            places = matrix.indptr[rows][:, None] + np.arange(width)  # (b, w)
-            places[np.arange(width) >= counts[start:stop, None]] = nnz
-            yield _Block(rows, columns_or_pad[places], places)
-            start = stop
 
     def _wide(self, features, columns, y, w, d):
         """Rows with many observations: (F' W F + D) x = F' W y, a k x k system each."""
