@@ -1,10 +1,15 @@
-"""Every public callable says what it takes and raises: the site's reference is made of it."""
+"""Every public callable says what it takes and raises: the site's reference is made of it.
+
+And modules and functions are short, or say why they are not.
+"""
 
 import ast
 import importlib
 import inspect
 import pkgutil
+import re
 import textwrap
+from pathlib import Path
 
 import pytest
 from numpydoc.docscrape import NumpyDocString
@@ -22,6 +27,11 @@ PROMISED = {
 PROMISED["log_q"] = {"users", "items"}
 PROMISED["forward"] |= {"history"}
 PROMISED["embed"] |= {"items", "texts", "features"}
+# Above so many lines a module says in its docstring why it is one, and not two.
+LONGEST_MODULE = 200
+# Lines of a function without its docstring; the one that is longer has a reason.
+LONGEST_FUNCTION = 40
+LONGER = {"train": "an argument for each setting of the loop, described in one place"}
 # Raised for who has not written a method, or asks for a name that is not there.
 UNDERSTOOD = {"AttributeError", "NotImplementedError"}
 
@@ -145,3 +155,46 @@ def test_a_complete_docstring_has_no_gap():
         return a + b + sum(rest)
 
     assert gaps("complete", complete) == []
+
+
+def sources():
+    """The package's files with what Python makes of them."""
+    for path in sorted(Path(recsys_tutorial.__file__).parent.rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        yield path, text, ast.parse(text)
+
+
+def says_why_long(text):
+    """Whether a module is short, or its docstring speaks of its length."""
+    why = ast.get_docstring(ast.parse(text)) or ""
+    return text.count("\n") <= LONGEST_MODULE or bool(re.search(r"\b(long|longer|lines)\b", why))
+
+
+def long_functions(tree):
+    """The names of functions with too many lines."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = node.end_lineno - node.lineno + 1
+            if ast.get_docstring(node):
+                lines -= node.body[0].end_lineno - node.body[0].lineno + 1
+            if lines > LONGEST_FUNCTION:
+                yield node.name
+
+
+def test_a_long_module_says_why():
+    assert [path.name for path, text, _ in sources() if not says_why_long(text)] == []
+    body = "x = 1\n" * LONGEST_MODULE
+    assert says_why_long(body) and not says_why_long(body + "x = 2\n")
+    assert says_why_long(
+        '"""Two in one.\n\nLong, since nobody can tell them apart: long."""\n' + body
+    )
+
+
+def test_functions_are_short():
+    found = [name for _, _, tree in sources() for name in long_functions(tree)]
+    assert sorted(found) == sorted(LONGER)
+    short = (
+        "def f():\n" + '    """Lines.\n\n    Of which this is one.\n    """\n' + "    x = 1\n" * 39
+    )
+    assert [*long_functions(ast.parse(short + "    y = 2\n"))] == ["f"]
+    assert not [*long_functions(ast.parse(short))]

@@ -1,7 +1,8 @@
 """Chapter 13's models as `evaluate_rolling` asks for them: a decoder of semantic IDs.
 
 Codes of films stand in `data/semantic_ids/films.csv`, so that a trained decoder does not hang on
-the last bit of a clustering; for other films they are made.
+the last bit of a clustering; for other films they are made. A little long, so that codes, decoder
+and what a code costs stand together.
 """
 
 from __future__ import annotations

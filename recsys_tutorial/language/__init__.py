@@ -7,12 +7,13 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "adapter": ["add_adapter", "without_adapter"],
         "adapter_files": ["load_adapter", "save_adapter", "users_hash"],
+        "answer_losses": ["answer_loss", "preference_loss"],
         "lessons": ["Lesson", "next_title_lessons", "verdict_lessons"],
         "model": ["LanguageModel"],
         "prompts": ["TEMPLATES", "fill"],
         "ranker": ["LanguageModelRanker"],
         "soft_tokens": ["SoftTokens", "add_soft_tokens"],
-        "teaching": ["answer_loss", "lesson_log_likelihoods", "preference_loss", "teach"],
+        "teaching": ["lesson_log_likelihoods", "teach"],
         "titles": ["TitleTrie"],
     },
 )

@@ -1,110 +1,29 @@
-"""Teaching a language model: the loss of the answers' tokens, preferences, and the training."""
+"""Teaching a language model by lessons; what it is taught by stands in `answer_losses`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from recsys_tutorial._checks import check_at_least, check_one_of, check_positive, check_shape
+from recsys_tutorial._checks import check_at_least, check_one_of, check_shape
 from recsys_tutorial.language._likelihoods import (
     branches_of,
     checked_pairs,
     packed_log_likelihoods,
 )
 from recsys_tutorial.language._packing import Branch
+from recsys_tutorial.language.answer_losses import preference_loss
 from recsys_tutorial.language.lessons import Lesson
 from recsys_tutorial.language.model import LanguageModel
 from recsys_tutorial.training import train
 
-__all__ = ["answer_loss", "lesson_log_likelihoods", "preference_loss", "teach"]
-
-
-def answer_loss(logits: Tensor, tokens: Tensor, is_answer: Tensor) -> Tensor:
-    """Cross-entropy of the answers' tokens, each by the logits one place before it:
-
-        L = - 1/n sum_(t is answer) log softmax(logits_(t-1))[token_t]
-
-    What the prompt says is not learned: only that an answer follows it.
-
-    Parameters
-    ----------
-    logits : Tensor (batch, n_tokens, n_vocabulary)
-    tokens : int64 Tensor (batch, n_tokens)
-    is_answer : bool Tensor (batch, n_tokens); the first token of a row has nothing before it
-
-    Returns
-    -------
-    Tensor, a scalar: the mean over all tokens of answers
-
-    Raises
-    ------
-    ValueError
-        For shapes that do not fit, and where no token is an answer's.
-    """
-    check_shape("tokens", tokens, tuple(logits.shape[:-1]))
-    check_shape("is_answer", is_answer, tuple(tokens.shape))
-    wanted = is_answer[:, 1:]
-    if not wanted.any():
-        raise ValueError("no token belongs to an answer")
-    before = logits[:, :-1][wanted]  # (n, n_vocabulary)
-    log_p = torch.log_softmax(before, -1)
-    return -log_p.gather(1, tokens[:, 1:][wanted][:, None]).mean()
-
-
-def preference_loss(
-    chosen: Tensor,
-    rejected: Tensor,
-    reference_chosen: Tensor | float = 0.0,
-    reference_rejected: Tensor | float = 0.0,
-    beta: float = 1.0,
-) -> Tensor:
-    """One answer should be preferred to several others, as S-DPO has it:
-
-        r(y) = beta (log p(y | x) - log p_reference(y | x))
-        L = - log sigmoid(- log sum_j exp(r(y_j) - r(y)))  =  - log exp(r(y)) / sum exp(r)
-
-    where the last sum is over y and all y_j: a softmax over the candidates (Chen et al. 2024,
-    "On Softmax Direct Preference Optimization for Recommendation", arXiv:2406.09215). One
-    rejected answer makes it DPO (Rafailov et al. 2023, arXiv:2305.18290, equation 7). Without a
-    reference and with beta 1 it is the loss of ranking by log p(y | x).
-
-    Parameters
-    ----------
-    chosen : Tensor (batch,), log p(y | x)
-    rejected : Tensor (batch, n_rejected), log p(y_j | x)
-    reference_chosen, reference_rejected : Tensor of the same shapes, or one number for all
-    beta : float > 0
-
-    Returns
-    -------
-    Tensor, a scalar: the mean over the batch
-
-    Raises
-    ------
-    ValueError
-        For shapes that do not fit, and a beta that is not positive.
-    """
-    check_positive(beta=beta)
-    if chosen.ndim != 1 or rejected.shape[:-1] != chosen.shape or not rejected.shape[-1]:
-        raise ValueError(
-            f"chosen (batch,) and rejected (batch, n) do not fit: {tuple(chosen.shape)} and "
-            f"{tuple(rejected.shape)}"
-        )
-    for name, reference, own in (
-        ("reference_chosen", reference_chosen, chosen),
-        ("reference_rejected", reference_rejected, rejected),
-    ):
-        if isinstance(reference, Tensor):
-            check_shape(name, reference, tuple(own.shape))
-    better = beta * (chosen - reference_chosen)  # (batch,)
-    worse = beta * (rejected - reference_rejected)  # (batch, n_rejected)
-    rewards = torch.cat([better[:, None], worse], 1)
-    return -torch.log_softmax(rewards, 1)[:, 0].mean()
+__all__ = ["lesson_log_likelihoods", "teach"]
 
 
 def lesson_log_likelihoods(
@@ -190,22 +109,27 @@ def teach(
     def loss(network: nn.Module, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
         return read(network, language_model.batch_tokens, rows, branches, lessons, reference, beta)
 
-    def batches(rng: np.random.Generator) -> list[np.ndarray]:
-        drawn = rng.permutation(len(lessons))[:n_drawn]
-        return np.array_split(drawn, -(-n_drawn // batch_size))
-
+    batches = partial(_dealt, len(lessons), n_drawn, -(-n_drawn // batch_size))
     history = train(
         language_model.model, loss, len(lessons), epochs=epochs, batch_size=batch_size,
         learning_rate=learning_rate, weight_decay=0.0, warmup=warmup, seed=seed, batches=batches,
         metrics=metrics, precision="full", checkpoint=checkpoint,
         checkpoint_every=checkpoint_every,
     )  # fmt: skip
-    n_tokens = np.array([branch.n_tokens for branch in branches])
-    drawn = [
-        np.concatenate(batches(np.random.default_rng([seed, epoch]))) for epoch in history.index
-    ]
-    history.insert(2, "tokens", np.cumsum([n_tokens[rows].sum() for rows in drawn]))
+    history.insert(2, "tokens", _tokens_read(branches, batches, seed, history.index))
     return history
+
+
+def _dealt(n: int, n_drawn: int, n_batches: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Some of n lessons in their batches."""
+    return np.array_split(rng.permutation(n)[:n_drawn], n_batches)
+
+
+def _tokens_read(branches: list[Branch], batches: Callable, seed: int, epochs) -> np.ndarray:
+    """The tokens read from the start to the end of each epoch, whose draws are made once more."""
+    n_tokens = np.array([branch.n_tokens for branch in branches])
+    drawn = [np.concatenate(batches(np.random.default_rng([seed, epoch]))) for epoch in epochs]
+    return np.cumsum([n_tokens[rows].sum() for rows in drawn])
 
 
 def _branch(language_model: LanguageModel, row: int, lesson: Lesson, read) -> Branch:

@@ -1,6 +1,6 @@
 """The losses that are functions of scores; `losses` lists them and says when each is right.
 
-Almost two thirds of the module are docstrings: the equation, shapes and source of each.
+Almost two thirds of the lines are docstrings: the equation, shapes and source of each.
 """
 
 import math

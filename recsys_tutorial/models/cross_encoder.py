@@ -1,6 +1,6 @@
 """The cross-encoder: user text and item text in one BERT sequence, a score from its last layer.
 
-What it does and takes is half of this module; the network itself is in `_pair_network`.
+What it does and takes is half of the lines; the network itself is in `_pair_network`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A second stage: an interaction model that orders the candidates of a first one.
 
-What it reads is in `models.candidate_lists`. Almost half of the module are
+What it reads is in `models.candidate_lists`. Almost half of the lines are
 docstrings of its one class.
 """
 

@@ -1,6 +1,6 @@
 """What every split is made of: matrices to train on, and users who are judged.
 
-More than half of the module is what these two classes promise, which all models and scripts rely
+More than half of the lines are what these two classes promise, which all models and scripts rely
 on.
 """
 

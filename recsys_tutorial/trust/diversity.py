@@ -7,6 +7,8 @@ that costs:
     orders = [mmr(s, similarity[np.ix_(c, c)], 0.7, 10)
               for s, c in zip(candidates.scores, candidates.ranked)]
     candidates.judge(order_scores(orders, n=50))
+
+Half of the lines are docstrings; the ways stand side by side, to be compared.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ An attacker sees one number per user, such as a loss, and says "member" above a 
 is how many members are found before 1 % of the others are accused: an AUC of 0.6 may come from a
 few users who are certain to be found, or from a slight shift of everybody (Carlini et al. 2022,
 arXiv:2112.03570). All functions take numbers, whatever model they come from: mean losses of a
-recommender, or a language model's log-likelihoods of users' texts.
+recommender, or a language model's log-likelihoods of users' texts. Half of the lines are
+docstrings: what an attacker knows decides what a number means.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Learning with noise, so that nobody's presence can be read off the result: DP-SGD over users."""
+"""Learning with noise, so that nobody's presence can be read off the result: DP-SGD over users.
+
+The module is a little long, since its one class says what is private, what is public, and at what
+price.
+"""
 
 from __future__ import annotations
 
