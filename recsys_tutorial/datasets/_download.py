@@ -73,7 +73,7 @@ def fetch(
             if attempt > 1 and places:
                 time.sleep(_WAIT * 2 ** (attempt - 2))
             for url in list(places):
-                if not (problem := _try(url, path, known_hash, get)):
+                if not (problem := _try_download(url, path, known_hash, get)):
                     return path
                 tried.append(f"  {url} (attempt {attempt}): {problem}")
                 if problem.startswith(_NOT_THERE):
@@ -105,7 +105,7 @@ def _make_room(folder: Path, size: int) -> None:
         raise OSError(errno.ENOSPC, f"{size / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free")
 
 
-def _try(url: str, path: Path, known_hash: str, get: pooch.HTTPDownloader) -> str:
+def _try_download(url: str, path: Path, known_hash: str, get: pooch.HTTPDownloader) -> str:
     """Download to `path`; return why that failed, "" when it did not; OSError for the disk's."""
     logger = pooch.get_logger()
     level = logger.level
@@ -114,14 +114,14 @@ def _try(url: str, path: Path, known_hash: str, get: pooch.HTTPDownloader) -> st
         pooch.retrieve(url, known_hash, fname=path.name, path=path.parent, downloader=get)
         return ""
     except requests.RequestException as error:  # an OSError: the network's, not the disk's
-        return _reason(error)
+        return _reason_of_failure(error)
     except ValueError:
         return f"what came has the wrong {known_hash.partition(':')[0]}"
     finally:
         logger.setLevel(level)
 
 
-def _reason(error: requests.RequestException) -> str:
+def _reason_of_failure(error: requests.RequestException) -> str:
     """Return one line that says why a request failed."""
     if error.response is not None:
         return f"HTTP {error.response.status_code} {error.response.reason}"

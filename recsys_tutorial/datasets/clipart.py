@@ -115,10 +115,10 @@ class ClipArt:
         DataFileError
             A ValueError that names the picture that is missing or damaged, and the mend.
         """
-        return [_open(path) for path in self.paths(item_ids)]
+        return [_open_listed(path) for path in self.paths(item_ids)]
 
 
-def _open(path: Path) -> Image.Image:
+def _open_listed(path: Path) -> Image.Image:
     """Open a picture of the catalogue; a fault names the file and the mend."""
     if not path.is_file():
         raise DataFileError(f"the picture is missing; {MEND}", path)
@@ -140,7 +140,7 @@ def _parse_catalogue(data: bytes, path: Path, folder: Path) -> pd.DataFrame:
     table = Table(data, path, separator=",", encodings=["utf-8-sig"])
     table.require(COLUMNS)
     functions = {"item_id": whole_number} | dict.fromkeys(TEXT_COLUMNS, filled)
-    functions |= {"keywords": str, "path": _inside}
+    functions |= {"keywords": str, "path": _path_inside}
     others = {"candidate": one_of(("False", "True")), "series": whole_number}
     items = table.read(functions | {name: others[name] for name in others if name in table.header})
     table.refuse_repeats(items[["item_id"]], "item_id", "{0} is also on line {first}")
@@ -153,7 +153,7 @@ def _parse_catalogue(data: bytes, path: Path, folder: Path) -> pd.DataFrame:
     return items
 
 
-def _inside(text: str) -> str:
+def _path_inside(text: str) -> str:
     inside = PurePosixPath(filled(text))
     if inside.is_absolute() or ".." in inside.parts or "\\" in text or ":" in text:
         raise ValueError(f"{text!r} must be a path below the folder of items.csv, with slashes")

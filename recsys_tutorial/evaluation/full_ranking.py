@@ -120,7 +120,7 @@ def evaluate(
     n_users, n_items = shape = holdout.targets.shape
     score, targets = _scorer(model_or_scores, shape), holdout.targets
     if candidate_items is not None:
-        candidate_items = _mask(candidate_items, n_items, "candidate_items")
+        candidate_items = _checked_mask(candidate_items, n_items, "candidate_items")
         targets = only_items(targets, candidate_items)
     ranked, seconds = np.empty((n_users, max(ks)), dtype=np.int64), 0.0
     block = max(1, _BLOCK_BYTES // (8 * n_items))
@@ -171,7 +171,7 @@ def _scorer(model_or_scores, shape: tuple[int, int]) -> Callable:
     return lambda holdout, rows: scores[rows]
 
 
-def _mask(mask: np.ndarray, n_items: int, name: str) -> np.ndarray:
+def _checked_mask(mask: np.ndarray, n_items: int, name: str) -> np.ndarray:
     mask = np.asarray(mask)
     if mask.dtype != bool or mask.shape != (n_items,):
         raise ValueError(f"{name} must be a bool array of {n_items} items, got {mask.shape}")

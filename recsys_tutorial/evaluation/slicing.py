@@ -81,9 +81,9 @@ def _slices(
     metric: str,
     n_bins: int,
 ) -> pd.DataFrame:
-    name, k = _parse(metric)
+    name, k = _metric_and_k(metric)
     rows = {}
-    for by, text, targets, users in _parts(judged, n_bins):
+    for by, text, targets, users in _parts_of_targets(judged, n_bins):
         if targets.nnz:
             values = METRICS[name](evaluation.ranked[users], targets, k)
             values = values[~np.isnan(values)]
@@ -93,7 +93,7 @@ def _slices(
     return pd.DataFrame(list(rows.values()), index=index, columns=columns)
 
 
-def _parts(judged: Sequence[tuple[Holdout, sparse.csr_matrix]], n_bins: int):
+def _parts_of_targets(judged: Sequence[tuple[Holdout, sparse.csr_matrix]], n_bins: int):
     """Yields (by, slice, targets, users): the targets of some users, or some targets of all."""
     targets = sparse.vstack([holdout.targets for holdout, _ in judged])
     popularity = np.concatenate(  # (targets.nnz,), how many had liked each target before
@@ -101,17 +101,17 @@ def _parts(judged: Sequence[tuple[Holdout, sparse.csr_matrix]], n_bins: int):
     )
     everyone = np.arange(targets.shape[0])
     items = [("items", "warm", popularity > 0), ("items", "cold", popularity == 0)]
-    for text, low, high in _bins(popularity[popularity > 0], n_bins):
+    for text, low, high in _ranges(popularity[popularity > 0], n_bins):
         items.append(("popularity", text, (popularity >= low) & (popularity <= high)))
     for by, text, mask in items:
         yield by, text, only_entries(targets, mask), everyone
     activity = np.concatenate([np.diff(holdout.seen.indptr) for holdout, _ in judged])
-    for text, low, high in _bins(activity, n_bins):
+    for text, low, high in _ranges(activity, n_bins):
         users = np.flatnonzero((activity >= low) & (activity <= high))
         yield "activity", text, targets[users], users
 
 
-def _bins(values: np.ndarray, n_bins: int) -> list[tuple[str, int, int]]:
+def _ranges(values: np.ndarray, n_bins: int) -> list[tuple[str, int, int]]:
     """Up to n_bins ranges of whole numbers, inclusive, with about equally many values in each."""
     if len(values) == 0:
         return []
@@ -124,7 +124,7 @@ def _bins(values: np.ndarray, n_bins: int) -> list[tuple[str, int, int]]:
     ]
 
 
-def _parse(metric: str) -> tuple[str, int]:
+def _metric_and_k(metric: str) -> tuple[str, int]:
     name, _, k = metric.partition("@")
     if name not in METRICS or not k.isdigit():
         raise ValueError(f"unknown metric {metric!r}: use one of {sorted(METRICS)} with @k")

@@ -78,8 +78,8 @@ def ips(rewards: np.ndarray, weights: np.ndarray) -> Estimate:
     ValueError
         For shapes that differ, an empty log, or values that are not finite.
     """
-    _check(rewards, weights)
-    return _mean(weights * rewards)
+    _check_rewards(rewards, weights)
+    return _mean_and_error(weights * rewards)
 
 
 def snips(rewards: np.ndarray, weights: np.ndarray) -> Estimate:
@@ -101,12 +101,12 @@ def snips(rewards: np.ndarray, weights: np.ndarray) -> Estimate:
     ValueError
         As `ips` does, and when all weights are 0.
     """
-    _check(rewards, weights)
+    _check_rewards(rewards, weights)
     if not weights.any():
         raise ValueError("all weights are 0: the log holds no action that the target would take")
     value = float((weights * rewards).sum() / weights.sum())
     spread = weights * (rewards - value) / weights.mean()
-    return Estimate(value, _mean(spread).standard_error)
+    return Estimate(value, _mean_and_error(spread).standard_error)
 
 
 def doubly_robust(
@@ -138,13 +138,13 @@ def doubly_robust(
     ValueError
         As `ips` does, for shapes that do not fit, or probabilities that do not sum to 1.
     """
-    _check(rewards, weights)
+    _check_rewards(rewards, weights)
     expected = _expected(target, predicted)
     if len(actions) != len(rewards) or len(expected) != len(rewards):
         counts = f"{len(rewards)} rewards, {len(actions)} actions"
         raise ValueError(f"{counts}, {len(expected)} rows of predictions")
     logged = predicted[np.arange(len(actions)), actions]  # (n,)
-    return _mean(expected + weights * (rewards - logged))
+    return _mean_and_error(expected + weights * (rewards - logged))
 
 
 def _expected(target: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -158,7 +158,7 @@ def _expected(target: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return (target * predicted).sum(axis=1)  # (n,)
 
 
-def _check(rewards: np.ndarray, weights: np.ndarray) -> None:
+def _check_rewards(rewards: np.ndarray, weights: np.ndarray) -> None:
     if np.shape(rewards) != np.shape(weights) or np.ndim(rewards) != 1 or not len(rewards):
         shapes = f"rewards {np.shape(rewards)} and weights {np.shape(weights)}"
         raise ValueError(f"{shapes} must be (n,), n > 0")
@@ -166,6 +166,6 @@ def _check(rewards: np.ndarray, weights: np.ndarray) -> None:
         raise ValueError("rewards and weights must be finite")
 
 
-def _mean(values: np.ndarray) -> Estimate:
+def _mean_and_error(values: np.ndarray) -> Estimate:
     error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
     return Estimate(float(values.mean()), float(error))

@@ -151,7 +151,7 @@ def run_seed(
     DataFrame, `run`'s rows, with setting and seed
     """
     shop = Shop(pictures or load_pictures(), n_shoppers, seed, **SETTINGS[setting])
-    return _of(run(make_policies(shop, seed, names, **changes), shop), setting, seed)
+    return _labelled(run(make_policies(shop, seed, names, **changes), shop), setting, seed)
 
 
 def learn_seed(seed: int) -> pd.DataFrame:
@@ -166,10 +166,10 @@ def learn_seed(seed: int) -> pd.DataFrame:
     DataFrame, `run_ways`' rows, the way as policy, with setting and seed
     """
     shop = Shop(load_pictures(), LEARNERS, seed, **SETTINGS["drifting"])
-    return _of(run_ways(shop, seed).rename(columns={"way": "policy"}), "drifting", seed)
+    return _labelled(run_ways(shop, seed).rename(columns={"way": "policy"}), "drifting", seed)
 
 
-def _of(table: pd.DataFrame, setting: str, seed: int) -> pd.DataFrame:
+def _labelled(table: pd.DataFrame, setting: str, seed: int) -> pd.DataFrame:
     columns = ["setting", "seed", *table.columns]
     return table.assign(setting=setting, seed=seed)[columns]
 

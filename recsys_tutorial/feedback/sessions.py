@@ -77,9 +77,9 @@ def planted_sessions(
     check_at_least(2, n_themes=n_themes)
     check_at_least(length + 1, per_theme=per_theme)
     check_within(0, 1, follow=follow)
-    pictures, theme = _stock(catalogue, n_themes, per_theme)
-    rng, rule = np.random.default_rng(seed), _rule(order, n_themes)
-    places, probability = _walk(theme, rule, (n_sessions, length + 1), follow, rng)
+    pictures, theme = _frequent_pictures(catalogue, n_themes, per_theme)
+    rng, rule = np.random.default_rng(seed), _following_theme(order, n_themes)
+    places, probability = _visited(theme, rule, (n_sessions, length + 1), follow, rng)
     everyone = np.arange(n_sessions)
     shape, rows = probability.shape, np.repeat(everyone, length)
     shown = places[:, :-1].ravel()
@@ -94,7 +94,7 @@ def planted_sessions(
     )
 
 
-def _walk(
+def _visited(
     theme: np.ndarray,
     rule: np.ndarray,
     shape: tuple[int, int],
@@ -120,7 +120,9 @@ def _walk(
     return places, probability
 
 
-def _stock(catalogue: Pictures, n_themes: int, per_theme: int) -> tuple[np.ndarray, np.ndarray]:
+def _frequent_pictures(
+    catalogue: Pictures, n_themes: int, per_theme: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The first pictures of the most frequent themes, and the number of each one's theme."""
     of_theme = catalogue.theme
     names, counts = np.unique(of_theme[of_theme >= 0], return_counts=True)
@@ -131,7 +133,7 @@ def _stock(catalogue: Pictures, n_themes: int, per_theme: int) -> tuple[np.ndarr
     return pictures, np.repeat(np.arange(n_themes), per_theme)
 
 
-def _rule(order: int, n: int) -> np.ndarray:
+def _following_theme(order: int, n: int) -> np.ndarray:
     """(n, n): the theme that follows [last but one, last]."""
     cycle = np.random.default_rng(1).permutation(n)
     place = np.argsort(cycle)

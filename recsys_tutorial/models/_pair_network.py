@@ -97,7 +97,7 @@ class PairNetwork(nn.Module):
         for rows in batches:
             texts = [items[row] for row in rows]
             if read is None:
-                hidden = self._whole([users[owner[row]] for row in rows], texts)
+                hidden = self._read_together([users[owner[row]] for row in rows], texts)
             else:
                 hidden = self._continued(*read, owner[rows], texts)  # (batch, dim)
             pooled.append(torch.tanh(self.pooler(hidden)))
@@ -105,12 +105,12 @@ class PairNetwork(nn.Module):
         order = np.argsort(np.concatenate(batches))
         return scores[torch.from_numpy(order).to(scores.device)]
 
-    def _whole(self, users: Sequence[np.ndarray], items: Sequence[np.ndarray]) -> Tensor:
+    def _read_together(self, users: Sequence[np.ndarray], items: Sequence[np.ndarray]) -> Tensor:
         """The vector h of [CLS], where all tokens look at each other: (batch, dim)."""
         batch = self._on_device(self.layout.sequences(users, items))
         real = batch.pop("attention_mask") > 0
         x = self.bert.embeddings(**batch)  # (batch, n_tokens, dim)
-        return self._run(x, real, torch.zeros_like(batch["input_ids"][:, 0]))
+        return self._through_blocks(x, real, torch.zeros_like(batch["input_ids"][:, 0]))
 
     def _keys_of_users(self, users: Sequence[np.ndarray]) -> tuple[list[KeysAndValues], Tensor]:
         """Keys and values of [CLS] user [SEP] in each block, and which of them are tokens."""
@@ -133,9 +133,9 @@ class PairNetwork(nn.Module):
         x = self.bert.embeddings(input_ids=ids, token_type_ids=segments, position_ids=places)
         mask = torch.cat([read[owner], real > 0], 1)  # (batch, n_user + n_item tokens)
         before = ((keys[owner], values[owner]) for keys, values in kept)  # a block at a time
-        return self._run(x, mask, real.sum(1) - 1, before)
+        return self._through_blocks(x, mask, real.sum(1) - 1, before)
 
-    def _run(self, x: Tensor, mask: Tensor, only: Tensor, before=None) -> Tensor:
+    def _through_blocks(self, x: Tensor, mask: Tensor, only: Tensor, before=None) -> Tensor:
         """The vector (batch, dim) of token `only` of each row after all blocks."""
         mask = None if bool(mask.all()) else mask[:, None, None]  # without padding none is needed
         for block, kept in zip(self.blocks, before or itertools.repeat(None), strict=False):

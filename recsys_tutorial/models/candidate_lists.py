@@ -83,7 +83,7 @@ def held_out_lists(
     ValueError
         For a user with fewer than n items left, and bad scores or popularity.
     """
-    return _lists(scores, holdout.history, holdout.seen, holdout.targets, popularity, n)
+    return _judged_lists(scores, holdout.history, holdout.seen, holdout.targets, popularity, n)
 
 
 def training_lists(
@@ -137,11 +137,11 @@ def training_lists(
             shown, hidden = divide_likes(train[fold], share, rng)
             some = np.diff(shown.indptr) > 0  # a list without a hidden like is left out below
             shown, hidden = shown[some], hidden[some]
-            parts.append(_lists(score(shown), shown, shown, hidden, popularity, n))
+            parts.append(_judged_lists(score(shown), shown, shown, hidden, popularity, n))
     return _with_a_like(parts)
 
 
-def _lists(scores, history, seen, targets, popularity, n: int) -> CandidateLists:
+def _judged_lists(scores, history, seen, targets, popularity, n: int) -> CandidateLists:
     columns = rank(scores, seen, n)
     if (columns < 0).any():
         row = int(np.flatnonzero((columns < 0).any(axis=1))[0])

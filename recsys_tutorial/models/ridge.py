@@ -137,7 +137,7 @@ class BatchedRidge:
             rows, columns, places = block
             d = penalty if penalty.ndim == 1 else penalty[rows]  # (b, k)
             w = None if weights is None else weights[places]  # (b, w)
-            way = self._way(block, start, invertible)
+            way = self._fastest_solver(block, start, invertible)
             return way(features, columns, targets[places], w, d)
 
         return solve_block
@@ -151,7 +151,7 @@ class BatchedRidge:
                 with ThreadPoolExecutor(self.n_threads) as pool:
                     list(pool.map(solve_block, self._blocks))
 
-    def _way(self, block: Block, start: np.ndarray | None, invertible: bool) -> Callable:
+    def _fastest_solver(self, block: Block, start: np.ndarray | None, invertible: bool) -> Callable:
         """How a block is solved soonest: as small systems, by descent from `start`, or as it is."""
         n_rows, width = block.columns.shape
         if invertible and width < (self.n_features if start is None else SMALL):

@@ -65,15 +65,15 @@ class Stepper:
         try:
             value = self._backward(batch, np.random.default_rng(randomness))
         except Exception as error:
-            error.add_note(self._where(step, epoch, batch))
+            error.add_note(self._named_step(step, epoch, batch))
             raise
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = self.accelerator.clip_grad_norm_(parameters, self.clip_norm or math.inf)
         if not (math.isfinite(value) and self._is_usable(norm)):
             what, bad = ("gradient's norm", norm) if math.isfinite(value) else ("loss", value)
             raise FloatingPointError(
-                f"the {what} became {float(bad)} {self._where(step, epoch, batch)}: look at them, "
-                "lower learning_rate, or raise the temperature"
+                f"the {what} became {float(bad)} {self._named_step(step, epoch, batch)}: look at "
+                "them, lower learning_rate, or raise the temperature"
             )
         self.optimizer.step()
         return value
@@ -100,7 +100,7 @@ class Stepper:
         scaler = self.accelerator.scaler
         return bool(norm.isfinite()) or (scaler is not None and scaler.get_scale() > 1)
 
-    def _where(self, step: int, epoch: int, rows: np.ndarray) -> str:
+    def _named_step(self, step: int, epoch: int, rows: np.ndarray) -> str:
         names = ", ".join(map(str, rows[:20]))
         more = f" and {len(rows) - 20} more" if len(rows) > 20 else ""
         return f"at step {step + 1} (epoch {epoch}), examples {names}{more}"

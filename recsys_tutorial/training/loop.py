@@ -101,8 +101,8 @@ def train(
         "warmup": warmup, "clip_norm": clip_norm, "seed": seed, "patience": patience,
         "precision": precision,
     }  # fmt: skip
-    _check(settings)
-    plan = functools.partial(_plan, seed, n_examples, batch_size, batches)
+    _check_settings(settings)
+    plan = functools.partial(_batches_of_epoch, seed, n_examples, batch_size, batches)
 
     with machine.accelerator_for(precision) as accelerator, machine.own_randomness():
         # The wrapped module's forward is the loss, so that gradients are averaged, and half
@@ -171,7 +171,7 @@ def warmup_cosine(step: int, n_steps: int, warmup: float = 0.1) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * (step - rising) / (n_steps - rising)))
 
 
-def _check(settings: Mapping) -> None:
+def _check_settings(settings: Mapping) -> None:
     """ValueError for a setting of `train` that is out of range."""
     check_at_least(1, **{name: settings[name] for name in ("epochs", "n_examples")})
     check_at_least(0, weight_decay=settings["weight_decay"])
@@ -180,7 +180,7 @@ def _check(settings: Mapping) -> None:
         check_positive(clip_norm=settings["clip_norm"])
 
 
-def _plan(
+def _batches_of_epoch(
     seed: int,
     n_examples: int,
     batch_size: int,

@@ -104,7 +104,7 @@ class FusionTower(nn.Module):
         self.towers, self.how = nn.ModuleDict(towers), how
         self.names, self.n_rows, self.dim = list(towers), next(iter(sizes.values()))[0], dim
         self.modality_dropout = modality_dropout
-        there = self._there({} if present is None else present)
+        there = self._checked_presence({} if present is None else present)
         self.register_buffer("present", torch.from_numpy(there), persistent=False)
         # A buffer, so that `TwoTower` notices the change and computes its catalogue anew.
         self.register_buffer("in_use", torch.ones(len(towers), dtype=torch.bool), persistent=False)
@@ -135,7 +135,9 @@ class FusionTower(nn.Module):
         there : bool Tensor (n, M)
         """
         there = self.present if rows is None else self.present[rows]  # (n, M)
-        return [tower(rows) for tower in self.towers.values()], self._drop(there & self.in_use)
+        return [tower(rows) for tower in self.towers.values()], self._without_dropped(
+            there & self.in_use
+        )
 
     def embed(self, things: Mapping[str, Sequence]) -> Tensor:
         """Of things that have no row: name -> what its tower's `embed` takes, all equally many.
@@ -213,7 +215,7 @@ class FusionTower(nn.Module):
         """What a saved file must agree with."""
         return {"how": self.how, "modalities": self.names, "present": self.present.sum(0).tolist()}
 
-    def _drop(self, there: Tensor) -> Tensor:
+    def _without_dropped(self, there: Tensor) -> Tensor:
         if not (self.training and self.modality_dropout):
             return there
         kept = there & (torch.rand(there.shape, device=there.device) >= self.modality_dropout)
@@ -223,7 +225,7 @@ class FusionTower(nn.Module):
         if unknown := set(names) - set(self.names):
             raise ValueError(f"{what}: no tower for {sorted(unknown)}, there are {self.names}")
 
-    def _there(self, present: Mapping[str, np.ndarray]) -> np.ndarray:
+    def _checked_presence(self, present: Mapping[str, np.ndarray]) -> np.ndarray:
         self._check_names("present", present)
         there = np.ones((self.n_rows, len(self.names)), dtype=bool)
         for name, column in present.items():

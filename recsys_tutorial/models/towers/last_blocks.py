@@ -103,7 +103,7 @@ class LastBlocksTower(WithEncoder):
                 lengths.append(real.sum(1))
         return torch.cat(states), torch.cat(lengths)
 
-    def _run(self, states: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
+    def _through_encoder(self, states: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
         places = torch.arange(int(lengths.max()))
         real = places < lengths[:, None]  # (batch, longest)
         index = torch.where(real, starts[:, None] + places, 0).to(states.device)
@@ -114,7 +114,9 @@ class LastBlocksTower(WithEncoder):
         """In blocks of texts that are about equally long: next to no padding."""
         order = np.argsort(lengths.numpy(), kind="stable")
         blocks = np.split(order, range(size, len(order), size))
-        vectors = torch.cat([self._run(states, starts[rows], lengths[rows]) for rows in blocks])
+        vectors = torch.cat(
+            [self._through_encoder(states, starts[rows], lengths[rows]) for rows in blocks]
+        )
         return vectors[np.argsort(order)]
 
     def _without_gradient(self, states: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
