@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from recsys_tutorial.language._states import with_cache
 from recsys_tutorial.language.titles import TitleTrie
 
 
@@ -39,8 +40,8 @@ def continue_freely(model, tokens: list[int], max_tokens: int, stop: str) -> str
             break
         states = model.model.base_model(
             input_ids=torch.tensor([[token]], device=model.device),
-            past_key_values=cache,
             use_cache=True,
+            **with_cache(model.model, cache),
         )
         last = states.last_hidden_state[0, -1]
     return text.partition(stop)[0] if stop else text

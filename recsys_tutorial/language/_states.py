@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import torch
 import transformers
 from torch import Tensor, nn
@@ -27,6 +29,15 @@ def device_of(network: nn.Module) -> torch.device:
     return next(network.parameters()).device
 
 
+def with_cache(network: nn.Module, cache: transformers.DynamicCache | None) -> dict:
+    """The argument by which a network takes its cache, whose name changed within transformers 5.
+
+    A network drops what it has no name for without a word: then nothing would be remembered.
+    """
+    known = inspect.signature(type(network.base_model).forward).parameters
+    return {"cache" if "cache" in known else "past_key_values": cache}
+
+
 def read(
     network: nn.Module, tokens: list[int], batch_tokens: int
 ) -> tuple[Tensor, transformers.DynamicCache]:
@@ -34,7 +45,7 @@ def read(
     cache = transformers.DynamicCache(config=network.config)
     for start in range(0, len(tokens), batch_tokens):
         ids = torch.tensor([tokens[start : start + batch_tokens]], device=device_of(network))
-        states = network.base_model(input_ids=ids, past_key_values=cache, use_cache=True)
+        states = network.base_model(input_ids=ids, use_cache=True, **with_cache(network, cache))
     return states.last_hidden_state[0, -1], cache
 
 
@@ -49,8 +60,8 @@ def packed_states(
         input_ids=row.tokens[None].to(device),
         position_ids=row.places[None].to(device),
         attention_mask=mask,  # (1, 1, n_tokens, n_kept + n_tokens)
-        past_key_values=cache,
         use_cache=cache is not None,
+        **with_cache(network, cache),
     )
     if cache is not None:
         cache.crop(-len(row.tokens))

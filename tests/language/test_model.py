@@ -1,6 +1,8 @@
 """Log-likelihoods against a plain forward pass and transformers' own loss; seams; errors."""
 
+import inspect
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from recsys_tutorial.datasets import cache_dir
 from recsys_tutorial.language import LanguageModel, TitleTrie
 from recsys_tutorial.language._generation import best_titles
 from recsys_tutorial.language._seams import joined_tokens
+from recsys_tutorial.language._states import with_cache
 from recsys_tutorial.pretrained import verify
 from tests.language.conftest import tiny_model, tiny_tokenizer
 
@@ -161,6 +164,27 @@ def test_probabilities_of_all_next_tokens_sum_to_one(tiny):
     assert float(rows.exp().sum()) == pytest.approx(1)
     ids = [tiny.tokens(letter)[0] for letter in bytes_]
     np.testing.assert_allclose(values, rows[0, ids].numpy(), atol=1e-10)
+
+
+class Earlier:
+    def forward(self, input_ids=None, past_key_values=None, **others):
+        return past_key_values, others
+
+
+class Later:
+    def forward(self, input_ids=None, cache=None, **others):
+        return cache, others
+
+
+@pytest.mark.parametrize("network", [Earlier(), Later()])
+def test_a_network_gets_its_cache_by_the_name_it_knows(network):
+    handed = with_cache(SimpleNamespace(base_model=network), "kept")
+    assert network.forward(**handed) == ("kept", {})
+
+
+def test_the_network_knows_the_argument_for_its_cache(tiny):
+    (name,) = with_cache(tiny.model, None)
+    assert name in inspect.signature(type(tiny.model.base_model).forward).parameters
 
 
 def test_what_is_shared_is_read_once(tiny, monkeypatch):
