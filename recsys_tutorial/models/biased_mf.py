@@ -62,7 +62,7 @@ class BiasedMF:
     global_mean_ : float, mu
     user_bias_, item_bias_ : ndarray (n_users,), (n_items,), b_u and b_i, in rating units
     user_factors_, item_factors_ : ndarray (n_users, factors), (n_items, factors), P and Q
-    user_ids_, item_ids_ : ndarray, ascending: whom the rows stand for
+    user_ids_, item_ids_ : ndarray (n_users,), (n_items,), ascending: whom the rows stand for
     rating_scale_ : (low, high)
     history_ : DataFrame per iteration: objective, train_rmse, and validation where asked for
 

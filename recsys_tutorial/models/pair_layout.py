@@ -22,7 +22,7 @@ class Texts:
 
     Parameters
     ----------
-    ids : list of int64 ndarray, token numbers of the different texts
+    ids : list of int64 ndarray (n_tokens,), numbers of the tokens of the different texts
     rows : int64 ndarray (n,), which of them each text is
     """
 

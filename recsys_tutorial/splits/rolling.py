@@ -113,7 +113,7 @@ class SteadyRows:
 
     Attributes
     ----------
-    user_ids_ : int64 ndarray, the user of each row, in the order of first training windows
+    user_ids_ : int64 ndarray (n_users,), who each row is, by first training window
 
     Examples
     --------
