@@ -56,6 +56,11 @@ OWN_TESTS = {
     "course/_language": ["test_course_language"],
     "course/_replies": ["test_course_replies"],
     "datasets/_archives": ["datasets/test_archives", "datasets/test_exports"],
+    "datasets/_delimited": [
+        "datasets/test_exports",
+        "datasets/test_movielens",
+        "datasets/test_clipart",
+    ],
     "datasets/_mending": ["datasets/test_cleaning", "datasets/test_exports", "datasets/test_times"],
     "datasets/_movielens_formats": ["datasets/test_movielens", "datasets/test_movielens_formats"],
     "datasets/_snapshots": ["datasets/test_packages", "datasets/test_open_bandit"],
@@ -195,7 +200,7 @@ EQUIVALENT = {
         ],
     },
     "of a longer or shorter file, how many lines are looked at": {
-        "datasets/_tables": [
+        "datasets/_delimited": [
             'sample = self.data[:131072].decode("utf-8-sig", "replace").splitlines()',
             "sample = [line for line in sample if line.strip()][:400]",
         ],

@@ -1,8 +1,8 @@
 """Read the data: MovieLens in any of GroupLens's formats, a table of one's own, the clip art."""
 
 from recsys_tutorial._files import cache_dir, data_dir
+from recsys_tutorial.datasets._delimited import DataFileError
 from recsys_tutorial.datasets._download import DownloadError
-from recsys_tutorial.datasets._tables import DataFileError
 from recsys_tutorial.datasets.cleaning import Cleaned, check_enough, clean
 from recsys_tutorial.datasets.clipart import ClipArt, load_clipart
 from recsys_tutorial.datasets.film_texts import film_texts

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import NamedTuple
 
-from recsys_tutorial.datasets._tables import DataFileError
+from recsys_tutorial.datasets._delimited import DataFileError
 
 # ratings, films, and the kinds of table that they are
 LAYOUTS = (

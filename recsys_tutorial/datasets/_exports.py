@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from recsys_tutorial.datasets._archives import unpack
-from recsys_tutorial.datasets._tables import ENCODINGS, SEPARATORS, DataFileError, Table
+from recsys_tutorial.datasets._delimited import ENCODINGS, SEPARATORS, DataFileError
+from recsys_tutorial.datasets._tables import Table
 
 STRAY = 0.01  # share of lines with another number of fields up to which they are left out
 

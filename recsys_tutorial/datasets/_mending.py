@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from recsys_tutorial.datasets._tables import DataFileError
+from recsys_tutorial.datasets._delimited import DataFileError
 from recsys_tutorial.datasets._times import (
     FIRST_YEAR,
     UnclearTime,

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from recsys_tutorial._files import data_dir
-from recsys_tutorial.datasets._tables import DataFileError
+from recsys_tutorial.datasets._delimited import DataFileError
 
 
 def read_snapshot(

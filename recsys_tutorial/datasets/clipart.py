@@ -10,8 +10,9 @@ import pandas as pd
 from PIL import Image
 
 from recsys_tutorial._files import data_dir
+from recsys_tutorial.datasets._delimited import DataFileError
 from recsys_tutorial.datasets._fields import filled, one_of, whole_number
-from recsys_tutorial.datasets._tables import DataFileError, Table
+from recsys_tutorial.datasets._tables import Table
 from recsys_tutorial.datasets.pictures import open_picture
 
 TEXT_COLUMNS = ("title", "keywords", "category", "creator", "path")

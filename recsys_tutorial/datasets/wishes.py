@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from recsys_tutorial.datasets._delimited import DataFileError
 from recsys_tutorial.datasets._snapshots import read_snapshot
-from recsys_tutorial.datasets._tables import DataFileError
 
 KINDS = ("wish", "review", "exclusion", "comparison")
 GENRES = (
