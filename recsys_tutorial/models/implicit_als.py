@@ -22,7 +22,7 @@ _PRECISION = {"exact": np.float64, "cg": np.float32}
 
 
 class ImplicitALS:
-    """Weighted matrix factorization of likes over *all* user-item pairs, by alternating ALS.
+    """Matrix factorization of likes, *all* user-item pairs weighted, by alternating least squares.
 
     Minimises, with preference p_ui = 1 where r_ui > 0 and else 0, and confidence
     c_ui = 1 + alpha r_ui (Hu, Koren & Volinsky 2008, doi:10.1109/ICDM.2008.22, equation 3),
