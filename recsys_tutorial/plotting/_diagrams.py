@@ -2,7 +2,7 @@
 
 What is read stands below, what comes out above. A dashed box is read, a grey one is frozen, a
 thick-edged one is trained, so that they are told apart without colour; numbers are rows of cells.
-The module is long because eleven drawings stand in it, of about twenty lines each, with one style.
+The module is long because all drawings stand in it, of about twenty lines each, with one style.
 """
 
 from collections.abc import Callable
@@ -362,6 +362,33 @@ def feedback_loop() -> Figure:
     return fig
 
 
+def leaks() -> Figure:
+    """From likes to lists: what can be read at each step, and what stands against it."""
+    fig, ax = _canvas(11, 8.6)
+    steps = (
+        ("likes,\nwith dates", "read", "a few likes\nare a name", ""),
+        (
+            "gradients",
+            "plain",
+            "their rows\nspell the likes",
+            "only sums leave,\nclipped, with noise",
+        ),
+        ("model", "trained", "was this user\nlearned from?", "attack it first;\nforget exactly"),
+        ("list", "plain", "what is missing\ntells, too", "a list that reads\nnobody, as a choice"),
+    )
+    for step, (text, kind, read, against) in enumerate(steps):
+        y = 0.3 + 2.2 * step
+        _box(ax, 4.2, y, 2.6, 1.2, text, kind)
+        if step:
+            _arrow(ax, (5.5, y - 1.0), (5.5, y))
+        _arrow(ax, (4.2, y + 0.6), (3.4, y + 0.6), ls="--")
+        _note(ax, 3.3, y + 0.6, read, ha="right")
+        _note(ax, 9.0, y + 0.6, against)
+    _box(ax, 7.8, 0.3, 2.9, 1.2, "fake accounts", "marked")
+    _arrow(ax, (7.8, 0.9), (6.8, 0.9))
+    return fig
+
+
 DRAWN: dict[str, Callable[[], Figure]] = {
     "factors": factors,
     "text towers": text_towers,
@@ -375,4 +402,5 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "semantic ids": semantic_ids,
     "language ranker": language_ranker,
     "feedback loop": feedback_loop,
+    "leaks": leaks,
 }

@@ -130,7 +130,8 @@ def diagram(name: str) -> Figure:
     Parameters
     ----------
     name : str, one of "factors", "text towers", "picture towers", "interaction", "cross-encoder",
-        "batch", "gradient cache", "fusion", "sequence", "semantic ids" and "feedback loop"
+        "batch", "gradient cache", "fusion", "sequence", "semantic ids", "language ranker",
+        "feedback loop" and "leaks"
 
     Returns
     -------
