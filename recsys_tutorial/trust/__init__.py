@@ -31,10 +31,12 @@ __getattr__, __dir__, __all__ = lazy_names(
             "clopper_pearson",
             "hidden_score",
             "likelihood_ratio",
+            "pooled_rates",
             "roc",
+            "shadow_attack",
             "true_positive_rate",
         ],
-        "private": ["PrivateTowers"],
+        "private": ["PrivateTowers", "clipped_sum"],
         "shilling": [
             "KINDS",
             "fake_profiles",

@@ -18,7 +18,15 @@ from recsys_tutorial._checks import check_shape, finite_vectors
 from recsys_tutorial._likes import as_likes
 from recsys_tutorial.ranking import standardize
 
-__all__ = ["clopper_pearson", "hidden_score", "likelihood_ratio", "roc", "true_positive_rate"]
+__all__ = [
+    "clopper_pearson",
+    "hidden_score",
+    "likelihood_ratio",
+    "pooled_rates",
+    "roc",
+    "shadow_attack",
+    "true_positive_rate",
+]
 
 
 def hidden_score(
@@ -120,6 +128,98 @@ def _gaussian(name: str, values: np.ndarray, n_users: int) -> tuple[np.ndarray, 
     if not variance > 0:
         raise ValueError(f"{name} does not vary: shadow models need other draws of users")
     return mean, float(np.sqrt(variance))
+
+
+def shadow_attack(known: np.ndarray, inside: np.ndarray, online: bool = False) -> np.ndarray:
+    """`likelihood_ratio` of each model in turn, with all the others as its shadow models.
+
+    Parameters
+    ----------
+    known : ndarray (n_models, n_users), what each model says of each user
+    inside : bool ndarray (n_models, n_users), whether it learned from them
+    online : bool, also with the shadow models that learned from the user
+
+    Returns
+    -------
+    ndarray (n_models, n_users), higher for members; nan where fewer than two of the others learned
+    from the user, or fewer than two did not, whichever attack is asked for: so both judge the same
+
+    Raises
+    ------
+    ValueError for other shapes, and fewer than five models.
+    """
+    known, inside = np.asarray(known, dtype=np.float64), np.asarray(inside, dtype=bool)
+    check_shape("inside", inside, known.shape)
+    if len(known) < 5:
+        raise ValueError(f"five models at least, one to attack and two a side, got {len(known)}")
+    ratios = np.full(known.shape, np.nan)
+    for attacked, ratio in enumerate(ratios):
+        others = np.arange(len(known)) != attacked
+        without = np.where(inside[others], np.nan, known[others])
+        with_ = np.where(inside[others], known[others], np.nan)
+        n_with = inside[others].sum(axis=0)
+        enough = (n_with >= 2) & (others.sum() - n_with >= 2)
+        sides = without[:, enough], with_[:, enough] if online else None
+        ratio[enough] = likelihood_ratio(known[attacked, enough], *sides)
+    return ratios
+
+
+def pooled_rates(
+    values: np.ndarray,
+    inside: np.ndarray,
+    false_positive_rate: float = 0.01,
+    n_draws: int = 500,
+    seed: int = 0,
+) -> dict[str, tuple[float, float, float]]:
+    """How well an attack does on several models, with intervals over their users.
+
+    The models' judgements are pooled under one border. A user stands in all of them, and whoever is
+    easily found in one is so in the next: whole users are drawn again, and the interval of
+    `true_positive_rate`, for which each judgement is a new one, would be too narrow.
+
+    Parameters
+    ----------
+    values : ndarray (n_models, n_users), higher for who is taken for a member; nan: not judged
+    inside : bool ndarray (n_models, n_users), who is a member
+    false_positive_rate : float in (0, 1)
+    n_draws : int >= 1, of users with replacement
+    seed : int, of the draws
+
+    Returns
+    -------
+    dict, "auc" and "found", the share of members above the border: value, low, high (95 %). The
+        border is found anew in each draw
+
+    Raises
+    ------
+    ValueError for other shapes, a rate out of range, and a side on which nobody is.
+    """
+    values, inside = np.asarray(values, dtype=np.float64), np.asarray(inside, dtype=bool)
+    check_shape("inside", inside, values.shape)
+    if not 0 < false_positive_rate < 1:
+        raise ValueError(f"false_positive_rate must be in (0, 1), got {false_positive_rate}")
+    users = np.nonzero(~np.isnan(values))[1]
+    inside, values = inside[~np.isnan(values)], values[~np.isnan(values)]
+    if not inside.any() or inside.all():
+        raise ValueError("members and others are needed on both sides")
+    n_users = users.max() + 1
+    drawn = np.random.default_rng(seed).multinomial(n_users, np.full(n_users, 1 / n_users), n_draws)
+    weights = np.vstack([np.ones(n_users, dtype=drawn.dtype), drawn])  # the first: as it is
+    order = np.argsort(-values, kind="stable")
+    last_of_ties = np.append(np.flatnonzero(np.diff(values[order])), len(order) - 1)
+    weights = weights[:, users[order]]  # (1 + n_draws, n_judged)
+    members, others = (
+        np.pad((weights * side[order]).cumsum(axis=1)[:, last_of_ties], ((0, 0), (1, 0)))
+        for side in (inside, ~inside)
+    )
+    area = (np.diff(others) * (members[:, 1:] + members[:, :-1]) / 2).sum(axis=1)
+    allowed = np.floor(false_positive_rate * others[:, -1:] + 1e-9)
+    found = np.where(others <= allowed, members, 0).max(axis=1)
+    rates = {"auc": area / (members[:, -1] * others[:, -1]), "found": found / members[:, -1]}
+    return {
+        name: (float(r[0]), *map(float, np.percentile(r[1:], [2.5, 97.5])))
+        for name, r in rates.items()
+    }
 
 
 def roc(members: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from recsys_tutorial._checks import check_at_least, check_positive, check_shape,
 from recsys_tutorial._likes import check_history, check_train
 from recsys_tutorial.trust.accountant import sampled_gaussian_epsilon
 
-__all__ = ["PrivateTowers"]
+__all__ = ["PrivateTowers", "clipped_sum"]
 
 
 class PrivateTowers:

@@ -13,7 +13,9 @@ from recsys_tutorial.trust import (
     clopper_pearson,
     hidden_score,
     likelihood_ratio,
+    pooled_rates,
     roc,
+    shadow_attack,
     true_positive_rate,
 )
 
@@ -190,3 +192,76 @@ def test_bad_input_is_named(case):
     run, message = BAD[case]
     with pytest.raises(ValueError, match=message):
         run(*halves())
+
+
+def models(n_models=12, n_users=150, gain=1.0, seed=0):
+    """What models say of users who differ in how hard they are, more of those they learned from."""
+    rng = np.random.default_rng(seed)
+    inside = rng.random((n_models, n_users)) < 0.5
+    known = 5 * rng.normal(size=n_users) + rng.normal(size=inside.shape) + gain * inside
+    return known, inside
+
+
+@pytest.mark.parametrize("online", [False, True])
+def test_each_model_is_attacked_with_all_the_others(online):
+    known, inside = models()
+    known[:, 0], inside[:, 0] = known[:, 0], False  # in no model: nothing can be said of them
+    ratios = shadow_attack(known, inside, online)
+    assert np.isnan(ratios[:, 0]).all()
+    last = np.arange(12) != 11
+    n_in = inside[last].sum(axis=0)
+    ok = (n_in >= 2) & (n_in <= 9)
+    assert (np.isnan(ratios[11]) == ~ok).all()
+    without = np.where(inside[last], np.nan, known[last])[:, ok]
+    with_ = np.where(inside[last], known[last], np.nan)[:, ok] if online else None
+    np.testing.assert_allclose(ratios[11, ok], likelihood_ratio(known[11, ok], without, with_))
+
+
+def test_shadows_see_what_is_hidden_among_users_who_differ():
+    known, inside = models(gain=2.0)
+    by_shadows = pooled_rates(shadow_attack(known, inside), inside)["auc"]
+    by_loss = pooled_rates(known, inside)["auc"]
+    assert by_loss[0] < 0.65 < 0.85 < by_shadows[1]
+    assert abs(pooled_rates(*models(gain=0.0))["auc"][0] - 0.5) < 0.05
+
+
+def test_pooled_rates_are_those_of_all_judgements():
+    known, inside = models()
+    known[::3, ::4] = np.nan
+    known = np.round(known)  # with ties
+    ok = ~np.isnan(known)
+    for rate in (0.01, 0.2):
+        rates = pooled_rates(known, inside, rate)
+        assert rates["auc"][0] == pytest.approx(roc_auc_score(inside[ok], known[ok]))
+        found = true_positive_rate(known[ok & inside], known[ok & ~inside], rate)[0]
+        assert rates["found"][0] == pytest.approx(found)
+        assert all(low <= value <= high for value, low, high in rates.values())
+
+
+def test_the_interval_is_over_users_however_often_each_is_judged():
+    """Sixteen judgements of each user that always agree are no more than one."""
+    known, inside = models(n_models=1, n_users=200)
+    one, many = (
+        pooled_rates(np.repeat(known, n, 0), np.repeat(inside, n, 0))["auc"] for n in (1, 16)
+    )
+    assert one == pytest.approx(many)
+    width = many[2] - many[1]
+    new_users = models(n_models=16, n_users=200)
+    separate = pooled_rates(new_users[0].reshape(1, -1), new_users[1].reshape(1, -1))["auc"]
+    assert width > 2 * (separate[2] - separate[1])
+
+
+def test_an_attack_on_too_few_models_or_without_a_side_is_refused():
+    known, inside = models(n_models=4)
+    with pytest.raises(ValueError, match="five models at least"):
+        shadow_attack(known, inside)
+    with pytest.raises(ValueError, match="inside"):
+        shadow_attack(known, inside[:, :5])
+    with pytest.raises(ValueError, match="inside"):
+        pooled_rates(known, inside[:, :5])
+    with pytest.raises(ValueError, match="both sides"):
+        pooled_rates(known, inside | True)
+    with pytest.raises(ValueError, match="both sides"):
+        pooled_rates(known, inside & False)
+    with pytest.raises(ValueError, match="false_positive_rate"):
+        pooled_rates(known, inside, 1.0)
