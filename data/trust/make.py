@@ -151,7 +151,8 @@ def unlearning_ease(draw_number: int) -> list[dict]:
     return found
 
 
-SWEEPS = (0, 1, 2, 4, 8, 16, 32)
+SWEEPS = (0, 1, 2, 4, 8, 16)
+NEVER = 5  # models that never saw the user, alike but for their seeds
 
 
 def als(train, seed: int = 0, iterations: int = 8) -> ImplicitALS:
@@ -160,21 +161,26 @@ def als(train, seed: int = 0, iterations: int = 8) -> ImplicitALS:
 
 
 def unlearning_als(user: int) -> list[dict]:
-    """How far forgetting by sweeps is from never having seen the user, beside another seed."""
-    train, test = last().train, last().test
+    """How well a model still knows a user, and how far it is from one that never saw them.
+
+    Of the user a half of the likes is shown, and the other half is scored; how far is measured on
+    the new users' scores and lists, from the never-model of the same seed.
+    """
+    train, history = last().train, last().test.history
     rest = train[np.delete(np.arange(train.shape[0]), user)]
-    looked_at = {"new users": test.history, "the user": train[user]}
-    model, never, other = als(train), als(rest), als(rest, seed=1)
-    forgot = {f"{n}": forget_by_sweeps(model, rest, n) for n in SWEEPS}
+    shown, hidden = halves(train[[user]])
+    full = als(train)
+    models = {"not at all": full}
+    models |= {f"{n} sweeps": forget_by_sweeps(full, rest, n) for n in SWEEPS}
+    models |= {f"never seen, seed {seed}": als(rest, seed) for seed in range(NEVER)}
+    want = models["never seen, seed 0"].score(history)
     found = []
-    for who, history in looked_at.items():
-        want = never.score(history)
-        for how, candidate in (forgot | {"not at all": model, "another seed": other}).items():
-            scores = candidate.score(history)
-            apart = np.linalg.norm(scores - want) / np.linalg.norm(want)
-            common = in_common(scores, want, history)
-            row = {"who": who, "sweeps": how, "relative_distance": apart, "in_common": common}
-            found.append(row | {"likes": train[user].nnz})
+    for how, model in models.items():
+        scores = model.score(history)
+        row = {"how": how, "known": hidden_score(model.score(shown), shown, hidden)[0]}
+        row["distance"] = np.linalg.norm(scores - want) / np.linalg.norm(want)
+        row["in_common"] = in_common(scores, want, history)
+        found.append(row | {"likes": train[[user]].nnz})
     return found
 
 
@@ -213,6 +219,7 @@ ATTACKED = {
     "EASE": lambda split: EASE(200.0).fit(split.train),
     "ImplicitALS": lambda split: als(split.train),
     "item-kNN": lambda split: ItemKNN(100, shrink=20).fit(split.train),
+    "fading popularity": course.MODELS["fading popularity"].fit(0),
     "text two-tower": more_epochs,
 }
 
@@ -263,6 +270,27 @@ def detection(target: int, kind: str) -> list[dict]:
     return found
 
 
+DROPPED = 0.15  # of all accounts; a hundred fakes beside the real users are a little less
+
+
+def defence(target: int, kind: str) -> list[dict]:
+    """What a hundred fakes reach in EASE with all accounts, and without the most suspected ones."""
+    genuine, new = last().train, last().test
+    rng = np.random.default_rng([16, target, KINDS.index(kind)])
+    fakes = fake_profiles(kind, max(FAKES), target, genuine, N_LIKES, rng)
+    likes = sparse.vstack([genuine, fakes]).tocsr()
+    suspicion = neighbour_suspicion(likes)
+    trusted = suspicion < np.quantile(suspicion, 1 - DROPPED)
+    row = {"fakes": fakes.shape[0], "fakes_dropped": int((~trusted[genuine.shape[0] :]).sum())}
+    row["users_dropped"] = int((~trusted[: genuine.shape[0]]).sum())
+    histories = sparse.vstack([genuine, new.history]).tocsr()
+    seen = sparse.vstack([genuine, new.seen]).tocsr()
+    for name, part in (("lists", likes), ("lists_without_suspects", likes[trusted])):
+        scores = EASE(200.0).fit(part).score(histories)
+        row[name] = int(holds_target(scores, seen, target).sum())
+    return [row | {"users": histories.shape[0]}]
+
+
 def attacks(n_targets: int) -> list[tuple[int, str]]:
     return [(target, kind) for target in targets()[:n_targets] for kind in KINDS[::-1]]
 
@@ -279,12 +307,31 @@ SHADOWS = {
     "ImplicitALS, 32 factors": (16, lambda split: als(split.train)),
     "ImplicitALS, penalty 100": (16, lambda split: ImplicitALS(32, 100.0, 3.0, 8).fit(split.train)),
     "text two-tower": (8, lambda split: course.MODELS["text two-tower"].fit(0)(split)),
+    "towers, clipped only": (16, lambda split: noisy_towers(split, "no noise")),
+    "towers, epsilon 256": (16, lambda split: noisy_towers(split, "256")),
+    "towers, epsilon 16": (16, lambda split: noisy_towers(split, "16")),
+    "towers, epsilon 1": (16, lambda split: noisy_towers(split, "1")),
 }
+
+
+def noisy_towers(split: splits.Split, epsilon: str) -> PrivateTowers:
+    """Of those in the split; the noise is another one for other users."""
+    return private_towers(split, epsilon, [16, int(split.train_user_ids.sum())])[0]
 
 
 def judged() -> np.ndarray:
     """Rows of users with ten likes and more."""
     return np.flatnonzero(np.diff(last().train.indptr) >= 10)
+
+
+def halves(likes) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    """Of each user, likes that are shown and likes that are not, the same each time."""
+    shown = np.random.default_rng(7).random(likes.nnz) < 0.5
+    parts = likes.copy(), likes.copy()
+    parts[0].data, parts[1].data = likes.data * shown, likes.data * ~shown
+    for part in parts:
+        part.eliminate_zeros()
+    return parts
 
 
 def membership(model: str, draw_number: int) -> list[dict]:
@@ -294,12 +341,7 @@ def membership(model: str, draw_number: int) -> list[dict]:
     inside = np.isin(np.arange(n), draw(n // 2, n, seed=1000 + draw_number))
     half = take(split, np.flatnonzero(inside))
     likes = split.train[rows]
-    shown = np.random.default_rng(7).random(likes.nnz) < 0.5  # the same in every model
-    parts = likes.copy(), likes.copy()
-    parts[0].data, parts[1].data = likes.data * shown, likes.data * ~shown
-    for part in parts:
-        part.eliminate_zeros()
-    # The stored table is from before shown likes were left out of the score's mean and spread.
+    parts = halves(likes)
     known = hidden_score(SHADOWS[model][1](half).score(parts[0]), *parts)
     return [
         {"row": int(row), "inside": int(inside[row]), "known": value}
@@ -472,7 +514,7 @@ def lists(way: str, setting: float) -> list[dict]:
 
 DELTA, FITS = 1e-5, 12
 COUNT_SHARE = 0.2  # of epsilon goes into the counts
-EPSILONS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
+ARMS = ("no clipping", "no noise", "1.0", "4.0", "16.0", "64.0", "256.0", "1024.0")
 DP = {"dim": 16, "rate": 0.25, "steps": 100, "learning_rate": 0.005}
 NORM = 1.0
 
@@ -486,28 +528,39 @@ def few_features() -> np.ndarray:
     return u[:, :32] * s[:32] / np.sqrt((s[:32] ** 2).sum() / len(x))
 
 
+def private_towers(split, epsilon: str, seed: list[int]) -> tuple[PrivateTowers, np.ndarray]:
+    """Towers for what one fit may spend, and the counts that are their prior.
+
+    Counts and towers have random numbers of their own: the account takes them to be independent.
+    """
+    options = DP | {"seed": [*seed, 1], "max_norm": NORM, "noise": 0.0}
+    counts = np.bincount(split.train.indices, minlength=len(split.items)).astype(float)
+    if epsilon == "no clipping":
+        options["max_norm"] = np.inf
+    elif epsilon != "no noise":
+        value = float(epsilon)
+        options["noise"] = noise_for((1 - COUNT_SHARE) * value, DP["rate"], DP["steps"], DELTA)
+        rng = np.random.default_rng([*seed, 0])
+        counts = laplace_counts(split.train, COUNT_SHARE * value, 20, rng)
+    counts = np.maximum(counts, 0.0)
+    return PrivateTowers(few_features(), **options).fit(split.train, counts), counts
+
+
 def private(epsilon: str, seed: int) -> list[dict]:
-    """Each test user's NDCG@10 in every third window, for what one fit spends."""
+    """Each test user's NDCG@10 in every third window, for what one fit spends.
+
+    Each arm has random numbers of its own: what is the same in two arms is the users alone.
+    """
+    arm = ARMS.index(epsilon)
     found = []
     for number, split in enumerate(rolling().test[::3]):
-        # The stored table is from before the counts and the towers had random numbers of their own.
-        rng = np.random.default_rng([seed, number, 0])
-        options = DP | {"seed": [seed, number, 1], "max_norm": NORM, "noise": 0.0}
-        counts = np.bincount(split.train.indices, minlength=len(split.items)).astype(float)
-        if epsilon == "no clipping":
-            options["max_norm"] = np.inf
-        elif epsilon != "no noise":
-            value = float(epsilon)
-            options["noise"] = noise_for((1 - COUNT_SHARE) * value, DP["rate"], DP["steps"], DELTA)
-            counts = laplace_counts(split.train, COUNT_SHARE * value, 20, rng)
-        counts = np.maximum(counts, 0.0)
-        model = PrivateTowers(few_features(), **options).fit(split.train, counts)
+        model, counts = private_towers(split, epsilon, [seed, number, arm])
         values = evaluate(model, split.test).values("ndcg@10")
         alone = evaluate(np.tile(counts, (len(split.test), 1)), split.test).values("ndcg@10")
         both = zip(values, alone, strict=True)
         for user, (value, count) in zip(values.index, both, strict=True):
             row = {"user_id": user, "ndcg": value, "counts_alone": count}
-            found.append(row | {"noise": options["noise"]} | spent(epsilon, options["noise"]))
+            found.append(row | {"noise": model.noise} | spent(epsilon, model.noise))
     return found
 
 
@@ -521,18 +574,6 @@ def spent(epsilon: str, noise: float) -> dict[str, float]:
         + n * COUNT_SHARE * float(epsilon)
         for name, n in names.items()
     }
-
-
-def private_epsilons() -> None:
-    """The columns that follow from the noise, anew: no model is trained."""
-    path = HERE / "private.csv.gz"
-    rows = pd.read_csv(path, dtype={"epsilon": str})
-    for (epsilon, noise), part in rows.groupby(["epsilon", "noise"]):
-        for name, value in spent(epsilon, noise).items():
-            rows.loc[part.index, name] = value
-            print(epsilon, noise, name, f"{value:.6g}")
-    packed = {"method": "gzip", "mtime": 0}
-    rows.to_csv(path, index=False, float_format="%.6g", compression=packed)
 
 
 # -- what lists alone give away
@@ -591,7 +632,13 @@ def attributes(model: str) -> list[dict]:
 
 # -- words in a title
 
-WORDS = ("as it was", "a hit's name behind it", "three hits' names", "a hit's name alone")
+WORDS = (
+    "as it was",
+    "three others' names",
+    "a hit's name behind it",
+    "three hits' names",
+    "a hit's name alone",
+)
 
 
 def reworded(target: int, variant: str) -> str:
@@ -599,10 +646,12 @@ def reworded(target: int, variant: str) -> str:
     split = last()
     counts = np.bincount(split.train.indices, minlength=len(split.items))
     hits = split.items["title"].to_numpy()[np.argsort(-counts, kind="stable")[:3]]
+    others = split.items["title"].to_numpy()[np.flatnonzero(counts == 0)[draw(3, 100)]]
     film = split.items.iloc[[target]].copy()
     title = film["title"].iloc[0]
     film["title"] = {
         "as it was": title,
+        "three others' names": f"{title}, like {others[0]}, {others[1]} and {others[2]}",
         "a hit's name behind it": f"{title}, like {hits[0]}",
         "three hits' names": f"{title}, like {hits[0]}, {hits[1]} and {hits[2]}",
         "a hit's name alone": hits[0],
@@ -651,7 +700,7 @@ def texts_read() -> np.ndarray:
 PARTS = {
     "attributes": lambda: table("attributes.csv", ["model"], TOLD, attributes),
     "words": lambda: table(
-        "words.csv", ["target", "variant"], [(t, w) for t in targets()[:30] for w in WORDS], words
+        "words.csv", ["target", "variant"], [(t, w) for t in targets()[:24] for w in WORDS], words
     ),
     "histories": lambda: table(
         "histories.csv", ["known", "wrong_likes", "date_error"], KNOWN, histories
@@ -667,28 +716,26 @@ PARTS = {
     "private": lambda: table(
         "private.csv.gz",
         ["epsilon", "seed"],
-        [
-            (epsilon, seed)
-            for seed in range(3)
-            for epsilon in ("no clipping", "no noise", *map(str, EPSILONS))
-        ],
+        [(epsilon, seed) for seed in range(3) for epsilon in ARMS],
         private,
     ),
     "shilling": lambda: table(
         "shilling.csv",
         ["model", "target", "kind"],
-        [  # the slow towers last
+        [  # four films under all models first, the slow towers last
             (model, *attack)
+            for films in (attacks(4), attacks(8)[12:])
             for models in (tuple(ATTACKED)[:-1], tuple(ATTACKED)[-1:])
-            for attack in attacks(12)
+            for attack in films
             for model in models
         ],
         shilling,
     ),
-    "detection": lambda: table("detection.csv", ["target", "kind"], attacks(12), detection),
+    "detection": lambda: table("detection.csv", ["target", "kind"], attacks(8), detection),
+    "defence": lambda: table("defence.csv", ["target", "kind"], attacks(8), defence),
     "unlearning-ease": lambda: table("unlearning_ease.csv", ["draw"], range(3), unlearning_ease),
     "unlearning-als": lambda: table(
-        "unlearning_als.csv", ["user"], draw(12, last().train.shape[0]), unlearning_als
+        "unlearning_als.csv", ["user"], judged()[draw(24, len(judged()))].tolist(), unlearning_als
     ),
 }
 
@@ -703,7 +750,7 @@ def hashes() -> None:
 
 
 if __name__ == "__main__":
-    runs = PARTS | {"private-epsilons": private_epsilons, "hashes": hashes}
+    runs = PARTS | {"hashes": hashes}
     part = sys.argv[1] if len(sys.argv) > 1 else ""
     if part not in runs:
         sys.exit(f"{__doc__}\nParts: {', '.join(runs)}")

@@ -63,7 +63,8 @@ def test_what_was_spent_holds_the_counts_of_every_fit():
     """Beside the steps' epsilon, a fifth of what was asked, for fresh counts in each fit."""
     table = pd.read_csv(FOLDER / "private.csv.gz")
     noisy = table[table["noise"] > 0].drop_duplicates("epsilon")
-    assert len(noisy) == 5
+    assert len(noisy) == 6
+    assert (table.groupby(["epsilon", "user_id"])["seed"].nunique() == 3).all()
     for row in noisy.to_dict("records"):
         for fits in (1, 12):
             steps = sampled_gaussian_epsilon(0.25, row["noise"], 100 * fits, 1e-5)
@@ -87,3 +88,22 @@ def test_a_limit_was_passed_where_no_candidate_was_left_alone():
 def test_forgetting_was_exact_each_time():
     table = pd.read_csv(FOLDER / "unlearning_ease.csv")
     assert (table["largest_difference"] < 1e-8).all() and (table["largest_score"] > 0.1).all()
+
+
+def test_models_of_one_draw_learned_from_the_same_half_and_are_asked_of_the_same_users():
+    table = pd.read_csv(FOLDER / "membership.csv.gz")
+    inside = table.pivot(index=["draw", "row"], columns="model", values="inside")
+    assert (inside.nunique(axis=1) == 1).all()
+    asked = inside.notna().groupby("draw").sum()
+    assert ((asked == asked.to_numpy().max()) | (asked == 0)).all().all()
+    assert inside.groupby("draw").mean().stack().between(0.4, 0.6).all()
+    assert np.isfinite(table["known"]).all()
+
+
+def test_every_model_was_attacked_at_four_films_with_every_kind_and_number_of_fakes():
+    table = pd.read_csv(FOLDER / "shilling.csv")
+    assert not table.duplicated(["model", "target", "kind", "fakes"]).any()
+    attacks = table[table["fakes"] > 0].groupby(["model", "target"]).size()
+    assert attacks.groupby("model").apply(lambda n: (n == 15).sum()).min() == 4
+    before = table[table["fakes"] == 0]
+    assert (before["lists"] == 0).all() and before["model"].nunique() == 5
