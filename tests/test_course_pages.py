@@ -242,7 +242,7 @@ def test_a_docstring_keeps_its_meaning(docstring, shown):
 # Names of programs, people, data sets and units, which no glossary explains.
 NO_TERMS = {
     "NumPy", "PyTorch", "SciPy", "GB", "MB", "AI", "YouTube", "GroupLens", "MacAvaney", "McAuley",
-    "MS-COCO", "MiniLM-L6", "userId", "movieId", "DistributedDataParallel", "RecTools",
+    "McMahan", "MS-COCO", "MiniLM-L6", "userId", "movieId", "DistributedDataParallel", "RecTools",
 }  # fmt: skip
 
 
@@ -375,8 +375,7 @@ def test_the_guide_has_for_each_chapter_what_an_instructor_looks_for():
     text = (ROOT / "book" / "instructors.md").read_text("utf-8")
     sections = re.split(r"^### Chapter (\d+): ", text, flags=re.M)[1:]
     numbers = [int(number) for number in sections[::2]]
-    assert numbers == list(range(1, max(numbers) + 1))
-    assert {int(name[:2]) for name in course_data.chapter_files(ROOT)} <= set(numbers)
+    assert numbers == sorted(int(name[:2]) for name in course_data.chapter_files(ROOT))
     for number, section in zip(numbers, sections[1::2], strict=True):
         assert f"{{chapter-facts}} {number}" in section
         for part in ("**Misconceptions to watch.**", "**To discuss.**", "**Full marks**"):

@@ -26,6 +26,7 @@ COVERED = {
     "10_multimodal_fusion": {},
     "12_sequences": {},
     "13_generative_retrieval": {},
+    "16_trust": {'"shadows": 32': '"shadows": 9'},
 }
 
 

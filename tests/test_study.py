@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
+import course_data  # noqa: E402
 import study  # noqa: E402
 
 COURSE = study.Course(ROOT)
@@ -62,6 +63,15 @@ def test_every_exercise_counts():
         assert 30 <= tasks <= 120, number
 
 
+def after(number):
+    """The next chapter that there is: numbers are names, and one may still be missing."""
+    return min(later for later in COURSE.names if later > number)
+
+
+def test_the_chapters_stand_in_the_order_of_their_numbers():
+    assert [int(name[:2]) for name in course_data.chapter_files(ROOT)] == sorted(COURSE.names)
+
+
 @pytest.mark.parametrize("number", COURSE.names)
 def test_a_chapter_ends_with_the_way_on(number):
     """To its exercise notebook, its quiz and the next chapter, with the minutes of each."""
@@ -74,7 +84,7 @@ def test_a_chapter_ends_with_the_way_on(number):
     if number == max(COURSE.names):
         assert "(../book/where_next.md)" in way
     else:
-        assert f"[chapter {number + 1}]({COURSE.names[number + 1]}.ipynb)" in way
+        assert f"[chapter {after(number)}]({COURSE.names[after(number)]}.ipynb)" in way
 
 
 @pytest.mark.parametrize("number", COURSE.names)
@@ -85,7 +95,7 @@ def test_an_exercise_notebook_ends_with_the_way_on(number):
     if number == max(COURSE.names):
         assert "(../../book/where_next.md)" in way
     else:
-        assert f"[chapter {number + 1}](../{COURSE.names[number + 1]}.ipynb)" in way
+        assert f"[chapter {after(number)}](../{COURSE.names[after(number)]}.ipynb)" in way
 
 
 def unlinked(text):

@@ -59,6 +59,11 @@ STORED = {
     "RMSE biases": ("02_", r"test RMSE of the biases: ([\d.]+)"),
     "pictures siblings in": ("05_", r"siblings in training\s+([\d.]+)"),
     "pictures siblings out": ("05_", r"siblings left out\s+([\d.]+)"),
+    "singled out": ("16_", r"known to two weeks: (\d+)% singled out"),
+    "named though absent": ("16_", r"singled out, (\d+)% of those not there named"),
+    "EASE members found": ("16_", r"EASE, penalty 200: (\d+)% of members found"),
+    "towers members found": ("16_", r"text two-tower: (\d+)% of members found"),
+    "shilled lists": ("16_", r"100 bandwagon fakes: ([\d.]+)% of EASE's lists"),
 }
 LOOKS = r"on the test users: (\d+) models and (\d+) other settings looked at"
 LEVELS = {1: "introductory", 2: "introductory", 3: "introductory",
