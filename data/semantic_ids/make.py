@@ -14,6 +14,7 @@ on with the next arm.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import sys
 import time
@@ -42,9 +43,12 @@ sys.path.insert(0, str(HERE.parent))
 from arms import save, say, table  # noqa: E402
 
 SEEDS = (0, 1, 2)
-SETTINGS = [(dropout, decay) for dropout in (0.0, 0.2) for decay in (0.01, 2.0, 10.0)]
-ARMS = ("text", "random", "ALS")
-PRIORS = (0.0, 0.1, 0.2, 0.4, 0.8, 1.2, 1.6, 2.4, 3.2, 4.8)
+RATES, DROPOUTS, DECAYS = (0.003, 0.01), (0.0, 0.2), (0.6, 2.0, 6.0)
+SETTINGS = list(itertools.product(RATES, DROPOUTS, DECAYS))
+ARMS = {name: {"codes": name} for name in ("text", "random", "ALS")}
+ARMS["text, all words"] = {"codes": "text", "constrained": False}
+TUNED = ["arm", "events", "rate", "dropout", "decay"]
+PRIORS = (0.0, 0.4, 0.8, 1.6, 2.4, 3.2, 4.8, 7.2, 10.8, 16.2, 24.3)
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
 
@@ -91,10 +95,15 @@ def cold(split: splits.Split) -> np.ndarray:
     return ~film_events(split)[2]
 
 
+def decoder(arm: str, settings, **options):
+    rate, dropout, decay = settings
+    fitted = ARMS[arm] | {"learning_rate": rate, "dropout": dropout, "decay": decay}
+    return codes.code_decoder(**fitted, **options)
+
+
 def run_films(windows, first_stages, arm: str, seed: int, settings, priors, weights):
     """Each user's metrics: alone, with each prior and each weight of a blend, for cold films."""
-    dropout, decay = settings
-    fit = codes.code_decoder(arm, dropout=dropout, decay=decay)(seed)
+    fit = decoder(arm, settings)(seed)
     found: dict[str, list[pd.DataFrame]] = {}
     for split, first in zip(windows, first_stages, strict=True):
         model = fit(split)
@@ -106,11 +115,12 @@ def run_films(windows, first_stages, arm: str, seed: int, settings, priors, weig
             found.setdefault(name, []).append(evaluate(values, split.test).per_user)
         rare = cold(split)
         only = evaluate(said, split.test, candidate_items=rare).per_user
-        lists, _ = model.generate(split.test.history, split.test.history_times, 10, 20)
+        held = split.test
+        lists, _ = model.generate(held.history, held.history_times, 10, 20, held.seen)
         only["in lists"] = (rare[lists] & (lists >= 0)).mean(1)
         found.setdefault("cold", []).append(only)
-        seconds = model.history_.shape[0]
-        found.setdefault("epochs", []).append(only.assign(epochs=seconds)[["epochs"]])
+        best = model.history_["validation"].idxmax()
+        found.setdefault("epochs", []).append(only.assign(epochs=best)[["epochs"]])
     return {name: pd.concat(parts) for name, parts in found.items()}
 
 
@@ -157,20 +167,22 @@ def content(seeds: tuple[int, ...]) -> None:
             add_model(name, seed, MODELS[name].fit(seed), windows)
 
 
-def code_words(items: pd.DataFrame, dealt: bool) -> np.ndarray:
-    """A 1 for each of a film's three words, (n_items, 192); dealt: of words that mean nothing."""
+def code_words(items: pd.DataFrame, dealt: int | None) -> np.ndarray:
+    """A 1 for each of a film's three words, (n_items, 192); dealt: by seed, so that none means
+    anything.
+    """
     words = codes.film_codes(items)[:, : len(codes.SIZES)]
-    if dealt:  # each level by itself: what three hash functions do to an ID
-        rng = np.random.default_rng(0)
+    if dealt is not None:  # each level by itself: what three hash functions do to an ID
+        rng = np.random.default_rng(dealt)
         words = np.column_stack([rng.integers(size, size=len(words)) for size in codes.SIZES])
     return np.hstack([np.eye(n)[w] for n, w in zip(codes.SIZES, words.T, strict=True)])
 
 
 FEATURES = {
-    "semantic IDs": partial(code_words, dealt=False),
-    "hashed IDs": partial(code_words, dealt=True),
+    "semantic IDs": lambda seed: partial(code_words, dealt=None),
+    "hashed IDs": lambda seed: partial(code_words, dealt=seed),
 }
-DECAYS = (2.0, 6.0, 20.0, 60.0, 200.0)
+FEATURE_DECAYS = (2.0, 6.0, 20.0, 60.0, 200.0)
 
 
 def features(seeds: tuple[int, ...]) -> None:
@@ -178,12 +190,12 @@ def features(seeds: tuple[int, ...]) -> None:
     rolling = splits.rolling_split(*load_movielens())
     names = ["features", "decay"]
     for name, made in FEATURES.items():
-        for decay in DECAYS:
+        for decay in FEATURE_DECAYS:
             tuning = table(HERE / "features_tuning.csv", names)
             if (name, decay) in tuning.index:
                 continue
             began = time.time()
-            result = evaluate_rolling(two_tower(made, decay)(0), rolling.tuning)
+            result = evaluate_rolling(two_tower(made(0), decay)(0), rolling.tuning)
             row = pd.DataFrame({"ndcg@10": [round(result["ndcg@10"], 5)]})
             row.index = pd.MultiIndex.from_tuples([(name, decay)], names=names)
             tuning = pd.concat([tuning, row]) if len(tuning) else row
@@ -191,7 +203,7 @@ def features(seeds: tuple[int, ...]) -> None:
             say("tuning", name, decay, f"{result['ndcg@10']:.4f}", began)
         best = table(HERE / "features_tuning.csv", names).loc[name]["ndcg@10"].idxmax()
         for seed in seeds:
-            add_model(name, seed, two_tower(made, best)(seed), rolling.test)
+            add_model(name, seed, two_tower(made(seed), best)(seed), rolling.test)
 
 
 def add_model(name: str, seed: int, fit, windows) -> None:
@@ -225,26 +237,15 @@ def first_stages(windows) -> list[np.ndarray]:
     return [standardize(fit(split)) for split in windows]
 
 
-def tuned(arm: str, windows, first: dict) -> tuple[tuple[float, float], float, float]:
-    """Dropout and decay under which kept-back users of the last tuning window are likeliest; the
+def tuned(arm: str, windows, first: dict) -> tuple[tuple[float, ...], float, float]:
+    """Learning rate, dropout and decay under which kept-back users of the last tuning window are likeliest; the
     prior's and a blend's weight that are best for the tuning users then.
     """
-    names = ["arm", "dropout", "decay"]
     for settings in SETTINGS:
-        tuning = table(HERE / "films_tuning.csv", names)
-        if (arm, *settings) in tuning.index:
-            continue
-        began = time.time()
-        dropout, decay = settings
-        model = codes.code_decoder(arm, dropout=dropout, decay=decay)(0)(windows[-1])
-        row = model.history_["validation"].agg(["max", "idxmax"]).round(4)
-        row = pd.DataFrame({"log p": [row["max"]], "epoch": [row["idxmax"]]})
-        row.index = pd.MultiIndex.from_tuples([(arm, *settings)], names=names)
-        tuning = pd.concat([tuning, row]) if len(tuning) else row
-        save(tuning, HERE / "films_tuning.csv")
-        say("tuning", arm, settings, *row.iloc[0], began)
-    best = table(HERE / "films_tuning.csv", names).loc[arm]["log p"].idxmax()
+        likelihood(arm, 20, settings, windows[-1])
+    best = table(HERE / "films_tuning.csv", TUNED).loc[arm, 20]["log p"].idxmax()
     best = tuple(map(float, best))
+    likelihood(arm, 50, best, windows[-1])  # to see what longer histories would change
     blends = table(HERE / "films_blends.csv", ["arm"])
     if arm not in blends.index:
         began = time.time()
@@ -258,6 +259,19 @@ def tuned(arm: str, windows, first: dict) -> tuple[tuple[float, float], float, f
     own = blends.loc[arm]
     weights = (own.filter(like=kind).idxmax().removeprefix(kind) for kind in ("prior ", "blend "))
     return best, *map(float, weights)
+
+
+def likelihood(arm: str, n_events: int, settings: tuple[float, ...], split) -> None:
+    """The log-probability of kept-back users' events after training, where it is not known yet."""
+    tuning = table(HERE / "films_tuning.csv", TUNED)
+    if (arm, n_events, *settings) in tuning.index:
+        return
+    began, begin = time.time(), decoder(arm, settings, max_length=n_events)
+    row = begin(0)(split).history_["validation"].agg(["max", "idxmax"]).round(4)
+    row = pd.DataFrame({"log p": [row["max"]], "epoch": [row["idxmax"]]})
+    row.index = pd.MultiIndex.from_tuples([(arm, n_events, *settings)], names=TUNED)
+    save(pd.concat([tuning, row]) if len(tuning) else row, HERE / "films_tuning.csv")
+    say("tuning", arm, n_events, settings, *row.iloc[0], began)
 
 
 if __name__ == "__main__":

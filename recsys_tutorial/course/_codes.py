@@ -83,7 +83,7 @@ def liked_codes(split: Split, seed: int = 0) -> np.ndarray:
     Parameters
     ----------
     split : Split
-    seed : int, of the factors and of what is drawn
+    seed : int, of what is drawn
 
     Returns
     -------
@@ -97,9 +97,9 @@ def liked_codes(split: Split, seed: int = 0) -> np.ndarray:
     return with_extra_level(words)
 
 
-CODES: dict[str, Callable[[Split], np.ndarray]] = {
-    "text": lambda split: film_codes(split.items),
-    "random": lambda split: random_codes(split.items),
+CODES: dict[str, Callable[[Split, int], np.ndarray]] = {
+    "text": lambda split, seed: film_codes(split.items),
+    "random": lambda split, seed: random_codes(split.items, seed),
     "ALS": liked_codes,
 }
 
@@ -108,24 +108,26 @@ def code_decoder(
     codes: str = "text",
     *,
     dropout: float = 0.2,
-    decay: float = 0.01,
-    learning_rate: float = 1e-2,
-    epochs: tuple[int, int] = (30, 6),
-    dim: int = 32,
+    decay: float = 2.0,
+    learning_rate: float = 3e-3,
+    epochs: tuple[int, int] = (40, 12),
+    dim: int = 64,
     max_length: int = 20,
     **options,
 ) -> Callable[[int], Fit]:
     """A decoder from its start in the first window, trained on in each later one, as `sasrec`.
 
-    Its codes are those of the first window, since a decoder learns what the words mean.
+    Its codes are those of the first window, since a decoder learns what the words mean. The seed
+    is of its start, of the order of training and of codes that are dealt.
 
     Parameters
     ----------
     codes : "text", "random" or "ALS"
     dropout, dim, max_length, **options : see `GenerativeRetriever`
     decay, learning_rate : float, of the training
-    epochs : the most of the first window, and of each later one; the latest arrivals among the
-        training users say which one stays
+    epochs : of the first window, and of each later one; the latest arrivals among the training
+        users say which one stays. All are run: behind a level stretch the loss falls once more,
+        when the learning rate is low
 
     Returns
     -------
@@ -136,7 +138,7 @@ def code_decoder(
         torch.manual_seed(seed)
         sizes = {"dim": dim, "max_length": max_length, "dropout": dropout}
         sizes |= {"dtype": torch.float32} | options
-        return GenerativeRetriever(CODES[codes](split), **sizes)
+        return GenerativeRetriever(CODES[codes](split, seed), **sizes)
 
     def train(model: GenerativeRetriever, split: Split, seed: int, is_first: bool):
         likes, times, _ = film_events(split)
@@ -150,7 +152,7 @@ def code_decoder(
             weight_decay=decay,
             seed=seed,
             validation=code_likelihood(likes[late], times[late], model.max_length),
-            patience=6,
+            patience=epochs[not is_first],
         )
 
     return going_on(untrained, train)

@@ -50,7 +50,8 @@ def every_code(model: CodeNetwork, events: Events) -> Tensor:
     tree, beams = model.tree, _begin(model, events)
     for level, (words, parents) in enumerate(zip(tree.words, tree.parents, strict=True)):
         kept = torch.from_numpy(parents * tree.sizes[level] + words).to(model.device)
-        total = _totals(model, beams, level)
+        nodes = np.arange(parents.max() + 1)[None]  # all of the level before
+        total = _totals(model, beams, level, nodes)
         beams = _grow(model, beams, level, total, kept.expand(len(events), -1))
     return beams.total
 
@@ -81,7 +82,7 @@ def beam_search(
         # A beam without hope, of a user with fewer codes left than beams, stays without.
         allowed &= np.isfinite(beams.total.cpu().numpy())[:, :, None]
         forbidden = torch.from_numpy(~allowed).to(model.device).flatten(1)
-        total = _totals(model, beams, level).masked_fill(forbidden, -torch.inf)
+        total = _totals(model, beams, level, node).masked_fill(forbidden, -torch.inf)
         width = min(n_beams, max(1, int(allowed.sum((1, 2)).max(initial=1))))
         kept = total.topk(width).indices
         node = np.take_along_axis(child.reshape(len(node), -1), kept.cpu().numpy(), 1)
@@ -100,9 +101,10 @@ def _begin(model: CodeNetwork, events: Events) -> Beams:
     return Beams(state, state.new_zeros(len(n), 1), None, kept, hidden, n)
 
 
-def _totals(model: CodeNetwork, beams: Beams, level: int) -> Tensor:
+def _totals(model: CodeNetwork, beams: Beams, level: int, nodes: np.ndarray) -> Tensor:
     """Log p of each beam with each word of the level behind it, (n, n_beams * size)."""
-    shares = model.heads[level](beams.states).log_softmax(2)  # (n, n_beams, size)
+    nodes = torch.from_numpy(nodes).to(model.device).expand(beams.states.shape[:2])
+    shares = model.logits(beams.states, level, nodes).log_softmax(2)  # (n, n_beams, size)
     return (beams.total[:, :, None] + shares).flatten(1)
 
 

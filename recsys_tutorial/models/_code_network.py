@@ -30,6 +30,7 @@ class CodeNetwork(SavedModel):
         n_heads: int = 2,
         max_length: int = 20,
         dropout: float = 0.1,
+        constrained: bool = True,
         dtype: torch.dtype | None = None,
     ):
         super().__init__()
@@ -50,6 +51,10 @@ class CodeNetwork(SavedModel):
         )
         self.drop, self.norm = nn.Dropout(dropout), nn.LayerNorm(dim)
         self.heads = nn.ModuleList(nn.Linear(dim, size) for size in sizes)
+        for level in range(len(sizes) * constrained):  # bool (n_nodes, size): where a code goes on
+            exists = torch.from_numpy(self.tree.children(level) >= 0)
+            self.register_buffer(f"exists_{level}", exists, persistent=False)
+        self.constrained = constrained
         self.to(default_dtype() if dtype is None else dtype)
 
     @property
@@ -69,6 +74,25 @@ class CodeNetwork(SavedModel):
         offsets = torch.as_tensor(self.offsets, device=self.device)
         level = torch.as_tensor(level, device=self.device)
         return self.word(words + offsets[level]) + self.level(level + 1) + self.event(event)
+
+    def logits(self, states: Tensor, level: int, nodes: Tensor) -> Tensor:
+        """Of the words of a level, after beginnings of codes.
+
+        Parameters
+        ----------
+        states : Tensor (..., dim), after the last word of each beginning
+        level : int, of the words that may come next
+        nodes : int64 Tensor (...), the beginnings' numbers in the tree; 0 before the first word
+
+        Returns
+        -------
+        Tensor (..., sizes[level]); where `constrained`, -inf for words that lead to no item's code
+        """
+        logits = self.heads[level](states)
+        if not self.constrained:
+            return logits
+        exists = self.get_buffer(f"exists_{level}")[nodes]
+        return logits.masked_fill(~exists, -torch.inf)
 
     def read(self, events: Events, drop_last: bool = False) -> tuple[Tensor, list[Kept]]:
         """The state at each place: the start sign's, then that of each word.

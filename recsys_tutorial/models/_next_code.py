@@ -33,10 +33,13 @@ def next_code_loss(model, rows, rng, *, pieces: Events, first: np.ndarray) -> Te
     states, _ = model.read(events, drop_last=True)  # (n, m * n_levels, dim)
     wanted = events.there
     wanted[:, 0] &= first[rows]
+    items = events.items[wanted]
     wanted = torch.from_numpy(wanted).to(states.device)
-    codes = torch.from_numpy(model.tree.codes[events.items]).to(states.device)[wanted]
+    codes = torch.from_numpy(model.tree.codes[items]).to(states.device)  # (n_events, n_levels)
     states = states.unflatten(1, (-1, model.tree.n_levels))[wanted]  # (n_events, n_levels, dim)
+    beginnings = [np.zeros(len(items), np.int64)] + [node[items] for node in model.tree.node_of[:-1]]
+    beginnings = [torch.from_numpy(nodes).to(states.device) for nodes in beginnings]
     return sum(
-        cross_entropy(head(states[:, level]), codes[:, level])
-        for level, head in enumerate(model.heads)
+        cross_entropy(model.logits(states[:, level], level, nodes), codes[:, level])
+        for level, nodes in enumerate(beginnings)
     )

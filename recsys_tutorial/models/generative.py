@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from recsys_tutorial._checks import check_within
-from recsys_tutorial._likes import check_train
+from recsys_tutorial._likes import as_likes, check_train
 from recsys_tutorial._torch.modules import evaluating
 from recsys_tutorial.models._code_beams import beam_search, every_code
 from recsys_tutorial.models._code_network import CodeNetwork
@@ -45,6 +45,9 @@ class GenerativeRetriever(CodeNetwork):
     dim, n_blocks, n_heads : int; dim is a multiple of n_heads
     max_length : int, the most events that are read: of a longer history the last ones
     dropout : float
+    constrained : bool, whether each softmax is over the words that lead to an item's code, so that
+        the items share all probability, or over all words of the level, as in TIGER, so that the
+        network has to learn which codes exist
     dtype : of what is trained; by default float64 on a machine without a GPU, so that results
         repeat on other processors, else float32
 
@@ -114,8 +117,8 @@ class GenerativeRetriever(CodeNetwork):
 
         Returns
         -------
-        ndarray (n_users, n_items), float64. Their exponentials sum to less than 1: some of the
-        probability is on codes that no item has.
+        ndarray (n_users, n_items), float64. Their exponentials sum to 1; not `constrained`, to
+        less, since some of the probability is on codes that no item has.
 
         Raises
         ------
@@ -139,12 +142,13 @@ class GenerativeRetriever(CodeNetwork):
         times: sparse.csr_matrix | np.ndarray,
         k: int = 10,
         beams: int = 20,
+        seen: sparse.csr_matrix | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Write a list for each user, by beam search through the codes that exist.
 
         Of each level the `beams` most probable beginnings go on. Only words are written that lead
-        to an item which the user does not have, so that a list holds items of the catalogue, each
-        once, and none of the history. With as many beams as items the list is that of `score`.
+        to an item which the user has not seen, so that a list holds items of the catalogue, each
+        once, and none that was seen. With as many beams as items the list is that of `score`.
 
         Parameters
         ----------
@@ -152,6 +156,8 @@ class GenerativeRetriever(CodeNetwork):
         times : csr_matrix or ndarray, when, as `Holdout.history_times`
         k : int, how long the list is to be
         beams : int, k to the number of items
+        seen : csr_matrix (n_users, n_items), > 0 for what must not be written, as `Holdout.seen`;
+            by default the history
 
         Returns
         -------
@@ -161,17 +167,20 @@ class GenerativeRetriever(CodeNetwork):
         Raises
         ------
         ValueError
-            For a history of another width, times that do not fit, fewer beams than k.
+            For a history of another width, times or a `seen` that do not fit, fewer beams than k.
         """
         check_within(1, self.tree.n_items, k=k)
         check_within(k, self.tree.n_items, beams=beams)
         likes, events = self._read_from(history, times)
+        barred = likes if seen is None else as_likes(seen, "seen", self.tree.n_items)
+        if barred.shape != likes.shape:
+            raise ValueError(f"seen has {barred.shape[0]} users, the history {likes.shape[0]}")
         items = np.full((len(events), k), -1, np.int64)
         found = np.full((len(events), k), -np.inf)
         for start in range(0, len(events), _BLOCK):
             rows = np.arange(start, min(start + _BLOCK, len(events)))
             with evaluating(self):
-                nodes, total = beam_search(self, events.rows(rows), likes[rows], beams)
+                nodes, total = beam_search(self, events.rows(rows), barred[rows], beams)
             n = min(k, nodes.shape[1])
             kept = np.isfinite(total[:, :n])
             items[rows, :n] = np.where(kept, self.tree.leaf_items[nodes[:, :n]], -1)

@@ -169,12 +169,26 @@ def test_lists_hold_items_of_the_catalogue_once_and_none_of_the_history(seed, k,
         np.testing.assert_allclose(found[user, : len(mine)], scores[mine], rtol=1e-9)
 
 
+def test_what_was_seen_and_not_liked_is_not_written_either():
+    history, times = some_likes()
+    model = model_of()
+    first, _ = model.generate(history, times, 8, N_ITEMS)
+    rows = np.arange(5)
+    seen = history.toarray()
+    seen[rows, first[:, 0]] = seen[rows, first[:, 3]] = 1  # rated, and not liked
+    seen[1] = 1  # everything
+    items, found = model.generate(history, times, 6, N_ITEMS, seen=sparse.csr_matrix(seen))
+    assert np.array_equal(np.delete(items, 1, 0), np.delete(first[:, [1, 2, 4, 5, 6, 7]], 1, 0))
+    assert (items[1] == -1).all() and np.isneginf(found[1]).all()
+
+
 def test_many_users_are_written_in_parts(monkeypatch):
     history, times = some_likes(n_users=9)
     model = model_of()
-    whole = model.generate(history, times, 5, 10)
+    seen = sparse.csr_matrix(np.random.default_rng(1).random((9, N_ITEMS)) < 0.3, dtype=float)
+    whole = model.generate(history, times, 5, 10, seen)
     monkeypatch.setattr("recsys_tutorial.models.generative._BLOCK", 4)
-    parts = model.generate(history, times, 5, 10)
+    parts = model.generate(history, times, 5, 10, seen)
     assert np.array_equal(whole[0], parts[0])
     np.testing.assert_allclose(whole[1], parts[1], rtol=1e-9)
 
@@ -288,3 +302,7 @@ def test_says_what_is_wrong_with_data():
     for k, beams, message in ((0, 5, "k must"), (6, 5, "beams must be 6 to 40"), (5, 41, "beams")):
         with pytest.raises(ValueError, match=message):
             model.generate(train, times, k, beams)
+    with pytest.raises(ValueError, match="seen has 39 items"):
+        model.generate(train, times, 5, 5, train[:, :39])
+    with pytest.raises(ValueError, match="seen has 2 users, the history 5"):
+        model.generate(train, times, 5, 5, train[:2])
