@@ -45,6 +45,8 @@ from arms import save, say, table  # noqa: E402
 SEEDS = (0, 1, 2)
 RATES, DROPOUTS, DECAYS = (0.003, 0.01), (0.0, 0.2), (0.6, 2.0, 6.0)
 SETTINGS = list(itertools.product(RATES, DROPOUTS, DECAYS))
+SETTINGS += itertools.product((0.01,), (0.4,), DECAYS[:2])  # the best lay at the edge
+SETTINGS += itertools.product((0.03,), (0.2,), DECAYS[:2])
 ARMS = {name: {"codes": name} for name in ("text", "random", "ALS")}
 ARMS["text, all words"] = {"codes": "text", "constrained": False}
 TUNED = ["arm", "events", "rate", "dropout", "decay"]

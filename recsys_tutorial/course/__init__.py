@@ -135,7 +135,7 @@ def _around(
 
 _TEXT_TOWER = two_tower(features.bert_texts, 20.0)
 _SASREC = sasrec("both", dropout=0.2, decay=10.0)
-_DECODER = code_decoder("text", dropout=0.0, decay=2.0)
+_DECODER = code_decoder("text", learning_rate=1e-2, dropout=0.2, decay=2.0)
 
 MODELS = {
     "popularity": CourseModel(1, fits.anew(lambda split: Popularity().fit(split.train))),
@@ -182,6 +182,6 @@ MODELS = {
     "fading EASE + BERT + SASRec": _around(12, "SASRec", _SASREC, sequences.blend_with, 1.6),
     "decoder of text codes": CourseModel(13, _DECODER, n_seeds=3),
     "decoder of text codes + fading popularity": _around(
-        13, "decoder of text codes", _DECODER, codes.with_prior, 4.8
+        13, "decoder of text codes", _DECODER, codes.with_prior, 7.2
     ),
 }

@@ -37,7 +37,9 @@ def next_code_loss(model, rows, rng, *, pieces: Events, first: np.ndarray) -> Te
     wanted = torch.from_numpy(wanted).to(states.device)
     codes = torch.from_numpy(model.tree.codes[items]).to(states.device)  # (n_events, n_levels)
     states = states.unflatten(1, (-1, model.tree.n_levels))[wanted]  # (n_events, n_levels, dim)
-    beginnings = [np.zeros(len(items), np.int64)] + [node[items] for node in model.tree.node_of[:-1]]
+    beginnings = [np.zeros(len(items), np.int64)] + [
+        node[items] for node in model.tree.node_of[:-1]
+    ]
     beginnings = [torch.from_numpy(nodes).to(states.device) for nodes in beginnings]
     return sum(
         cross_entropy(model.logits(states[:, level], level, nodes), codes[:, level])

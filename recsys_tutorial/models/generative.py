@@ -189,7 +189,8 @@ class GenerativeRetriever(CodeNetwork):
 
     def _description(self) -> dict:
         digest = hashlib.sha256(np.ascontiguousarray(self.tree.codes, "<i8").tobytes())
-        return {"codes": digest.hexdigest(), **super()._description()}
+        own = {"codes": digest.hexdigest(), "constrained": self.constrained}
+        return own | super()._description()
 
     def _read_from(self, history, times) -> tuple[sparse.csr_matrix, Events]:
         """The likes of a history, and the last ones in their order."""

@@ -49,10 +49,11 @@ def some_likes(seed=0, n_users=5, most=20):
 # -- scores
 
 
+@pytest.mark.parametrize("constrained", [True, False])
 @pytest.mark.parametrize("codes", CODES)
-def test_a_score_is_the_sum_over_the_codes_words(codes):
+def test_a_score_is_the_sum_over_the_codes_words(codes, constrained):
     """Each item read behind the history, as in training, one by one."""
-    model = model_of(codes)
+    model = model_of(codes, constrained=constrained)
     history, times = some_likes()
     scores = model.score(history, times)
     assert scores.shape == (5, N_ITEMS) and scores.dtype == np.float64
@@ -65,15 +66,23 @@ def test_a_score_is_the_sum_over_the_codes_words(codes):
             total = 0.0
             for level, word in enumerate(model.tree.codes[item]):
                 logits = model.heads[level](states[0, n * model.tree.n_levels + level])
+                if constrained:  # only words of items whose code begins alike
+                    alike = (model.tree.codes[:, :level] == model.tree.codes[item, :level]).all(1)
+                    missing = np.setdiff1d(range(len(logits)), model.tree.codes[alike, level])
+                    logits[missing] = -torch.inf
                 total += logits.log_softmax(0)[word].item()
             assert scores[user, item] == pytest.approx(total, rel=1e-9)
 
 
-def test_the_words_of_a_level_share_its_probability():
+@pytest.mark.parametrize("codes", CODES)
+def test_items_share_the_probability_with_codes_that_none_has_only_if_not_constrained(codes):
     history, times = some_likes()
-    np.testing.assert_allclose(np.exp(model_of("grid").score(history, times)).sum(1), 1)
-    np.testing.assert_allclose(np.exp(model_of("one word").score(history, times)).sum(1), 1)
-    assert (np.exp(model_of("uneven").score(history, times)).sum(1) < 0.999).all()
+    np.testing.assert_allclose(np.exp(model_of(codes).score(history, times)).sum(1), 1)
+    total = np.exp(model_of(codes, constrained=False).score(history, times)).sum(1)
+    if codes == "uneven":
+        assert (total < 0.999).all()
+    else:  # all codes exist
+        np.testing.assert_allclose(total, 1)
 
 
 def test_a_user_alone_or_among_others_and_only_their_last_events():
@@ -115,9 +124,10 @@ def test_no_state_knows_what_comes_later():
 # -- lists that are written
 
 
+@pytest.mark.parametrize("constrained", [True, False])
 @pytest.mark.parametrize("codes", CODES)
-def test_with_all_beams_the_list_is_the_exact_one(codes):
-    model = model_of(codes)
+def test_with_all_beams_the_list_is_the_exact_one(codes, constrained):
+    model = model_of(codes, constrained=constrained)
     history, times = some_likes()
     scores = np.where(history.toarray() > 0, -np.inf, model.score(history, times))
     items, found = model.generate(history, times, 15, N_ITEMS)
@@ -205,9 +215,10 @@ def test_words_start_small_so_that_none_is_likely_before_training():
     assert np.abs(model.score(history, times) + np.log(N_ITEMS)).max() < 3
 
 
-def test_each_event_is_learned_once():
+@pytest.mark.parametrize("constrained", [True, False])
+def test_each_event_is_learned_once(constrained):
     """The loss of pieces of a long sequence, event by event from the scores of `score`'s kind."""
-    model = model_of(max_length=4)
+    model = model_of(max_length=4, constrained=constrained)
     history, times, _ = chains(n_users=3, length=11)
     parts, users = pieces(history, times, 4)
     first = np.concatenate([[True], users[1:] != users[:-1]])
@@ -269,7 +280,8 @@ def test_save_and_load(tmp_path):
     other.load(tmp_path / "model.safetensors")
     np.testing.assert_allclose(other.score(train, times), model.score(train, times))
     turned = CODES["uneven"][::-1].copy()  # the same words, of other items
-    for wrong in ({"dim": 8}, {"n_blocks": 1}, {"codes": "grid"}, {"codes": turned}):
+    different = {"dim": 8}, {"n_blocks": 1}, {"codes": "grid"}, {"codes": turned}
+    for wrong in (*different, {"constrained": False}):
         with pytest.raises(ValueError, match="does not fit"):
             model_of(**wrong).load(tmp_path / "model.safetensors")
 
