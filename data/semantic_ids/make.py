@@ -240,8 +240,8 @@ def first_stages(windows) -> list[np.ndarray]:
 
 
 def tuned(arm: str, windows, first: dict) -> tuple[tuple[float, ...], float, float]:
-    """Learning rate, dropout and decay under which kept-back users of the last tuning window are likeliest; the
-    prior's and a blend's weight that are best for the tuning users then.
+    """The settings under which kept-back users of the last tuning window are likeliest; the prior's
+    and a blend's weight that are best for the tuning users then.
     """
     for settings in SETTINGS:
         likelihood(arm, 20, settings, windows[-1])
