@@ -374,7 +374,12 @@ def leaks() -> Figure:
             "only sums leave,\nclipped, with noise",
         ),
         ("model", "trained", "was this user\nlearned from?", "attack it first;\nforget exactly"),
-        ("list", "plain", "what is missing\ntells, too", "a list that reads\nnobody, as a choice"),
+        (
+            "list",
+            "plain",
+            "what is missing\ntells, too",
+            "a list that reads\nnobody, hits included",
+        ),
     )
     for step, (text, kind, read, against) in enumerate(steps):
         y = 0.3 + 2.2 * step
