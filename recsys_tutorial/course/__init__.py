@@ -135,7 +135,7 @@ def _around(
 
 _TEXT_TOWER = two_tower(features.bert_texts, 20.0)
 _SASREC = sasrec("both", dropout=0.2, decay=10.0)
-_DECODER = code_decoder("text", learning_rate=1e-2, dropout=0.2, decay=2.0)
+_DECODER = code_decoder("text")
 
 MODELS = {
     "popularity": CourseModel(1, fits.anew(lambda split: Popularity().fit(split.train))),

@@ -109,8 +109,8 @@ def code_decoder(
     *,
     dropout: float = 0.2,
     decay: float = 2.0,
-    learning_rate: float = 3e-3,
-    epochs: tuple[int, int] = (40, 12),
+    learning_rate: float = 1e-2,
+    epochs: tuple[int, int] = (40, 6),
     dim: int = 64,
     max_length: int = 20,
     **options,
@@ -192,7 +192,7 @@ def next_nats(model: GenerativeRetriever | SASRec, split: Split) -> float:
     Returns
     -------
     float, mean of -log p(next film), in nats. SASRec shares its probability among the films that
-    are learned, a decoder among all words
+    are learned, a decoder among all films, or, not `constrained`, among all words
     """
     likes, times, known = film_events(split)
     late = latest(split)

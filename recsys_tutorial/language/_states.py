@@ -35,7 +35,10 @@ def with_cache(network: nn.Module, cache: transformers.DynamicCache | None) -> d
     A network drops what it has no name for without a word: then nothing would be remembered.
     """
     known = inspect.signature(type(network.base_model).forward).parameters
-    return {"cache" if "cache" in known else "past_key_values": cache}
+    for name in ("cache", "past_key_values"):
+        if name in known:
+            return {name: cache}
+    raise TypeError(f"{type(network.base_model).__name__}.forward takes no cache by a known name")
 
 
 def read(

@@ -18,12 +18,12 @@ from recsys_tutorial.language._likelihoods import (
     packed_log_likelihoods,
 )
 from recsys_tutorial.language._packing import Branch
-from recsys_tutorial.language.answer_losses import preference_loss
+from recsys_tutorial.language.answer_losses import answer_loss, preference_loss
 from recsys_tutorial.language.lessons import Lesson
 from recsys_tutorial.language.model import LanguageModel
 from recsys_tutorial.training import train
 
-__all__ = ["lesson_log_likelihoods", "teach"]
+__all__ = ["answer_loss", "lesson_log_likelihoods", "preference_loss", "teach"]
 
 
 def lesson_log_likelihoods(

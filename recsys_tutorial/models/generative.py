@@ -31,10 +31,11 @@ class GenerativeRetriever(CodeNetwork):
     """score(u, j) = log p(code of j | history) = sum_l log p(c_l | history, c_1, ..., c_{l-1}).
 
     A causal transformer (the blocks of `SASRec`) reads a start sign and the codes of the history's
-    items one after the other; each level has its own softmax over its own words. Every word of
-    every event is learned at once, a user's first event included: after the start sign alone
-    stands what people like who are not known yet. (Codes as words: Rajput et al. 2023, TIGER,
-    arXiv:2305.05065, with an encoder and a decoder; one decoder for both as in GPTs.)
+    items one after the other; each level has a softmax of its own, over those of its words that
+    lead to an item's code (see `constrained`). Every word of every event is learned at once, a
+    user's first event included: after the start sign alone stands what people like who are not
+    known yet. (Codes as words: Rajput et al. 2023, TIGER, arXiv:2305.05065, with an encoder and a
+    decoder; one decoder for both as in GPTs.)
 
     Start values come from torch's global generator: call ``torch.manual_seed`` before. `fit` goes
     on from the present weights.
@@ -47,7 +48,7 @@ class GenerativeRetriever(CodeNetwork):
     dropout : float
     constrained : bool, whether each softmax is over the words that lead to an item's code, so that
         the items share all probability, or over all words of the level, as in TIGER, so that the
-        network has to learn which codes exist
+        network has to learn which codes exist. `generate` writes only codes that exist either way
     dtype : of what is trained; by default float64 on a machine without a GPU, so that results
         repeat on other processors, else float32
 
@@ -63,7 +64,7 @@ class GenerativeRetriever(CodeNetwork):
 
     reads_times = True
     _kind = "a model that writes codes"
-    _mend = "Build the model with the codes and sizes of the one that was saved"
+    _mend = "Build the model with the codes, the sizes and `constrained` of the one that was saved"
 
     def fit(
         self,
@@ -118,7 +119,7 @@ class GenerativeRetriever(CodeNetwork):
         Returns
         -------
         ndarray (n_users, n_items), float64. Their exponentials sum to 1; not `constrained`, to
-        less, since some of the probability is on codes that no item has.
+        1 at most: what is on codes that no item has is lost.
 
         Raises
         ------
@@ -189,7 +190,8 @@ class GenerativeRetriever(CodeNetwork):
 
     def _description(self) -> dict:
         digest = hashlib.sha256(np.ascontiguousarray(self.tree.codes, "<i8").tobytes())
-        own = {"codes": digest.hexdigest(), "constrained": self.constrained}
+        own = {"codes": digest.hexdigest()}
+        own |= {"constrained": True} if self.constrained else {}  # older files do not have it
         return own | super()._description()
 
     def _read_from(self, history, times) -> tuple[sparse.csr_matrix, Events]:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 from scipy.stats import beta
 
-from recsys_tutorial._checks import check_shape, finite_vectors
+from recsys_tutorial._checks import check_at_least, check_shape, finite_vectors
 from recsys_tutorial._likes import as_likes
 from recsys_tutorial.ranking import standardize
 
@@ -135,7 +135,7 @@ def shadow_attack(known: np.ndarray, inside: np.ndarray, online: bool = False) -
 
     Parameters
     ----------
-    known : ndarray (n_models, n_users), what each model says of each user
+    known : ndarray (n_models, n_users), what each model says of each user; no nan
     inside : bool ndarray (n_models, n_users), whether it learned from them
     online : bool, also with the shadow models that learned from the user
 
@@ -146,10 +146,12 @@ def shadow_attack(known: np.ndarray, inside: np.ndarray, online: bool = False) -
 
     Raises
     ------
-    ValueError for other shapes, and fewer than five models.
+    ValueError for other shapes, fewer than five models, and what `likelihood_ratio` refuses.
     """
     known, inside = np.asarray(known, dtype=np.float64), np.asarray(inside, dtype=bool)
     check_shape("inside", inside, known.shape)
+    if known.ndim != 2:
+        raise ValueError(f"known must be (n_models, n_users), got {known.shape}")
     if len(known) < 5:
         raise ValueError(f"five models at least, one to attack and two a side, got {len(known)}")
     ratios = np.full(known.shape, np.nan)
@@ -188,17 +190,20 @@ def pooled_rates(
     Returns
     -------
     dict, "auc" and "found", the share of members above the border: value, low, high (95 %). The
-        border is found anew in each draw
+        border is found anew in each draw; a draw with members alone, or without, is left out
 
     Raises
     ------
-    ValueError for other shapes, a rate out of range, and a side on which nobody is.
+    ValueError for other shapes, a number out of range, and a side on which nobody is.
     """
     values, inside = np.asarray(values, dtype=np.float64), np.asarray(inside, dtype=bool)
     check_shape("inside", inside, values.shape)
     if not 0 < false_positive_rate < 1:
         raise ValueError(f"false_positive_rate must be in (0, 1), got {false_positive_rate}")
-    users = np.nonzero(~np.isnan(values))[1]
+    check_at_least(1, n_draws=n_draws)
+    if values.ndim != 2:
+        raise ValueError(f"values must be (n_models, n_users), got {values.shape}")
+    _, users = np.unique(np.nonzero(~np.isnan(values))[1], return_inverse=True)  # who is judged
     inside, values = inside[~np.isnan(values)], values[~np.isnan(values)]
     if not inside.any() or inside.all():
         raise ValueError("members and others are needed on both sides")
@@ -215,9 +220,10 @@ def pooled_rates(
     area = (np.diff(others) * (members[:, 1:] + members[:, :-1]) / 2).sum(axis=1)
     allowed = np.floor(false_positive_rate * others[:, -1:] + 1e-9)
     found = np.where(others <= allowed, members, 0).max(axis=1)
-    rates = {"auc": area / (members[:, -1] * others[:, -1]), "found": found / members[:, -1]}
+    with np.errstate(invalid="ignore"):  # a draw may have no member, or nobody else
+        rates = {"auc": area / (members[:, -1] * others[:, -1]), "found": found / members[:, -1]}
     return {
-        name: (float(r[0]), *map(float, np.percentile(r[1:], [2.5, 97.5])))
+        name: (float(r[0]), *map(float, np.nanpercentile(r[1:], [2.5, 97.5])))
         for name, r in rates.items()
     }
 

@@ -281,6 +281,11 @@ def test_save_and_load(tmp_path):
     np.testing.assert_allclose(other.score(train, times), model.score(train, times))
     turned = CODES["uneven"][::-1].copy()  # the same words, of other items
     different = {"dim": 8}, {"n_blocks": 1}, {"codes": "grid"}, {"codes": turned}
+    usual = model_of(constrained=False)
+    usual.save(tmp_path / "usual.safetensors")
+    model_of(seed=5, constrained=False).load(tmp_path / "usual.safetensors")
+    with pytest.raises(ValueError, match="does not fit"):
+        model_of().load(tmp_path / "usual.safetensors")
     for wrong in (*different, {"constrained": False}):
         with pytest.raises(ValueError, match="does not fit"):
             model_of(**wrong).load(tmp_path / "model.safetensors")

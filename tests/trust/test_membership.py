@@ -205,7 +205,7 @@ def models(n_models=12, n_users=150, gain=1.0, seed=0):
 @pytest.mark.parametrize("online", [False, True])
 def test_each_model_is_attacked_with_all_the_others(online):
     known, inside = models()
-    known[:, 0], inside[:, 0] = known[:, 0], False  # in no model: nothing can be said of them
+    inside[:, 0] = False  # in no model: nothing can be said of them
     ratios = shadow_attack(known, inside, online)
     assert np.isnan(ratios[:, 0]).all()
     last = np.arange(12) != 11
@@ -222,7 +222,19 @@ def test_shadows_see_what_is_hidden_among_users_who_differ():
     by_shadows = pooled_rates(shadow_attack(known, inside), inside)["auc"]
     by_loss = pooled_rates(known, inside)["auc"]
     assert by_loss[0] < 0.65 < 0.85 < by_shadows[1]
-    assert abs(pooled_rates(*models(gain=0.0))["auc"][0] - 0.5) < 0.05
+    known, inside = models(gain=0.0)  # nothing to be seen, and nothing is
+    assert abs(pooled_rates(shadow_attack(known, inside), inside)["auc"][0] - 0.5) < 0.05
+
+
+def test_who_is_not_judged_changes_no_interval():
+    known, inside = models()
+    nobody = np.full_like(known, np.nan)
+    rates = pooled_rates(known, inside)
+    twice = np.hstack([inside, inside])
+    assert pooled_rates(np.hstack([nobody, known]), twice) == rates
+    assert pooled_rates(np.hstack([known, nobody]), twice) == rates
+    few = pooled_rates([[3.0, 2.0, 1.0]], [[False, True, False]])  # some draws have no member
+    assert few["auc"][0] == 0.5 and np.isfinite(few["auc"]).all()
 
 
 def test_pooled_rates_are_those_of_all_judgements():
