@@ -234,7 +234,7 @@ def test_a_class_with_broken_submissions_is_graded(tmp_path, python, monkeypatch
     (class_ / "stranger.ipynb").write_text(whole, encoding="utf-8")
     table = "student,variant\n" + "".join(f"{name},12\n" for name in [*FILLED, "truncated"])
     (tmp_path / "variants.csv").write_text(table)
-    words = ["09", str(class_), "--solutions", str(tmp_path / "solutions"), "--minutes", "0.25"]
+    words = ["09", str(class_), "--solutions", str(tmp_path / "solutions"), "--minutes", "0.5"]
     words += ["--out", str(tmp_path), "--variants", str(tmp_path / "variants.csv")]
     assert autograde.main(words) == 0
     with open(tmp_path / "grades.csv", newline="", encoding="utf-8") as file:
