@@ -231,28 +231,35 @@ def targets() -> list[int]:
     return few[draw(len(few), len(few), seed=3)].tolist()
 
 
+def fakes_of(target: int, kind: str) -> sparse.csr_matrix:
+    """The accounts of an attack, the same in all tables; a smaller attack is its first rows."""
+    rng = np.random.default_rng([16, target, KINDS.index(kind)])
+    return fake_profiles(kind, max(FAKES), target, last().train, N_LIKES, rng)
+
+
+def real_users() -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    """Likes of the users known before and then of the new ones, and what they have seen."""
+    known, new = last().train, last().test
+    return tuple(sparse.vstack([known, part]).tocsr() for part in (new.history, new.seen))
+
+
 def shilling(model: str, target: int, kind: str) -> list[dict]:
     """In how many of the real users' lists a film stands, without fakes and with them."""
-    genuine = last().train
-    new = last().test
-    rng = np.random.default_rng([16, target, KINDS.index(kind)])
-    all_fakes = fake_profiles(kind, max(FAKES), target, genuine, N_LIKES, rng)
-    histories = sparse.vstack([genuine, new.history]).tocsr()
-    seen = sparse.vstack([genuine, new.seen]).tocsr()
+    all_fakes = fakes_of(target, kind)
+    histories, seen = real_users()
+    n_known = last().train.shape[0]
     found = []
     for n in (0, *FAKES) if kind == KINDS[0] else FAKES:
         fitted = ATTACKED[model](with_fakes(all_fakes[:n] if n else None))
         held = holds_target(fitted.score(histories), seen, target)
         row = {"fakes": n, "lists": int(held.sum()), "users": len(held)}
-        found.append(row | {"new_users_lists": int(held[genuine.shape[0] :].sum())})
+        found.append(row | {"new_users_lists": int(held[n_known:].sum())})
     return found
 
 
 def detection(target: int, kind: str) -> list[dict]:
     """How well accounts are told: AUC, and real users who are suspected before 90 % are found."""
-    genuine = last().train
-    rng = np.random.default_rng([16, target, KINDS.index(kind)])
-    all_fakes = fake_profiles(kind, max(FAKES), target, genuine, N_LIKES, rng)
+    genuine, all_fakes = last().train, fakes_of(target, kind)
     found = []
     for n in FAKES[1:]:
         both = sparse.vstack([genuine, all_fakes[:n]]).tocsr()
@@ -275,16 +282,13 @@ DROPPED = 0.15  # of all accounts; a hundred fakes beside the real users are a l
 
 def defence(target: int, kind: str) -> list[dict]:
     """What a hundred fakes reach in EASE with all accounts, and without the most suspected ones."""
-    genuine, new = last().train, last().test
-    rng = np.random.default_rng([16, target, KINDS.index(kind)])
-    fakes = fake_profiles(kind, max(FAKES), target, genuine, N_LIKES, rng)
+    genuine, fakes = last().train, fakes_of(target, kind)
     likes = sparse.vstack([genuine, fakes]).tocsr()
     suspicion = neighbour_suspicion(likes)
     trusted = suspicion < np.quantile(suspicion, 1 - DROPPED)
     row = {"fakes": fakes.shape[0], "fakes_dropped": int((~trusted[genuine.shape[0] :]).sum())}
     row["users_dropped"] = int((~trusted[: genuine.shape[0]]).sum())
-    histories = sparse.vstack([genuine, new.history]).tocsr()
-    seen = sparse.vstack([genuine, new.seen]).tocsr()
+    histories, seen = real_users()
     for name, part in (("lists", likes), ("lists_without_suspects", likes[trusted])):
         scores = EASE(200.0).fit(part).score(histories)
         row[name] = int(holds_target(scores, seen, target).sum())
