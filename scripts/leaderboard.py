@@ -8,7 +8,8 @@ A row is written as soon as its model is judged, to ``_build/leaderboard-<name>.
 command again after an interruption, and it goes on. At the end a figure shows the rows beside the
 course's own, ``_build/leaderboard-<name>.svg``. Nothing is tuned here: the question is whether what
 was chosen on MovieLens holds elsewhere. A model that is a part of another row's, too, is fitted
-once for both; its seconds count in either.
+once for both; its seconds count in either. Several models are judged at a time, each in a process
+of its own with its share of the cores (``--workers``); the costliest begin first.
 
 Every model of the course's leaderboard is there, except chapter 7's: a language model that reads
 pairs of texts takes hours here. A model that these data do not allow is named with the reason, and
@@ -21,15 +22,20 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import as_completed
+from functools import lru_cache
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from filelock import FileLock
+from joblib.externals.loky import ProcessPoolExecutor
 from scipy import sparse
 from tqdm import tqdm
 
@@ -49,8 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Judge the models; 1 when the data cannot be read or split, or a model cannot read them."""
     parser = argparse.ArgumentParser(
         description="The course's leaderboard on other data, with the settings chosen here.",
-        epilog="Chapter 7's reranker is left out: it takes hours. 100,000 ratings: about ten "
-        "minutes a seed on one core of a busy machine.",
+        epilog="Chapter 7's reranker is left out: it takes hours.",
     )
     parser.add_argument(
         "data", help="a folder or archive with ratings, or a release: small, 1m ..."
@@ -64,6 +69,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--seeds", type=int, help="at most so many of a trained model, for a first look (course: 3)"
     )
+    parser.add_argument(
+        "--workers", type=int, default=min(2, os.cpu_count() or 1), help="processes (default: 2)"
+    )
     parser.add_argument("--again", action="store_true", help="forget the rows that are there")
     parser.add_argument("--out", type=Path, default=ROOT / "_build", help="folder of the results")
     options = parser.parse_args(arguments)
@@ -72,6 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--name {name!r} cannot be part of a file's name: use letters and digits")
     if options.seeds is not None and options.seeds < 1:
         parser.error(f"--seeds must be at least 1, got {options.seeds}")
+    if options.workers < 1:
+        parser.error(f"--workers must be at least 1, got {options.workers}")
     try:
         ratings, items = load_movielens(options.data, progress=True)
         windows = rolling_split(ratings, items).test
@@ -85,29 +95,13 @@ def main(arguments: list[str] | None = None) -> int:
     path = options.out / f"leaderboard-{name}.csv"
     _begin(path, fingerprint(ratings), again=options.again)
     done, failed = set(leaderboard.load(path)["model"]), False
-    asked = {MODELS[model].part for model in options.models if model not in done}
-    said: dict[str, Said] = {}
-    for number, model in enumerate(options.models, 1):
-        if model in done:
-            print(f"{model}: there already (--again computes it anew)")
-            continue
-        said = {part: said[part] for part in said if part == MODELS[model].part}
-        try:
-            line, heard = judge(
-                model,
-                MODELS[model],
-                windows,
-                path,
-                options.seeds,
-                said=said.get(MODELS[model].part),
-                keep=model in asked,
-            )
-        except (ValueError, ArithmeticError) as error:
-            print(f"{model} cannot be computed on these data: {error}", file=sys.stderr)
-            failed = True
-        else:
-            said |= {model: heard} if heard else {}
-            print(f"{number}/{len(options.models)} {line}", flush=True)
+    for model in (model for model in options.models if model in done):
+        print(f"{model}: there already (--again computes it anew)")
+    left = [model for model in options.models if model not in done]
+    for number, line in enumerate(_all_judged(left, windows, path, options), 1):
+        failed |= line is None
+        if line:
+            print(f"{number}/{len(left)} {line}", flush=True)
     if not len(leaderboard.load(path)):
         return 1
     table = leaderboard.table(path=path)
@@ -115,6 +109,63 @@ def main(arguments: list[str] | None = None) -> int:
     figure(table, leaderboard.load(path), name, path.with_suffix(".svg"))
     print(f"{path} and {path.with_suffix('.svg').name}")
     return int(failed)
+
+
+def _all_judged(
+    left: list[str], windows: Sequence[Split], path: Path, options: argparse.Namespace
+) -> Iterator[str | None]:
+    """Yield each row in words when it is written, None where these data do not allow a model."""
+    parts: dict[str, list[str]] = {}  # what others hold, and those that hold it
+    for model in left:
+        parts.setdefault(MODELS[model].part or model, []).append(model)
+    groups = list(parts.values())
+    if options.workers == 1 or len(groups) < 2:
+        for group in groups:
+            for model, line, error in _judge_group(windows, group, path, options.seeds):
+                yield _heard(model, line, error)
+        return
+    share = str(max(1, (os.cpu_count() or 1) // options.workers))
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), share)
+    with ProcessPoolExecutor(options.workers, env=threads) as pool:
+        # Later chapters' models cost more: nobody is left with one of them at the end.
+        work = [(options.data, group, path, options.seeds) for group in reversed(groups)]
+        for job in as_completed([pool.submit(_in_process, *arguments) for arguments in work]):
+            for model, line, error in job.result():
+                yield _heard(model, line, error)
+
+
+def _heard(model: str, line: str | None, error: str) -> str | None:
+    if line is None:
+        print(f"{model} cannot be computed on these data: {error}", file=sys.stderr)
+    return line
+
+
+def _judge_group(
+    windows: Sequence[Split], group: list[str], path: Path, seeds: int | None
+) -> Iterator[tuple[str, str | None, str]]:
+    """Judge a model and then those that hold it; yield (model, row or None, what was wrong)."""
+    heard = None
+    for model in group:
+        said = heard if MODELS[model].part == group[0] else None
+        try:
+            line, kept = judge(
+                model, MODELS[model], windows, path, seeds, said, keep=model != group[-1]
+            )
+        except (ValueError, ArithmeticError) as error:
+            yield model, None, str(error)
+        else:
+            heard = heard or kept
+            yield model, line, ""
+
+
+def _in_process(data: str, group: list[str], path: Path, seeds: int | None) -> list:
+    return list(_judge_group(_windows(data), group, path, seeds))
+
+
+@lru_cache(1)
+def _windows(data: str) -> Sequence[Split]:
+    """The test windows, read once in each process."""
+    return rolling_split(*load_movielens(data)).test
 
 
 def judge(
@@ -166,7 +217,8 @@ def judge(
         ]
     # Of one fit, ranking included: what a reader waits for.
     each = leaderboard.Cost(seconds / n_fits, peak_mb)
-    line = leaderboard.record(model.chapter, name, results, fitting=each, path=path, write=True)
+    with FileLock(path.with_suffix(".lock")):  # another process may have judged a model just now
+        line = leaderboard.record(model.chapter, name, results, fitting=each, path=path, write=True)
     return line.rpartition(";")[0], kept
 
 

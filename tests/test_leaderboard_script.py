@@ -51,7 +51,7 @@ def two_tastes(n_users=120, n_items=40, n_each=12):
 def test_planted_tastes_are_found_and_the_second_run_goes_on(tmp_path, capsys):
     data = write(tmp_path / "tastes", *two_tastes())
     out = tmp_path / "out"
-    assert main([str(data), "--out", str(out), *FEW[:2]]) == 0
+    assert main([str(data), "--out", str(out), "--workers", "1", *FEW[:2]]) == 0
     assert "66 test users" in capsys.readouterr().out
     assert main([str(data), "--out", str(out), *FEW]) == 0
     printed = capsys.readouterr().out
@@ -67,7 +67,7 @@ def test_planted_tastes_are_found_and_the_second_run_goes_on(tmp_path, capsys):
 @pytest.mark.usefixtures("one_thread")
 def test_models_that_go_on_from_window_to_window_find_the_planted_tastes(tmp_path, capsys):
     data = write(tmp_path / "tastes", *two_tastes(72))
-    out = ["--out", str(tmp_path), "--seeds", "1"]
+    out = ["--out", str(tmp_path), "--seeds", "1", "--workers", "1"]
     assert main([str(data), *out, "--models", *TRAINED]) == 0
     rows = leaderboard.load(tmp_path / "leaderboard-tastes.csv").set_index("model")
     assert (rows["n_seeds"] == 1).all()
@@ -88,7 +88,8 @@ def test_a_part_is_fitted_once_for_the_rows_that_hold_it(tmp_path, monkeypatch):
     assert MODELS[whole].part == part
     rows, n_fits = {}, {}
     for out, models in (("both", [part, whole]), ("alone", [whole])):
-        command = ["--out", str(tmp_path / out), "--seeds", "1", "--models", "fading EASE", *models]
+        command = ["--out", str(tmp_path / out), "--seeds", "1", "--workers", "1", "--models"]
+        command += ["fading EASE", *models]
         fitted.clear()
         assert main([str(data), *command]) == 0
         rows[out] = leaderboard.load(tmp_path / out / "leaderboard-tastes.csv").set_index("model")
@@ -115,7 +116,7 @@ def test_a_model_that_the_data_do_not_allow_is_named_and_the_others_go_on(tmp_pa
     items["title"] = "1"  # no word to count
     data = write(tmp_path / "wordless", ratings, items)
     models = ["fading popularity", "TF-IDF content", "fading EASE"]
-    assert main([str(data), "--out", str(tmp_path), "--models", *models]) == 1
+    assert main([str(data), "--out", str(tmp_path), "--models", *models]) == 1  # two processes
     assert "TF-IDF content cannot be computed on these data: " in capsys.readouterr().err
     rows = leaderboard.load(tmp_path / "leaderboard-wordless.csv")
     assert set(rows["model"]) == {"fading popularity", "fading EASE"}

@@ -27,7 +27,6 @@ from recsys_tutorial.course import _lists as lists
 from recsys_tutorial.course import _sequences as sequences
 from recsys_tutorial.course._codes import (
     code_decoder,
-    fading_log,
     film_codes,
     next_nats,
     popular_nats,
@@ -41,7 +40,7 @@ from recsys_tutorial.course._contrastive import (
     info_nce_towers,
 )
 from recsys_tutorial.course._features import bert_titles, counted_titles
-from recsys_tutorial.course._fits import Fit, bpr, fading_ease
+from recsys_tutorial.course._fits import Fit, bpr, fading_ease, fading_log
 from recsys_tutorial.course._language import (
     list_ndcg,
     means,
@@ -162,6 +161,9 @@ MODELS = {
     "fading EASE + BERT": CourseModel(3, fits.hybrid(features.bert_titles, 1.0, 0.5)),
     "genres two-tower": CourseModel(4, two_tower(features.genres_and_decade, 60.0), n_seeds=3),
     "TF-IDF two-tower": CourseModel(4, two_tower(features.counted_texts, 6.0), n_seeds=3),
+    "BERT kernel + fading popularity": CourseModel(
+        4, fits.beside_prior(features.bert_texts, 2.0, 4.0)
+    ),
     "text two-tower": CourseModel(4, _TEXT_TOWER, n_seeds=3),
     "fading EASE + BERT kernel + text two-tower": _around(
         4, "text two-tower", _TEXT_TOWER, fits.blend, 0.8

@@ -17,7 +17,7 @@ import torch
 from recsys_tutorial._files import data_dir
 from recsys_tutorial._torch.modules import evaluating
 from recsys_tutorial.course._features import bert_texts
-from recsys_tutorial.course._fits import FADING_LIST, Fit, going_on
+from recsys_tutorial.course._fits import Fit, fading_log, going_on
 from recsys_tutorial.course._sequences import KNOWN, film_events, latest
 from recsys_tutorial.datasets import film_texts
 from recsys_tutorial.models import GenerativeRetriever, ImplicitALS, SASRec, unit_rows
@@ -223,20 +223,6 @@ def popular_nats(split: Split) -> float:
     parts, _ = pieces(likes[late], times[late].data, 20)
     following = parts.items[:, 1:][parts.there[:, 1:]]
     return -float(np.log(counts[following] / counts.sum()).mean())
-
-
-def fading_log(split: Split) -> np.ndarray:
-    """log(1 + how often a film was liked lately), (n_items,): what SASRec adds to its scores.
-
-    Parameters
-    ----------
-    split : Split in time
-
-    Returns
-    -------
-    float64 ndarray (n_items,)
-    """
-    return np.log1p(np.asarray(split.faded(FADING_LIST, "likes").sum(axis=0)).ravel())
 
 
 def with_prior(decoder: Callable[[int], Fit], weight: float) -> Callable[[int], Fit]:

@@ -17,6 +17,7 @@ from recsys_tutorial.models import (
     ContentKernel,
     ImplicitALS,
 )
+from recsys_tutorial.ranking import standardize
 from recsys_tutorial.splits import Split, SteadyRows
 
 FADING_LIST = 2000  # likes since, after which one counts 1 / e
@@ -40,6 +41,20 @@ def fading_ease(split: Split, reg: float = 200.0, likes: float = 16000.0) -> EAS
     EASE, fitted
     """
     return EASE(reg).fit(split.train, np.exp(-split.user_ages("likes") / likes))
+
+
+def fading_log(split: Split) -> np.ndarray:
+    """log(1 + how often a film was liked lately), (n_items,): what SASRec adds to its scores.
+
+    Parameters
+    ----------
+    split : Split in time
+
+    Returns
+    -------
+    float64 ndarray (n_items,)
+    """
+    return np.log1p(np.asarray(split.faded(FADING_LIST, "likes").sum(axis=0)).ravel())
 
 
 def anew(make: Fit) -> Callable[[int], Fit]:
@@ -133,7 +148,7 @@ def biased_mf(reg: float, bias_reg: float) -> Callable[[int], Fit]:
     return begin
 
 
-def content(features: Features, power: float) -> Callable[[int], Fit]:
+def content(features: Features, power: float, *, center: bool = False) -> Callable[[int], Fit]:
     """Chapter 3: what is liked speaks for what is like it, and nothing else."""
 
     def begin(seed: int) -> Fit:
@@ -141,10 +156,26 @@ def content(features: Features, power: float) -> Callable[[int], Fit]:
 
         def fit(split: Split) -> ContentKernel:
             nonlocal kernel
-            kernel = kernel or ContentKernel(features(split.items), power, center=False)
+            kernel = kernel or ContentKernel(features(split.items), power, center=center)
             return kernel
 
         return fit
+
+    return begin
+
+
+def beside_prior(features: Features, power: float, weight: float) -> Callable[[int], Fit]:
+    """Chapter 4: a kernel that nobody trained, and a share of what is popular lately."""
+
+    def begin(seed: int) -> Fit:
+        kernel = content(features, power, center=True)(seed)
+
+        def scores(split: Split) -> np.ndarray:
+            said = kernel(split).score(split.test.history)
+            prior = np.tile(fading_log(split), (len(said), 1))
+            return standardize(said) + weight * standardize(prior)
+
+        return scores
 
     return begin
 
