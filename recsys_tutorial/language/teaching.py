@@ -60,6 +60,7 @@ def teach(
     warmup: float = 0.1,
     seed: int = 0,
     metrics: Callable[[nn.Module], Mapping[str, float]] | None = None,
+    precision: str = "full",
     checkpoint: str | os.PathLike | None = None,
     checkpoint_every: int = 10,
 ) -> pd.DataFrame:
@@ -82,7 +83,8 @@ def teach(
     lessons_per_epoch : int, optional
         An epoch takes so many lessons, drawn anew; all of them by default.
     batch_size : int >= 1, lessons in a step
-    learning_rate, warmup, seed, metrics, checkpoint, checkpoint_every : see `training.train`
+    learning_rate, warmup, seed, metrics, precision, checkpoint, checkpoint_every
+        See `training.train`.
 
     Returns
     -------
@@ -113,7 +115,7 @@ def teach(
     history = train(
         language_model.model, loss, len(lessons), epochs=epochs, batch_size=batch_size,
         learning_rate=learning_rate, weight_decay=0.0, warmup=warmup, seed=seed, batches=batches,
-        metrics=metrics, precision="full", checkpoint=checkpoint,
+        metrics=metrics, precision=precision, checkpoint=checkpoint,
         checkpoint_every=checkpoint_every,
     )  # fmt: skip
     history.insert(2, "tokens", _tokens_read(branches, batches, seed, history.index))

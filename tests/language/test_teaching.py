@@ -157,6 +157,23 @@ def test_an_epoch_may_take_some_of_the_lessons():
     assert whole["tokens"].tolist() == [sum(lengths) * k for k in (1, 2, 3)]
 
 
+def test_in_bfloat16_the_adapter_stays_float32_and_the_loss_is_about_the_same():
+    losses = {}
+    for precision in ("full", "bf16"):
+        model = tiny_model(torch.float32)
+        add_adapter(model, rank=2)
+        learned = [p for p in model.model.parameters() if p.requires_grad]
+        if precision == "bf16":
+            for parameter in model.model.parameters():
+                if not parameter.requires_grad:
+                    parameter.data = parameter.data.bfloat16()
+        losses[precision] = teach(model, planted(12, 0), precision=precision)["loss"].iloc[0]
+        assert {p.dtype for p in learned} == {torch.float32}
+        assert any((p != 0).any() for p in learned[1::2])  # B, which began at 0
+    assert losses["bf16"] != losses["full"]  # it was computed in bfloat16
+    assert losses["bf16"] == pytest.approx(losses["full"], rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("lessons", "settings", "message"),
     [
@@ -164,6 +181,7 @@ def test_an_epoch_may_take_some_of_the_lessons():
         (LESSONS, {"lessons_per_epoch": 4}, "4 lessons an epoch, of 3"),
         (LESSONS, {"objective": "rewards"}, "objective must be"),
         (LESSONS, {"batch_size": 0}, "batch_size"),
+        (LESSONS, {"precision": "half"}, "precision must be"),
         ([Lesson(1, "a:", ())], {}, "lesson 0 has no answer"),
         ([Lesson(1, "a:", (" b",))], {"objective": "preferences"}, "lesson 0 has no rejected"),
         ([Lesson(1, "a" * 300, (" b",))], {}, "the model's window is 160"),
