@@ -1,0 +1,638 @@
+"""Chapter 15's measurements: a language model taught by likes, on one core; broken off, it goes on.
+
+    PYTHONPATH=. python data/teaching/make.py rates           # three learning rates, a short run
+    PYTHONPATH=. python data/teaching/make.py answers         # the adapter
+    PYTHONPATH=. python data/teaching/make.py judge           # every adapter on the kept-back users
+    PYTHONPATH=. python data/teaching/make.py taught 60 1200  # 60 users more, at most 1,200 s
+
+The parts are the functions named in PARTS. Adapters of every stage and checkpoints lie in the cache
+folder of the package; the end of `answers` is put beside this script by `commit`. How users are
+ordered, how prompts are read and rows are written is in chapter 14's script, `data/language`, which
+is used here with this folder and with the model that a part asks for. `hashes` writes the manifest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import shutil
+import sys
+import time
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from recsys_tutorial import datasets
+from recsys_tutorial._files import cache_dir
+from recsys_tutorial._files.tensors import load_tensors
+from recsys_tutorial.course import list_ndcg, means, rank_agreement, right_order
+from recsys_tutorial.language import (
+    LanguageModel,
+    add_adapter,
+    fill,
+    lesson_log_likelihoods,
+    load_adapter,
+    next_title_lessons,
+    save_adapter,
+    teach,
+)
+from recsys_tutorial.language.prompts import LEAD, one_line
+from recsys_tutorial.models import unit_rows
+
+HERE = Path(__file__).parent
+STAGES = cache_dir() / "teaching"
+BASE = "SmolLM2-135M-Instruct"
+RANK, ALPHA, TARGETS = 8, 16.0, ("q_proj", "v_proj")
+RATES = (3e-4, 1e-3, 3e-3)
+RATE = 3e-3  # the best of `rates`
+N_KEPT = 40  # tuning users who teach nothing, and are asked
+EPOCH = 128  # lessons, about 24,000 tokens
+N_EPOCHS = 5
+KEEP = (1, 2, 4, N_EPOCHS)
+BUDGET, LONGER, LATER_RATE = 12_000, 30_000, 1e-3  # tokens of `dpo`
+
+
+def chapter_14():
+    """Its script as a module, which writes here."""
+    spec = importlib.util.spec_from_file_location("chapter_14", HERE.parent / "language/make.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.HERE = HERE
+    return module
+
+
+before = chapter_14()
+
+
+# -- models and lessons
+
+
+def language_model() -> LanguageModel:
+    return LanguageModel(BASE, device="cpu", progress=False)
+
+
+@cache
+def untaught_model() -> LanguageModel:
+    return language_model()
+
+
+@cache
+def taught_model() -> LanguageModel:
+    one = language_model()
+    load_adapter(one, HERE / "adapter")
+    return one
+
+
+@cache
+def kept_back() -> list[int]:
+    """Tuning users who teach nothing: the first in the order of chapter 14."""
+    return list(before.users(before.world()[2].tuning))[:N_KEPT]
+
+
+@cache
+def lessons(kept: bool = False, n_rejected: int = 0) -> list:
+    """Of all who liked something before the first test window; or of those kept back."""
+    _, _, rolling, titles, _, _ = before.world()
+    found = next_title_lessons(rolling.test[0], titles, n_rejected=n_rejected)
+    return [x for x in found if (x.user_id in set(kept_back())) == kept]
+
+
+@cache
+def questions() -> list:
+    """One lesson of each user kept back, drawn; 4 answers at most, and 4 films rejected."""
+    rng = np.random.default_rng(15)
+    found = lessons(kept=True, n_rejected=4)
+    of = {u: [x for x in found if x.user_id == u and len(x.answers) > 2] for u in kept_back()}
+    drawn = [own[rng.integers(len(own))] for own in of.values() if own]
+    return [dataclasses.replace(x, answers=x.answers[:4]) for x in drawn]
+
+
+def n_tokens(lesson, rejected: bool = False) -> int:
+    """Tokens that are read for a lesson: the prompt once."""
+    count = untaught_model().tokens
+    ends = [*lesson.answers, *(lesson.rejected if rejected else ())]
+    return len(count(lesson.prompt)) + sum(len(count(end)) for end in ends)
+
+
+# -- teaching
+
+
+def half(one: LanguageModel) -> None:
+    """Weights that are not learned become bfloat16; the adapter stays float32."""
+    for parameter in one.model.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.bfloat16()
+
+
+def keep(one: LanguageModel, folder: Path, users, settings: dict) -> None:
+    """Save an adapter from a model whose base is float32, which the file names by its hash."""
+    twin = untaught_twin()
+    theirs = {n: p for n, p in one.model.named_parameters() if ".lora_" in n}
+    with torch.no_grad():
+        for name, parameter in twin.model.named_parameters():
+            if name in theirs:
+                parameter.copy_(theirs[name])
+    save_adapter(twin, folder, name=BASE, users=users, settings=settings)
+
+
+@cache
+def untaught_twin() -> LanguageModel:
+    one = language_model()
+    add_adapter(one, rank=RANK, alpha=ALPHA, targets=TARGETS)
+    return one
+
+
+def schooled(name: str, taught: list, *, stages=(1,), start: Path | None = None, **settings):
+    """Teach by lessons; adapters after the epochs `stages`, and a row for each epoch."""
+    one = language_model()
+    if start is None:
+        add_adapter(one, rank=RANK, alpha=ALPHA, targets=TARGETS)
+    else:
+        load_adapter(one, start, trainable=True)
+    half(one)
+    folder = STAGES / name
+    folder.mkdir(parents=True, exist_ok=True)
+    state, clock = folder / "checkpoint.safetensors", folder / "seconds.json"
+    n_done = 0
+    if state.exists():
+        n_done = len(load_tensors(state, "a training checkpoint")[1]["monitor"]["rows"])
+    seconds = json.loads(clock.read_text())[:n_done] if clock.exists() else []
+    users = {lesson.user_id for lesson in taught}
+    began = [time.time()]
+
+    def after_epoch(_):
+        seconds.append(time.time() - began[0])
+        epoch = len(seconds)
+        clock.write_text(json.dumps(seconds))
+        if epoch in stages:
+            kept = {k: v for k, v in settings.items() if k != "reference"}
+            kept |= {"run": name, "epoch": epoch, "lessons": len(taught), "precision": "bf16"}
+            keep(one, folder / f"{epoch:02d}", users, kept)
+        print(f"{name}: epoch {epoch}, {seconds[-1]:.0f} s", flush=True)
+        began[0] = time.time()
+        return {}
+
+    history = teach(
+        one, taught, batch_size=4, precision="bf16", checkpoint=state, checkpoint_every=9,
+        metrics=after_epoch, **settings,
+    )  # fmt: skip
+    history = history.reset_index(names="epoch").assign(run=name, seconds=seconds)
+    columns = ["run", "epoch", "tokens", "loss", "learning_rate", "seconds"]
+    rows = before.table("runs")
+    rows = rows[rows["run"] != name] if len(rows) else rows
+    before.save(pd.concat([rows, history[columns]]), "runs")
+    last = history.iloc[-1]
+    line = f"{name}: {len(taught)} lessons of {len(users)} users; {last['tokens']} tokens"
+    print(line, f"in {sum(seconds):.0f} s, loss {last['loss']:.4f}", flush=True)
+
+
+def precision() -> None:
+    """The same first batches in float32 and in bfloat16: losses beside each other."""
+    for narrow in (False, True):
+        one = language_model()
+        add_adapter(one, rank=RANK, alpha=ALPHA, targets=TARGETS)
+        if narrow:
+            half(one)
+        began = time.time()
+        history = teach(
+            one, lessons()[::200], epochs=2, batch_size=4, learning_rate=1e-3,
+            precision="bf16" if narrow else "full",
+        )  # fmt: skip
+        rate = history["tokens"].iloc[-1] / (time.time() - began)
+        print("bf16" if narrow else "full", np.round(history["loss"], 4).tolist(), f"{rate:.0f}/s")
+
+
+def rates() -> None:
+    """A short run with each of three learning rates."""
+    for rate in RATES:
+        schooled(
+            f"rate {rate:g}", lessons(), epochs=1, lessons_per_epoch=EPOCH // 2, learning_rate=rate
+        )
+
+
+def answers() -> None:
+    """The adapter: answers' tokens only."""
+    schooled(
+        "answers", lessons(), stages=KEEP, epochs=N_EPOCHS, lessons_per_epoch=EPOCH,
+        learning_rate=RATE,
+    )  # fmt: skip
+
+
+def swapped() -> None:
+    """The control of `rates`: the same lessons and steps, behind another lesson's prompt."""
+    own = lessons()
+    order = np.random.default_rng(3).permutation(len(own))
+    mixed = [dataclasses.replace(x, prompt=own[k].prompt) for x, k in zip(own, order, strict=True)]
+    schooled("swapped", mixed, epochs=1, lessons_per_epoch=EPOCH // 2, learning_rate=RATE)
+
+
+def preference_lessons() -> list:
+    """Of each lesson 8 films rejected: up to 4 that the user rated and did not like, and others."""
+    _, _, rolling, titles, _, _ = before.world()
+    split, rng = rolling.test[0], np.random.default_rng(4)
+    row_of = {int(user): row for row, user in enumerate(split.train_user_ids)}
+    found = []
+    for lesson in lessons(n_rejected=8):
+        row = row_of[lesson.user_id]
+        rated = set(split.train_ratings[[row]].indices) - set(split.train[[row]].indices)
+        some = rng.permutation(sorted(rated))[:4]
+        worse = [f"{LEAD}{titles[c]}\n" for c in some]
+        rejected = (*worse, *lesson.rejected)[:8]
+        found.append(dataclasses.replace(lesson, rejected=rejected))
+    return [found[k] for k in rng.permutation(len(found))]
+
+
+def first_of(found: list, budget: int, rejected: bool) -> list:
+    """The first lessons, up to so many tokens."""
+    read = np.cumsum([n_tokens(x, rejected) for x in found[:400]])
+    return found[: int(np.searchsorted(read, budget, "right"))]
+
+
+END = STAGES / "answers" / f"{N_EPOCHS:02d}"
+
+
+def dpo(name: str = "dpo", budget: int = BUDGET) -> None:
+    """From the end of `answers` on: each answer against 8 rejected films."""
+    taught = first_of(preference_lessons(), budget, True)
+    one = language_model()
+    load_adapter(one, END)
+    reference = lesson_log_likelihoods(one, taught)
+    schooled(
+        name, taught, start=END, objective="preferences", reference=reference, beta=1.0,
+        learning_rate=LATER_RATE,
+    )  # fmt: skip
+
+
+def more(name: str = "more", budget: int = BUDGET) -> None:
+    """From the end of `answers` on: answers alone. To read a reference costs a third of a step."""
+    own = lessons()
+    order = np.random.default_rng(4).permutation(len(own))
+    taught = first_of([own[k] for k in order], budget * 4 // 3, False)
+    schooled(name, taught, start=END, learning_rate=LATER_RATE)
+
+
+def dpo_longer() -> None:
+    dpo("dpo, longer", LONGER)
+
+
+def more_longer() -> None:
+    more("more, longer", LONGER)
+
+
+# -- judging
+
+
+def stages() -> dict[str, Path | None]:
+    """What there is to judge: name -> adapter, None for the model as it was."""
+    found = {"untaught": None}
+    for folder in sorted(STAGES.glob("*/*/")):
+        if (folder / "adapter_config.json").exists():
+            found[f"{folder.parent.name}/{int(folder.name)}"] = folder
+    return found
+
+
+def judge() -> None:
+    """Log p of answers and of rejected films for the users kept back, by every adapter there is."""
+    asked = questions()
+
+    def work(stage):
+        one = untaught_model() if stages()[stage] is None else language_model()
+        if one is not untaught_model():
+            load_adapter(one, stages()[stage])
+        values = lesson_log_likelihoods(one, asked)
+        before.COUNT.append(sum(n_tokens(x, rejected=True) for x in asked))
+        count = untaught_model().tokens
+        found = [
+            {"user_id": x.user_id, "film": k, "answer": int(k < len(x.answers)), "log_p": v,
+             "n_tokens": len(count(end))}
+            for x, own in zip(asked, values, strict=True)
+            for k, (v, end) in enumerate(zip(own, (*x.answers, *x.rejected), strict=True))
+        ]  # fmt: skip
+        print(stage, said(pd.DataFrame(found)), flush=True)
+        return found
+
+    before.run("curve", "stage", list(stages()), work, 1)
+
+
+def said(rows: pd.DataFrame) -> str:
+    """An adapter's log p of an answer's token, and its share of pairs in the right order."""
+    right = rows[rows["answer"] == 1]
+    per_token = right["log_p"].sum() / right["n_tokens"].sum()
+    shares = [
+        (part["log_p"][part["answer"] == 1].to_numpy()[:, None]
+         > part["log_p"][part["answer"] == 0].to_numpy()).mean()
+        for _, part in rows.groupby("user_id")
+    ]  # fmt: skip
+    return f"log p a token {per_token:.4f}, right order {np.mean(shares):.4f}"
+
+
+# -- test users
+
+
+def read_by(one, which: str, name: str) -> None:
+    before.model = one
+    before.rerank(which, name)
+
+
+def untaught() -> None:
+    """The model as it was on all test users; those whom chapter 14 has are not read again."""
+    if not len(before.table("untaught")):
+        shutil.copyfile(HERE.parent / "language/rerank.csv.gz", HERE / "untaught.csv.gz")
+    read_by(untaught_model, "test", "untaught")
+
+
+def taught() -> None:
+    """The taught model on all test users."""
+    read_by(taught_model, "test", "taught")
+
+
+def taught_tuning() -> None:
+    """As on test users, in tuning windows: those kept back whom chapter 14 has read."""
+    every = before.users
+    read_before = set(before_tuning()["user_id"])
+    before.users = lambda windows: {u: of for u, of in every(windows).items() if u in read_before}
+    try:
+        read_by(taught_model, "tuning", "taught_tuning")
+    finally:
+        before.users = every
+
+
+def before_tuning() -> pd.DataFrame:
+    """Chapter 14's tuning users, of whom none may have been taught with."""
+    found = pd.read_csv(HERE.parent / "language/tuning.csv.gz")
+    if extra := set(found["user_id"]) - set(kept_back()):
+        raise ValueError(f"tuning users {sorted(extra)} were taught with: raise N_KEPT")
+    return found
+
+
+def prior_by(one, name: str) -> None:
+    """Log p of the candidates' titles behind "A film:"."""
+    before.model = one
+    _, items, _, titles, _, _ = before.world()
+    ids = items["item_id"].to_numpy()
+    place = pd.Series(np.arange(len(items)), index=items["item_id"])
+    wanted = pd.concat([before.table("untaught"), before_tuning()])["item_id"]
+    columns = {int(place[item]) for item in wanted.unique()}
+    done = set(before.table(name)["item_id"]) if len(before.table(name)) else set()
+    left = [c for c in sorted(columns) if ids[c] not in done]
+    batches = {int(ids[left[k]]): left[k : k + 24] for k in range(0, len(left), 24)}
+
+    def work(batch):
+        of = batches[batch]
+        values = before.read([fill("title")] * len(of), [f"{LEAD}{titles[c]}\n" for c in of])
+        return [
+            {"item_id": ids[c], "log_p": v.sum(), "n_tokens": len(v)}
+            for c, v in zip(of, values, strict=True)
+        ]
+
+    before.run(name, "batch", list(batches), work, 4)
+
+
+def taught_prior() -> None:
+    prior_by(taught_model, "taught_prior")
+
+
+def untaught_prior() -> None:
+    """Chapter 14 has most of these films."""
+    if not len(before.table("untaught_prior")):
+        shutil.copyfile(HERE.parent / "language/prior.csv.gz", HERE / "untaught_prior.csv.gz")
+    prior_by(untaught_model, "untaught_prior")
+
+
+# -- what is forgotten
+
+
+def forgetting() -> None:
+    """Log p of other texts behind their first words, before and after."""
+    texts = {
+        "projects": datasets.load_packages().sources["description"].tolist(),
+        "wishes": datasets.load_wishes().texts["text"].tolist(),
+    }
+    lines = {
+        f"{kind} {k}": one_line(of[k])
+        for kind, of in texts.items() for k in before.hashed(range(len(of)))[:200]
+    }  # fmt: skip
+    names = [name for name in lines if " " in lines[name]]
+    blocks = {names[k]: names[k : k + 20] for k in range(0, len(names), 20)}
+
+    def work(block):
+        of = blocks[block]
+        parts = [lines[name].split(" ", 1) for name in of]
+        found = []
+        for arm, one in (("untaught", untaught_model), ("taught", taught_model)):
+            before.model = one
+            values = before.read([first for first, _ in parts], [f" {rest}" for _, rest in parts])
+            found += [
+                {"text": name, "arm": arm, "log_p": v.sum(), "n_tokens": len(v)}
+                for name, v in zip(of, values, strict=True)
+            ]
+        return found
+
+    before.run("forgetting", "block", list(blocks), work, 1)
+
+
+# -- what was found, from the tables alone
+
+
+def candidates(found: pd.DataFrame, which: str, prior: str) -> pd.DataFrame:
+    """A table of candidates, and beside it what needs no language model."""
+    _, items, rolling, _, texts, _ = before.world()
+    windows = rolling.test if which == "test" else rolling.tuning
+    place_of = pd.Series(np.arange(len(items)), index=items["item_id"])
+    words = unit_rows(TfidfVectorizer(sublinear_tf=True).fit_transform(texts))
+    alone = before.table(prior).drop_duplicates("item_id").set_index("item_id")["log_p"]
+    found = found.reset_index(drop=True)
+    found["alone"] = found["item_id"].map(alone)
+    for w, part in found.groupby("window"):
+        split, test = windows[w], windows[w].test
+        item = place_of[part["item_id"]].to_numpy()
+        fading = np.asarray(split.faded(2000, "likes").sum(0)).ravel()
+        found.loc[part.index, "popularity"] = np.log1p(fading[item])
+        users = pd.Series(np.arange(len(test)), index=test.user_ids)
+        of = test.history[users[part["user_id"]].to_numpy()]
+        cosine = unit_rows(of @ words).multiply(words[item]).sum(1)
+        found.loc[part.index, "TF-IDF"] = np.asarray(cosine).ravel()
+    return found.sort_values(["user_id", "place"], ignore_index=True)
+
+
+def z(of: pd.DataFrame, column) -> np.ndarray:
+    by_user = pd.Series(column, of.index).groupby(of["user_id"])
+    return (column - by_user.transform("mean")) / by_user.transform("std").replace(0, 1)
+
+
+A = np.round(np.arange(0, 1.01, 0.1), 1)
+W = (0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2)
+
+
+def chosen(quality: dict) -> float:
+    """The setting with the highest mean on the users kept back; the first of equal ones."""
+    return max(quality, key=lambda setting: round(quality[setting], 6))
+
+
+def compare() -> None:
+    """Orders of the same 30 candidates, paired over the test users that both models have read."""
+    arms, orders = ("untaught", "taught"), {}
+    kept = {"untaught": before_tuning(), "taught": before.table("taught_tuning")}
+    tuning = {arm: candidates(kept[arm], "tuning", f"{arm}_prior") for arm in arms}
+    test = {arm: candidates(before.table(arm), "test", f"{arm}_prior") for arm in arms}
+    both = set.intersection(*(set(of["user_id"]) for of in test.values()))
+    test = {a: t[t["user_id"].isin(both)].reset_index(drop=True) for a, t in test.items()}
+    one = test["taught"]
+    orders["fading EASE"] = list_ndcg(one, one["ease"])
+    for name in ("popularity", "TF-IDF"):
+        orders[name] = list_ndcg(one, one[name])
+    dice = np.random.default_rng(0)
+    orders["random"] = sum(list_ndcg(one, dice.random(len(one))) for _ in range(50)) / 50
+    for name in ("popularity", "TF-IDF"):
+        w = chosen({w: blend(tuning["taught"], name, w).mean() for w in W})
+        orders[f"EASE + {w} {name}"] = blend(one, name, w)
+    for arm in arms:
+        for of in (tuning[arm], test[arm]):
+            of["PMI"] = of["log_p"] - of["alone"]
+        learn, of = tuning[arm], test[arm]
+        a = chosen({
+            a: list_ndcg(learn, learn["log_p"] - a * learn["alone"]).mean() for a in A
+        })  # fmt: skip
+        for each in (learn, of):
+            each["chosen"] = each["log_p"] - a * each["alone"]
+        orders[f"{arm}: log p"] = list_ndcg(of, of["log_p"])
+        orders[f"{arm}: PMI"] = list_ndcg(of, of["PMI"])
+        settings = [f"a {a}"]
+        orders[f"{arm}: chosen a"] = list_ndcg(of, of["chosen"])
+        orders[f"{arm}: prior alone"] = list_ndcg(of, of["alone"])
+        for name in ("log_p", "chosen"):
+            w = chosen({w: blend(learn, name, w).mean() for w in W})
+            settings.append(f"weight of {name} {w}")
+            orders[f"{arm}: EASE + {name}"] = blend(of, name, w)
+        print(f"{arm}, chosen on {learn['user_id'].nunique()} tuning users:", *settings, sep="; ")
+        of["own"] = of["log_p"] - of_others(of)
+        orders[f"{arm}: less others' mean"] = list_ndcg(of, of["own"])
+        for name in ("log_p", "own"):
+            orders[f"{arm}: EASE + 0.3 {name}, fixed"] = blend(of, name, 0.3)
+    print(means(orders).round(4).to_string())
+    found = pd.DataFrame(orders)
+    before.save(found.reset_index(), "orders")
+    first = found["fading EASE"]
+    gaps = {f"{name} - fading EASE": found[name] - first for name in found if name != first.name}
+    of_taught = [name for name in found if name.startswith("taught")]
+    for pair in zip(of_taught, (f"un{name}" for name in of_taught), strict=True):
+        gaps[" - ".join(pair)] = found[pair[0]] - found[pair[1]]
+    for name in of_taught:
+        for other in ("popularity", "TF-IDF", "random"):
+            gaps[f"{name} - {other}"] = found[name] - found[other]
+    print(means(gaps).round(4).to_string())
+
+
+def of_others(of: pd.DataFrame) -> pd.Series:
+    """A film's mean log p behind the other users' prompts; its own where there is no other user."""
+    by_film = of.groupby("item_id")["log_p"]
+    n = by_film.transform("size")
+    return ((by_film.transform("sum") - of["log_p"]) / (n - 1)).where(n > 1, of["log_p"])
+
+
+def drift() -> None:
+    """What the taught model prefers: rank correlations within users; the gap by windows."""
+    _, items, rolling, _, _, _ = before.world()
+    ids = items["item_id"]
+    keys = ["user_id", "item_id"]
+    names = {"log_p": "untaught"}
+    other = before.table("untaught")[[*keys, "log_p"]].rename(columns=names)
+    found = before.table("taught").merge(other, on=keys).rename(columns={"log_p": "taught"})
+    found["change"] = found["taught"] - found["untaught"]
+    found["year"] = found["item_id"].map(items.set_index("item_id")["year"])
+    then = np.asarray(rolling.test[0].train.sum(0)).ravel()
+    found["likes in training"] = found["item_id"].map(dict(zip(ids, then, strict=True)))
+    for w, part in found.groupby("window"):
+        now = np.asarray(rolling.test[w].faded(2000, "likes").sum(0)).ravel()
+        now = part["item_id"].map(dict(zip(ids, now, strict=True)))
+        found.loc[part.index, "likes now"] = now
+    pairs = {
+        f"{one} ~ {other}": rank_agreement(found.dropna(subset=["year"]), "user_id", one, other)
+        for other in ("likes in training", "likes now", "year")
+        for one in ("taught", "untaught", "change", "ease", "liked")
+    }
+    pairs["change ~ liked"] = rank_agreement(found, "user_id", "change", "liked")
+    print(means(pairs).round(3).to_string())
+    found = found.sort_values(["user_id", "place"], ignore_index=True)
+    gap = list_ndcg(found, found["taught"]) - list_ndcg(found, found["untaught"])
+    window = found.drop_duplicates("user_id").set_index("user_id")["window"].reindex(gap.index)
+    by_window = {f"windows {w} to {w + 2}": gap[window.between(w, w + 2)] for w in (0, 3, 6, 9)}
+    print("taught - untaught", means(by_window).round(4).to_string(), sep="\n")
+
+
+def blend(of: pd.DataFrame, name: str, w: float) -> pd.Series:
+    return list_ndcg(of, z(of, of["ease"]) + w * z(of, of[name]))
+
+
+def learned() -> None:
+    """The curve, and perplexities before and after; intervals are over users and over texts."""
+    curve = before.table("curve")
+    right = curve[curve["answer"] == 1]
+    sums = right.groupby(["stage", "user_id"])[["log_p", "n_tokens"]].sum()
+    per_token = (sums["log_p"] / sums["n_tokens"]).unstack("stage")
+    order = pd.DataFrame({
+        stage: right_order(part, part["log_p"], "user_id", "answer")
+        for stage, part in curve.groupby("stage")
+    })  # fmt: skip
+    gain = {s: per_token[s] - per_token["untaught"] for s in per_token}
+    print("log p a token, less the untaught", means(gain).round(4).to_string(), sep="\n")
+    print("pairs in the right order", means(dict(order.items())).round(4).to_string(), sep="\n")
+    gain = {s: order[s] - order["untaught"] for s in order}
+    print("less the untaught", means(gain).round(4).to_string(), sep="\n")
+    pairs = [
+        ("rate 0.003/1", "swapped/1"),
+        ("more/1", "dpo/1"),
+        ("more, longer/1", "dpo, longer/1"),
+    ]
+    for values in (per_token, order):
+        gaps = {f"{a} - {b}": values[a] - values[b] for a, b in pairs if {a, b} <= set(values)}
+        print(means(gaps).round(4).to_string())
+    other = before.table("forgetting")
+    if len(other):
+        other["kind"] = other["text"].str.split(" ").str[0]
+        for kind, part in other.groupby("kind"):
+            wide = part.pivot(index="text", columns="arm", values=["log_p", "n_tokens"])
+            n = wide["n_tokens", "taught"]
+            nats = -wide["log_p"].sum() / n.sum()
+            line = {arm: round(float(np.exp(nats[arm])), 3) for arm in nats.index}
+            gap = (wide["log_p", "untaught"] - wide["log_p", "taught"]) / n
+            print(kind, "perplexity", line, "nats a token more, by text",
+                  means({"": gap}).round(4).to_string(header=False))  # fmt: skip
+
+
+def commit() -> None:
+    """The adapter at the end of `answers`, put beside this script."""
+    for path in (STAGES / "answers" / f"{N_EPOCHS:02d}").iterdir():
+        (HERE / "adapter").mkdir(exist_ok=True)
+        shutil.copyfile(path, HERE / "adapter" / path.name)
+
+
+def hashes() -> None:
+    """sha256 of every file, for the test that reads them."""
+    paths = [*sorted(HERE.glob("*.gz")), *sorted((HERE / "adapter").glob("*"))]
+    found = {
+        p.relative_to(HERE).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths
+    }
+    (HERE / "manifest.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+PARTS = {
+    f.__name__: f for f in (
+        precision, rates, answers, swapped, dpo, more,
+        dpo_longer, more_longer, judge, commit, untaught,
+        taught, taught_tuning, untaught_prior, taught_prior, forgetting,
+        compare, drift, learned, hashes,
+    )
+}  # fmt: skip
+
+if __name__ == "__main__":
+    what, *_ = sys.argv[1:] or [""]
+    if what not in PARTS:
+        sys.exit(__doc__)
+    PARTS[what]()

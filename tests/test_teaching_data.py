@@ -1,0 +1,151 @@
+"""The stored measurements of chapter 15: what its script wrote, and nobody's who is judged."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recsys_tutorial._files.tensors import load_tensors
+from recsys_tutorial.language import LanguageModel, fill, load_adapter, users_hash
+from recsys_tutorial.language.prompts import LEAD
+from recsys_tutorial.pretrained import WeightsNotFound
+
+FOLDER = Path(__file__).resolve().parents[1] / "data" / "teaching"
+MANIFEST = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def make():
+    spec = importlib.util.spec_from_file_location("chapter_15", FOLDER / "make.py")
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["make.py"])  # chapter 14's script looks for numbers there
+        spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def info():
+    path = FOLDER / "adapter" / "adapter_model.safetensors"
+    return load_tensors(path, "a language model's adapter")[1]
+
+
+def table(name):
+    return pd.read_csv(FOLDER / f"{name}.csv.gz")
+
+
+def test_every_file_is_as_it_was_written():
+    paths = [*FOLDER.glob("*.gz"), *(FOLDER / "adapter").iterdir()]
+    assert {path.relative_to(FOLDER).as_posix() for path in paths} == set(MANIFEST)
+    for name, expected in MANIFEST.items():
+        assert hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() == expected, name
+    assert sum(path.stat().st_size for path in paths) < 2e6
+
+
+def test_no_test_user_is_among_those_the_adapter_was_taught_with(make, info):
+    rolling = make.before.world()[2]
+    first = rolling.test[0]
+    test = {int(user) for split in rolling.test for user in split.test.user_ids}
+    users = {lesson.user_id for lesson in make.lessons()}
+    assert users <= set(first.train_user_ids.tolist()) and len(test) == 359
+    assert not users & test and not users & set(make.kept_back())
+    assert info["users"] == len(users) and info["users sha256"] == users_hash(users)
+    # One test user more, and the hash is another one.
+    assert users_hash(users | {min(test)}) != info["users sha256"]
+
+
+def test_kept_back_users_answer_and_are_tuning_users(make):
+    tuning = {int(u) for split in make.before.world()[2].tuning for u in split.test.user_ids}
+    assert len(make.kept_back()) == make.N_KEPT == 40 and set(make.kept_back()) <= tuning
+    asked = set(table("curve")["user_id"])
+    assert asked == {x.user_id for x in make.questions()} <= set(make.kept_back())
+    assert len(asked) > 30
+
+
+def test_every_stage_was_asked_the_same():
+    curve = table("curve")
+    rows = curve.groupby("stage").size()
+    assert rows.nunique() == 1 and {"untaught", "answers/1", "answers/5"} <= set(rows.index)
+    same = curve.groupby(["user_id", "film"])[["answer", "n_tokens"]].nunique()
+    assert (same == 1).all(axis=None)
+    assert (curve["log_p"] < 0).all()
+
+
+def pairs():
+    """Tables of both models for test users, and for those of the tuning users kept back."""
+    theirs = pd.read_csv(FOLDER.parent / "language" / "tuning.csv.gz")
+    return {
+        "test": (table("taught"), table("untaught")),
+        "tuning": (table("taught_tuning"), theirs),
+    }
+
+
+@pytest.mark.parametrize("kind", ["test", "tuning"])
+def test_both_models_read_the_same_candidates(kind):
+    taught, untaught = pairs()[kind]
+    keys = ["user_id", "place"]
+    assert not taught.duplicated(keys).any() and not untaught.duplicated(keys).any()
+    both = taught.merge(untaught, on=keys, validate="one_to_one")
+    assert len(both) == min(len(taught), len(untaught))
+    for name in ("window", "item_id", "liked", "n_targets", "n_tokens"):
+        np.testing.assert_array_equal(both[f"{name}_x"], both[f"{name}_y"])
+    np.testing.assert_allclose(both["ease_x"], both["ease_y"], atol=1e-3)
+    assert (both["log_p_x"] != both["log_p_y"]).mean() > 0.99
+    for prior in ("taught_prior", "untaught_prior"):
+        assert set(both["item_id_x"]) <= set(table(prior)["item_id"])
+
+
+@pytest.mark.parametrize("name", ["taught", "untaught"])
+def test_all_test_users_are_there_with_all_candidates(make, name):
+    found = table(name)
+    order = list(make.before.users(make.before.world()[2].test))
+    assert found["user_id"].unique().tolist() == order and len(order) == 359
+    assert (found.groupby("user_id").size() == 30).all()
+
+
+def test_weights_are_chosen_on_users_who_teach_nothing(make):
+    chosen_on = set(table("taught_tuning")["user_id"])
+    assert len(chosen_on) == 30 and chosen_on <= set(make.kept_back())
+
+
+def test_what_chapter_14_has_read_is_in_the_table_of_the_untaught():
+    theirs = pd.read_csv(FOLDER.parent / "language" / "rerank.csv.gz")
+    both = theirs.merge(table("untaught"), on=["user_id", "item_id"], validate="one_to_one")
+    assert len(both) == len(theirs)
+    np.testing.assert_array_equal(both["log_p_x"], both["log_p_y"])
+
+
+@pytest.fixture(scope="module")
+def taught():
+    try:
+        one = LanguageModel(device="cpu", progress=False)
+    except WeightsNotFound as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"the language model's weights are not here: {error}")
+    prompt, ends = fill("title"), [f"{LEAD}Heat (1995)\n"]
+    before = one.log_likelihood([prompt], ends)
+    load_adapter(one, FOLDER / "adapter")
+    assert abs(one.log_likelihood([prompt], ends) - before) > 0.01
+    return one
+
+
+def test_a_user_read_again_by_the_taught_model_has_the_stored_scores(make, taught, monkeypatch):
+    stored = table("taught")
+    user = stored["user_id"].iloc[0]
+    own = stored[stored["user_id"] == user].sort_values("place").iloc[::5]
+    monkeypatch.setattr(make.before, "model", lambda: taught)
+    _, items, rolling, titles, _, _ = make.before.world()
+    split = rolling.test[own["window"].iloc[0]]
+    row = split.test.user_ids.tolist().index(user)
+    prompt = make.before.likes_prompt(make.before.last_likes(split, row, make.before.N_LIKES))
+    title_of = dict(zip(items["item_id"], titles, strict=True))
+    ends = [f"{LEAD}{title_of[item]}\n" for item in own["item_id"]]
+    again = taught.log_likelihood([prompt] * len(ends), ends)
+    np.testing.assert_allclose(again, own["log_p"], atol=0.02)
