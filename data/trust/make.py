@@ -31,10 +31,9 @@ from sklearn.preprocessing import StandardScaler
 
 from recsys_tutorial import course, splits
 from recsys_tutorial.course import _features
-from recsys_tutorial.datasets import film_texts, load_movielens
-from recsys_tutorial.encoders import TextEncoder
+from recsys_tutorial.datasets import load_movielens
 from recsys_tutorial.evaluation import auc, evaluate, evaluate_rolling, mean_interval
-from recsys_tutorial.models import EASE, ContentKernel, ImplicitALS, ItemKNN, Popularity
+from recsys_tutorial.models import EASE, ImplicitALS, ItemKNN, Popularity
 from recsys_tutorial.ranking import rank
 from recsys_tutorial.reranking import Candidates
 from recsys_tutorial.trust import (
@@ -131,7 +130,7 @@ def unlearning_ease(draw_number: int) -> list[dict]:
     found = []
     for n in COUNTS:
         gone = np.array(draw(n, train.shape[0], seed=100 + draw_number))
-        rest = train[np.setdiff1d(np.arange(train.shape[0]), gone)]
+        rest = without(train, gone)
         model = ForgettingEASE(200.0)
         vars(model).update(vars(full))
         _, forgetting = clocked(lambda m=model, g=gone: m.forget(train[g]))
@@ -160,6 +159,30 @@ def als(train, seed: int = 0, iterations: int = 8) -> ImplicitALS:
     return ImplicitALS(32, 10.0, 3.0, iterations, seed=seed).fit(train)
 
 
+def without(train, users) -> sparse.csr_matrix:
+    """Everybody else."""
+    return train[np.setdiff1d(np.arange(train.shape[0]), users)]
+
+
+def touched_alone(model: ImplicitALS, train, users) -> ImplicitALS:
+    """A sweep without some users, of which only the vectors of films that they liked are kept."""
+    swept = forget_by_sweeps(model, without(train, users), 1)
+    untouched = np.setdiff1d(np.arange(train.shape[1]), train[users].indices)
+    swept.item_factors_[untouched] = model.item_factors_[untouched]
+    return swept
+
+
+def forgetting(full: ImplicitALS, train, users) -> dict[str, Callable]:
+    """Ways to come to a model without some users."""
+    rest = without(train, users)
+    ways = {"not at all": lambda: full, "liked films": lambda: touched_alone(full, train, users)}
+    ways |= {f"{n} sweeps": lambda n=n: forget_by_sweeps(full, rest, n) for n in SWEEPS}
+    ways["8 sweeps, with the user"] = lambda: forget_by_sweeps(full, train, 8)
+    for seed in range(NEVER):
+        ways[f"never seen, seed {seed}"] = lambda seed=seed: als(rest, seed)
+    return ways
+
+
 def unlearning_als(user: int) -> list[dict]:
     """How well a model still knows a user, and how far it is from one that never saw them.
 
@@ -167,20 +190,34 @@ def unlearning_als(user: int) -> list[dict]:
     the new users' scores and lists, from the never-model of the same seed.
     """
     train, history = last().train, last().test.history
-    rest = train[np.delete(np.arange(train.shape[0]), user)]
     shown, hidden = halves(train[[user]])
-    full = als(train)
-    models = {"not at all": full}
-    models |= {f"{n} sweeps": forget_by_sweeps(full, rest, n) for n in SWEEPS}
-    models |= {f"never seen, seed {seed}": als(rest, seed) for seed in range(NEVER)}
-    want = models["never seen, seed 0"].score(history)
+    made = {k: clocked(way) for k, way in forgetting(als(train), train, [user]).items()}
+    want = made["never seen, seed 0"][0].score(history)
     found = []
-    for how, model in models.items():
+    for how, (model, seconds) in made.items():
         scores = model.score(history)
         row = {"how": how, "known": hidden_score(model.score(shown), shown, hidden)[0]}
         row["distance"] = np.linalg.norm(scores - want) / np.linalg.norm(want)
         row["in_common"] = in_common(scores, want, history)
-        found.append(row | {"likes": train[[user]].nnz})
+        found.append(row | {"likes": train[[user]].nnz, "seconds": seconds})
+    return found
+
+
+JUDGED_WAYS = ("not at all", "liked films", "1 sweeps", "8 sweeps")
+JUDGED_WAYS += ("never seen, seed 0", "never seen, seed 1")
+
+
+def unlearning_als_lists(n_forgotten: int, draw_number: int) -> list[dict]:
+    """Each test user's NDCG@10, all windows, where users of the first one are forgotten in all."""
+    gone = rolling().test[0].train_user_ids
+    gone = gone[draw(n_forgotten, len(gone), seed=200 + draw_number)]
+    found = []
+    for split in rolling().test:
+        rows = np.flatnonzero(np.isin(split.train_user_ids, gone))
+        ways = forgetting(als(split.train), split.train, rows)
+        for how in JUDGED_WAYS:
+            values = evaluate(ways[how](), split.test).values("ndcg@10")
+            found += [{"how": how, "user_id": u, "ndcg": v} for u, v in values.items()]
     return found
 
 
@@ -641,78 +678,8 @@ def attributes(model: str) -> list[dict]:
     return found
 
 
-# -- words in a title
-
-WORDS = (
-    "as it was",
-    "three others' names",
-    "a hit's name behind it",
-    "three hits' names",
-    "a hit's name alone",
-)
-
-
-def reworded(target: int, variant: str) -> str:
-    """The film's text with a title that its owner wrote to be found."""
-    split = last()
-    counts = np.bincount(split.train.indices, minlength=len(split.items))
-    hits = split.items["title"].to_numpy()[np.argsort(-counts, kind="stable")[:3]]
-    others = split.items["title"].to_numpy()[np.flatnonzero(counts == 0)[draw(3, 100)]]
-    film = split.items.iloc[[target]].copy()
-    title = film["title"].iloc[0]
-    film["title"] = {
-        "as it was": title,
-        "three others' names": f"{title}, like {others[0]}, {others[1]} and {others[2]}",
-        "a hit's name behind it": f"{title}, like {hits[0]}",
-        "three hits' names": f"{title}, like {hits[0]}, {hits[1]} and {hits[2]}",
-        "a hit's name alone": hits[0],
-    }[variant]
-    return film_texts(film)[0]
-
-
-def words(target: int, variant: str) -> list[dict]:
-    """In how many lists a film stands whose title was changed after training, by models that read.
-
-    Nobody liked it under the new title, but what was liked before counts in the towers' prior.
-    """
-    split = last()
-    histories = sparse.vstack([split.train, split.test.history]).tocsr()
-    seen = sparse.vstack([split.train, split.test.seen]).tocsr()
-    x = texts_read()
-    read = encoder().encode([reworded(target, variant)])[0]
-    model = towers()
-    scores = model.score(histories)
-    mean, spread = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-6)
-    vector = model.encode_items(0.1 * (read.astype(float) - mean)[None] / spread)[0]
-    vector[-1] = model.encode_items(np.array([target]))[0, -1]  # the prior is the film's own
-    scores[:, target] = model.encode_users(histories) @ vector
-    changed = x.copy()
-    changed[target] = read
-    kernel = ContentKernel(changed, 8.0).score(histories)
-    found = []
-    for name, s in (("text two-tower", scores), ("BERT kernel", kernel)):
-        held = holds_target(s, seen, target)
-        place = (s > s[:, [target]]).sum(axis=1)
-        row = {"model": name, "lists": int(held.sum()), "users": len(held)}
-        found.append(row | {"median_place": float(np.median(place)) + 1})
-    return found
-
-
-@cache
-def encoder() -> TextEncoder:
-    return TextEncoder(_features.BERT)
-
-
-@cache
-def texts_read() -> np.ndarray:
-    return _features.bert_texts(last().items)
-
-
 PARTS = {
     "attributes": lambda: table("attributes.csv", ["model"], TOLD, attributes),
-    "words": lambda: table(
-        "words.csv", ["target", "variant"], [(t, w) for t in targets()[:24] for w in WORDS], words
-    ),
     "histories": lambda: table(
         "histories.csv", ["known", "wrong_likes", "date_error"], KNOWN, histories
     ),
@@ -746,7 +713,13 @@ PARTS = {
     "defence": lambda: table("defence.csv", ["target", "kind"], attacks(8), defence),
     "unlearning-ease": lambda: table("unlearning_ease.csv", ["draw"], range(3), unlearning_ease),
     "unlearning-als": lambda: table(
-        "unlearning_als.csv", ["user"], judged()[draw(24, len(judged()))].tolist(), unlearning_als
+        "unlearning_als.csv", ["user"], judged()[draw(48, len(judged()))].tolist(), unlearning_als
+    ),
+    "unlearning-als-lists": lambda: table(
+        "unlearning_als_lists.csv.gz",
+        ["forgotten", "draw"],
+        [(n, k) for n in (10, 100) for k in range(3)],
+        unlearning_als_lists,
     ),
 }
 
