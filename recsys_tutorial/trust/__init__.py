@@ -19,7 +19,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "order_scores",
             "taste_divergence",
         ],
-        "fairness": ["capped_lists", "detectable_gap", "group_gaps"],
+        "fairness": ["capped_lists", "detectable_gap", "exposure_gini", "group_gaps"],
         "federated": [
             "federated_average",
             "likes_in_gradient",

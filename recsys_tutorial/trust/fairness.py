@@ -1,4 +1,7 @@
-"""For whom a model works: gaps, the gap that so few users can show, and exposure with a limit."""
+"""For whom a model works: gaps, the gap that so few users can show, and exposure with a limit.
+
+The module is a little long: what a number leaves open is said beside it.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from recsys_tutorial._checks import check_at_least, check_within
+from recsys_tutorial._checks import check_at_least, check_shape, check_within
 from recsys_tutorial.evaluation import bootstrap_means
 
-__all__ = ["capped_lists", "detectable_gap", "group_gaps"]
+__all__ = ["capped_lists", "detectable_gap", "exposure_gini", "group_gaps"]
 
 
 def detectable_gap(
@@ -102,7 +105,14 @@ def _gap(inside: np.ndarray, others: np.ndarray, least: int) -> dict[str, float]
     }
 
 
-def capped_lists(ranked: np.ndarray, k: int, most: int, seed: int = 0) -> list[np.ndarray]:
+def capped_lists(
+    ranked: np.ndarray,
+    k: int,
+    most: int | np.ndarray,
+    seed: int = 0,
+    *,
+    owner: np.ndarray | None = None,
+) -> list[np.ndarray]:
     """Lists in which an item stands so often at most, where candidates allow: exposure is shared.
 
     Place after place, the users in a new random order each take their best candidate that is not
@@ -113,8 +123,10 @@ def capped_lists(ranked: np.ndarray, k: int, most: int, seed: int = 0) -> list[n
     ----------
     ranked : int ndarray (n_users, n), candidates' columns, best first; -1 pads
     k : int, 1 to n, places of a list
-    most : int >= 1, lists that an item may stand in, of these users
+    most : int >= 1, lists that an item may stand in, of these users; with `owner` the places of all
+        lists that an owner's items may take together, also as ndarray (n_owners,) >= 0
     seed : int, of the orders
+    owner : int ndarray (n_items,), optional: whose each item is, counted from 0
 
     Returns
     -------
@@ -122,20 +134,66 @@ def capped_lists(ranked: np.ndarray, k: int, most: int, seed: int = 0) -> list[n
 
     Raises
     ------
-    ValueError for numbers out of range.
+    ValueError for numbers out of range, and columns that have no owner.
     """
     n_users, n = ranked.shape
     check_within(1, n, k=k)
-    check_at_least(1, most=most)
-    rng, left = np.random.default_rng(seed), np.full(ranked.max() + 2, most)
-    left[-1] = 0  # what -1 points to
+    owner = np.arange(ranked.max() + 1) if owner is None else np.asarray(owner)
+    if len(owner) <= ranked.max():
+        raise ValueError(f"{len(owner)} items have an owner, and column {ranked.max()} is ranked")
+    if np.ndim(most) == 0:
+        check_at_least(1, most=most)
+    rng, left = np.random.default_rng(seed), np.zeros(owner.max(initial=-1) + 2, np.int64)
+    left[:-1] = most
+    whose = np.append(owner, len(left) - 1)[ranked]  # -1, the padding, has nothing left
     taken = np.zeros(ranked.shape, dtype=bool)
     lists = np.empty((n_users, k), dtype=np.int64)
     for place in range(k):
         for user in rng.permutation(n_users):
             free = ~taken[user]
-            good = free & (left[ranked[user]] > 0)
+            good = free & (left[whose[user]] > 0)
             lists[user, place] = (good if good.any() else free).argmax()
             taken[user, lists[user, place]] = True
-            left[ranked[user, lists[user, place]]] -= 1
+            left[whose[user, lists[user, place]]] -= 1
     return list(lists)
+
+
+def exposure_gini(exposure: np.ndarray, size: np.ndarray) -> float:
+    """How unevenly owners are shown, for what each of them has: 0 if in proportion, towards 1.
+
+    The Gini coefficient of exposure per unit of size, where each unit counts: with shares of size
+    x and of exposure y, added up from the owners with the least exposure for their size,
+
+        G = 1 - sum_i (x_i - x_(i-1)) (y_i + y_(i-1))
+
+    twice the area between the Lorenz curve and the diagonal. It does not change where an owner is
+    divided into two with the same exposure per unit.
+
+    Parameters
+    ----------
+    exposure : ndarray (n_owners,) >= 0, such as the places in which an owner's items were shown
+    size : ndarray (n_owners,) > 0, such as the number of the owner's items
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError for other shapes or signs, and where nothing was shown.
+
+    Examples
+    --------
+    >>> exposure_gini([20, 10], [2, 1])
+    0.0
+    >>> round(exposure_gini([0, 30], [2, 1]), 3)
+    0.667
+    """
+    exposure, size = np.asarray(exposure, dtype=float), np.asarray(size, dtype=float)
+    check_shape("exposure", exposure, size.shape)
+    if not (size > 0).all() or not (exposure >= 0).all() or not exposure.sum() > 0:
+        raise ValueError("sizes must be positive, exposures not negative and not all 0")
+    order = np.argsort(exposure / size, kind="stable")
+    x, y = (np.append(0.0, np.cumsum(v[order]) / v.sum()) for v in (size, exposure))
+    twice = 1.0 - (np.diff(x) * (y[1:] + y[:-1])).sum()
+    return round(float(twice), 12) + 0.0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_tutorial.trust import capped_lists, detectable_gap, group_gaps
+from recsys_tutorial.trust import capped_lists, detectable_gap, exposure_gini, group_gaps
 
 
 def users(gap, n=200, seed=0, few=5):
@@ -108,7 +108,51 @@ def test_padding_is_shown_last():
     assert {tuple(sorted(places)) for places in lists} <= {(0, 1)}
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(3, 9))
+def test_no_owner_takes_more_places_than_allowed(seed, most):
+    rng = np.random.default_rng(seed)
+    ranked = np.array([rng.permutation(20) for _ in range(6)])
+    owner = np.arange(20) % 4  # six lists of three, four owners: 18 places
+    limits = np.array([most, most, 20, 20])
+    lists = capped_lists(ranked, 3, limits, seed, owner=owner)
+    shown = np.concatenate([row[places] for row, places in zip(ranked, lists, strict=True)])
+    assert (np.bincount(owner[shown], minlength=4) <= limits).all()
+    as_before = capped_lists(ranked, 3, most, seed)
+    each_alone = capped_lists(ranked, 3, most, seed, owner=np.arange(20))
+    np.testing.assert_array_equal(as_before, each_alone)
+
+
+def test_an_owner_without_a_place_is_shown_only_where_nobody_else_is_left():
+    ranked = np.array([[0, 1, 2], [0, 1, -1]])
+    lists = capped_lists(ranked, 2, np.array([0, 2, 2]), owner=np.array([0, 1, 2]))
+    assert [places.tolist() for places in lists] == [[1, 2], [1, 0]]
+
+
+def test_the_gini_coefficient_is_the_mean_difference_of_any_two_units():
+    """Against its other definition, over pairs: half the relative mean absolute difference."""
+    rng = np.random.default_rng(0)
+    exposure, size = rng.poisson(4, 12), rng.integers(1, 9, 12)
+    rate = np.repeat(exposure / size, size)  # of each unit
+    pairs = np.abs(rate[:, None] - rate[None]).mean() / (2 * rate.mean())
+    assert exposure_gini(exposure, size) == pytest.approx(pairs)
+
+
+def test_the_gini_coefficient_does_not_see_how_owners_are_divided():
+    whole = exposure_gini([8, 2, 5], [4, 4, 2])
+    assert exposure_gini([6, 2, 2, 5], [3, 1, 4, 2]) == pytest.approx(whole) and whole > 0
+    assert exposure_gini([3, 6, 1.5], [2, 4, 1]) == 0
+
+
+@pytest.mark.parametrize("exposure, size", [([0, 0], [1, 1]), ([1, -1], [1, 1]), ([1, 2], [0, 1])])
+def test_a_gini_coefficient_of_nothing_is_refused(exposure, size):
+    with pytest.raises(ValueError, match="must be positive, exposures not negative and not all 0"):
+        exposure_gini(exposure, size)
+
+
 def test_bad_limits_are_named():
+    with pytest.raises(ValueError, match="2 items have an owner, and column 2"):
+        capped_lists(np.array([[0, 2]]), 1, 1, owner=np.array([0, 1]))
     with pytest.raises(ValueError, match="most must be"):
         capped_lists(np.array([[0, 1]]), 1, 0)
     with pytest.raises(ValueError, match="k must be"):
