@@ -29,9 +29,9 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from recsys_tutorial import course, splits
+from recsys_tutorial import course, feedback, splits
 from recsys_tutorial.course import _features
-from recsys_tutorial.datasets import load_movielens
+from recsys_tutorial.datasets import load_clipart, load_movielens
 from recsys_tutorial.evaluation import auc, evaluate, evaluate_rolling, mean_interval
 from recsys_tutorial.models import EASE, ImplicitALS, ItemKNN, Popularity
 from recsys_tutorial.ranking import rank
@@ -100,6 +100,7 @@ def table(name: str, index: list[str], units: Iterable, measure: Callable) -> No
         rows.to_csv(part, index=False, float_format="%.6g", compression=packed)
         part.replace(path)
         said = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in found[-1].items()}
+        said = dict(list(said.items())[:8])  # of a wide table the first columns
         print(name, said, f"{len(found)} rows, {time.time() - began:.0f} s", flush=True)
         if time.time() - BEGAN > LIMIT:
             sys.exit(3)
@@ -221,6 +222,35 @@ def unlearning_als_lists(n_forgotten: int, draw_number: int) -> list[dict]:
     return found
 
 
+TOWER_DRAWS, LATER = 8, (6, 24)  # epochs without who is to be forgotten
+DECAYS = {"text two-tower": 20.0, "without weight decay": 0.0}
+
+
+def unlearning_towers(kind: str, draw_number: int) -> list[dict]:
+    """What towers say of everybody's hidden likes before and after a third of theirs is forgotten.
+
+    They learn from half of the users, and go on without a third of these. The first row has who was
+    out (0), stays (1), and is forgotten (2).
+    """
+    split, rows = last(), judged()
+    n = split.train.shape[0]
+    members = np.sort(draw(n // 2, n, seed=1000 + draw_number))
+    gone = members[draw(len(members) // 3, len(members), seed=3000 + draw_number)]
+    parts = halves(split.train[rows])
+    everyone, rest = take(split, members), take(split, np.setdiff1d(members, gone))
+    full = course.two_tower(_features.bert_texts, DECAYS[kind])(0)(everyone)
+    ways = {"not at all": full}
+    for epochs in LATER:
+        ways[f"{epochs} epochs"] = more_epochs(rest, full, epochs, DECAYS[kind])
+        ways[f"{epochs} epochs, with them"] = more_epochs(everyone, full, epochs, DECAYS[kind])
+    status = np.isin(rows, members).astype(int) + np.isin(rows, gone)
+    found = [{"way": "who"} | {f"r{row}": s for row, s in zip(rows, status, strict=True)}]
+    for way, model in ways.items():
+        known = hidden_score(model.score(parts[0]), *parts).round(3)
+        found.append({"way": way} | {f"r{row}": k for row, k in zip(rows, known, strict=True)})
+    return found
+
+
 # -- fake accounts
 
 FAKES, N_LIKES = (1, 3, 10, 30, 100), 30
@@ -242,13 +272,13 @@ def towers():
     return course.MODELS["text two-tower"].fit(0)(last())
 
 
-def more_epochs(split):
+def more_epochs(split, model=None, epochs: int = 6, decay: float = 20.0):
     """What a service does with a window's new likes: go on from the weights there are."""
-    clean = copy.deepcopy(towers())
+    clean = copy.deepcopy(model or towers())
     likes = np.asarray(split.faded(2000, "likes").sum(axis=0)).ravel()
     return clean.fit(
-        split.train, popularity=likes, epochs=6, negatives="liked", learning_rate=0.01,
-        weight_decay=20.0, batch_size=256, seed=1,
+        split.train, popularity=likes, epochs=epochs, negatives="liked", learning_rate=0.01,
+        weight_decay=decay, batch_size=256, seed=1,
     )  # fmt: skip
 
 
@@ -678,6 +708,61 @@ def attributes(model: str) -> list[dict]:
     return found
 
 
+# -- who is shown in the picture shop
+
+SHOP_SEEDS, SHOP_DAYS, COUNTED_DAYS = range(400, 410), 30, 10  # the last ten days count
+LIMITS = (4.0, 2.0, 1.0)  # times a creator's share of the pictures
+
+
+class Limited:
+    """A greedy policy whose lists hold so many times a creator's share of pictures at most."""
+
+    def __init__(self, policy, owner: np.ndarray, factor: float):
+        self.policy, self.owner, self.factor = policy, owner, factor
+
+    def choose(self, stock: np.ndarray) -> np.ndarray:
+        """The best that creators have left; random lists as long as the policy's are."""
+        shown = self.policy.choose(stock)
+        if self.policy.day < self.policy.random_days:
+            return shown
+        ranked = stock[np.argsort(-self.policy.scores(stock), axis=1, kind="stable")]
+        pictures = np.bincount(self.owner[stock], minlength=self.owner.max() + 1)
+        most = np.ceil(self.factor * shown.size * pictures / len(stock)).astype(int)
+        places = capped_lists(ranked, shown.shape[1], most, seed=self.policy.day, owner=self.owner)
+        return np.take_along_axis(ranked, np.array(places), axis=1)
+
+    def learn(self, shown: np.ndarray, clicks: np.ndarray) -> None:
+        """As the policy does."""
+        self.policy.learn(shown, clicks)
+
+
+def exposure(seed: int) -> list[dict]:
+    """Expected clicks a shopper, and each creator's places, of policies in the last days."""
+    shop = feedback.Shop(feedback.load_pictures(), 1000, seed)
+    items = load_clipart().items.set_index("item_id").loc[shop.pictures.item_id]
+    owner, creators = pd.factorize(items["creator"], sort=True)
+    names = ["oracle", "random", "popularity", "ID model", "greedy", "Thompson"]
+    policies = feedback.make_policies(shop, seed, names)
+    for factor in LIMITS:
+        greedy = feedback.make_policies(shop, seed, ["greedy"])["greedy"]
+        policies[f"greedy, limit {factor:g}"] = Limited(greedy, owner, factor)
+    clicks = dict.fromkeys(policies, 0.0)
+    places = {name: np.zeros(len(creators), dtype=int) for name in policies}
+    for day in range(SHOP_DAYS):
+        if day:
+            shop.next_day()
+        for name, policy in policies.items():
+            shown = policy.choose(np.flatnonzero(shop.stock))
+            policy.learn(shown, shop.clicks(shown))
+            if day >= SHOP_DAYS - COUNTED_DAYS:
+                clicks[name] += shop.expected_clicks(shown).mean() / COUNTED_DAYS
+                places[name] += np.bincount(owner[shown.ravel()], minlength=len(creators))
+    return [
+        {"policy": name, "clicks": clicks[name]} | dict(zip(creators, places[name], strict=True))
+        for name in policies
+    ]
+
+
 PARTS = {
     "attributes": lambda: table("attributes.csv", ["model"], TOLD, attributes),
     "histories": lambda: table(
@@ -714,6 +799,13 @@ PARTS = {
     "unlearning-ease": lambda: table("unlearning_ease.csv", ["draw"], range(3), unlearning_ease),
     "unlearning-als": lambda: table(
         "unlearning_als.csv", ["user"], judged()[draw(48, len(judged()))].tolist(), unlearning_als
+    ),
+    "exposure": lambda: table("exposure.csv.gz", ["seed"], SHOP_SEEDS, exposure),
+    "unlearning-towers": lambda: table(
+        "unlearning_towers.csv.gz",
+        ["model", "draw"],
+        [(kind, k) for k in range(TOWER_DRAWS) for kind in DECAYS],
+        unlearning_towers,
     ),
     "unlearning-als-lists": lambda: table(
         "unlearning_als_lists.csv.gz",
