@@ -1,0 +1,3 @@
+"""Models where they are used: `export` takes them to a reader's browser."""
+
+__all__: list[str] = []
