@@ -10,6 +10,7 @@ from scipy import sparse
 
 from recsys_tutorial._checks import check_one_of, finite_vectors
 from recsys_tutorial._torch.modules import evaluating
+from recsys_tutorial.datasets import film_texts
 from recsys_tutorial.models import EASE, Blend, ItemKNN, SASRec, TwoTower
 from recsys_tutorial.ranking import standardize
 from recsys_tutorial.serving.export.scorers import ContentScores, NeighbourScores, TowerScores
@@ -47,7 +48,7 @@ def films_files(
 
     Parameters
     ----------
-    items : DataFrame with title, year and genres, a row per film
+    items : DataFrame with title and genres, a row per film
     likes : ndarray (n_items,), what popularity counts, faded
     liked : int ndarray, the columns that somebody liked in training, ascending
     knn, ease : fitted, on the same likes
@@ -85,10 +86,9 @@ def films_files(
 
 
 def _catalogue(items: pd.DataFrame, likes: np.ndarray) -> dict:
+    """A line per film, the title and, after the last period, its genres; and its popularity."""
     return {
-        "titles": "\n".join(items["title"]),
-        "genres": "\n".join(items["genres"]),
-        "years": items["year"].astype("float64").fillna(0).to_numpy().astype(np.uint16),
+        "texts": "\n".join(film_texts(items)),
         "log_likes": np.log1p(likes).astype(np.float32),
     }
 
@@ -123,7 +123,7 @@ class PageModels:
 
     Attributes
     ----------
-    titles : list of str (n_items,)
+    titles : list of str (n_items,), with the year
     log_likes : float64 ndarray (n_items,), log(1 + likes)
     units : float64 ndarray (n_items, dim), what films are about, of length 1
     words : WordVectors: with `units`, how well a film suits a wish
@@ -131,7 +131,7 @@ class PageModels:
 
     def __init__(self, files: Mapping[str, Mapping[str, np.ndarray]]):
         films, tower, words = files["films"], files["tower"], files["words"]
-        self.titles = _lines(films["titles"])
+        self.titles = [text.rpartition(". ")[0] for text in _lines(films["texts"])]
         self.log_likes = films["log_likes"].astype(np.float64)
         content = ContentScores(ShortVectors(**files["content"]))
         self.units = content.units
@@ -194,5 +194,6 @@ class PageModels:
         return self.words.encode(texts) @ self.units.T
 
 
-def _lines(array: np.ndarray) -> list[str]:
-    return array.tobytes().decode().split("\n")
+def _lines(text: str | np.ndarray) -> list[str]:
+    """The lines of a text, or of its bytes as a bundle has them."""
+    return (text if isinstance(text, str) else text.tobytes().decode()).split("\n")
