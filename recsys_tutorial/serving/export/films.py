@@ -158,7 +158,7 @@ class PageModels:
 
         Parameters
         ----------
-        name : one of `MODELS`
+        name : "popularity", "item-kNN", "EASE", "text tower", "SASRec" or "blend"
         history : csr_matrix (n_users, n_items), 1 where liked
         times : csr_matrix, when, for "SASRec"
 
