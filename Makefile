@@ -5,6 +5,7 @@
 #   VENV=.venv          where the environment stands; LINT_VENV and NEWEST_VENV: those of
 #                       make lint and make newest
 #   WORKERS=2           processes that run the tests
+#   PORT=8000           where `make demo` listens
 #   DATA=small          what `make leaderboard` reads: a folder with ratings, or a MovieLens release
 #   N=60 SEED=0 MODULE= faults that `make mutants` plants, which sample, in which modules;
 #                       MUTANTS=--again plants the survivors of that sample again
@@ -14,6 +15,7 @@ VENV ?= .venv
 LINT_VENV ?= .venv-lint
 NEWEST_VENV ?= .venv-newest
 WORKERS ?= 2
+PORT ?= 8000
 N ?= 60
 SEED ?= 0
 ifeq ($(OS),Windows_NT)
@@ -28,12 +30,13 @@ LINT = $(PYTHON) scripts/setup.py --venv "$(LINT_VENV)" --only ruff,codespell,im
 	"$(LINT_VENV)/$(BIN)" scripts/lint.py
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lab notebooks slides quizzes colab-check lint fix bench newest portability mutants leaderboard clean distclean set-repository setup python
+.PHONY: help book test lab demo notebooks slides quizzes colab-check lint fix bench newest portability mutants leaderboard clean distclean set-repository setup python
 
 help:
 	@echo "make book                  the course as a site: _build/html/index.html"
 	@echo "make test                  lint, tests, every notebook run again and compared, the site"
 	@echo "make lab                   open the notebooks in JupyterLab"
+	@echo "make demo                  train small models once and serve them at 127.0.0.1:8000; PORT=8001"
 	@echo "make notebooks             run all notebooks and store their outputs in place"
 	@echo "make notebooks NOTEBOOK=02 the same for those whose name contains this"
 	@echo "make slides                slides from each chapter's figures: _build/slides/"
@@ -67,6 +70,11 @@ test: python
 lab: python
 	@$(SETUP) --weights optional
 	@"$(RUN)" -m jupyter lab notebooks
+
+# The extra serve alone would do; dev and book hold it, and an environment that is there is kept.
+demo: python
+	@$(SETUP) --weights optional
+	@exec "$(RUN)" -m recsys_tutorial.serving.service demo _build/service --port $(PORT)
 
 notebooks: python
 	@$(SETUP) --weights required --language-model

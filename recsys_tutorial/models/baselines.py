@@ -38,6 +38,26 @@ class Popularity:
         history = check_history(history, len(self.item_counts_))
         return np.broadcast_to(self.item_counts_, history.shape)
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What `fit` learned, for a file: {"item_counts": ndarray (n_items,)}."""
+        return {"item_counts": self.item_counts_}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Popularity:
+        """A fitted model of what `arrays` gave.
+
+        Parameters
+        ----------
+        arrays : dict of ndarray
+
+        Returns
+        -------
+        Popularity
+        """
+        model = cls()
+        model.item_counts_ = arrays["item_counts"]
+        return model
+
 
 class ItemKNN:
     """Item-based nearest neighbours: score = history @ similarity.

@@ -102,6 +102,53 @@ class EASE:
         scores[:, self.active_] = active
         return scores
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What `fit` learned, for a file; `from_arrays` makes the same model of it.
+
+        The way over users keeps their likes: a file of it is as private as they are.
+
+        Returns
+        -------
+        dict of ndarray: "n_items" and either "active" (n_active,) and "weights" (n_active,
+        n_active), B; or the likes of the users as "data", "indices" and "indptr" of a csr_matrix,
+        scaled by their weights, with "inverse" (n_users, n_users), M, and "diagonal" (n_items,), d
+        """
+        n_items = np.array(self.n_items_)
+        if self.method_ == "items":
+            return {"n_items": n_items, "active": self.active_, "weights": self._weights}
+        x = self._users.x
+        likes = {"data": x.data, "indices": x.indices, "indptr": x.indptr}
+        return likes | {
+            "n_items": n_items,
+            "inverse": self._users.inverse,
+            "diagonal": self._users.d,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray], reg: float) -> EASE:
+        """A fitted model of what `arrays` gave.
+
+        Parameters
+        ----------
+        arrays : dict of ndarray
+        reg : float > 0, with which it was fitted
+
+        Returns
+        -------
+        EASE
+        """
+        model = cls(reg)
+        model.n_items_ = int(arrays["n_items"])
+        if "weights" in arrays:
+            model.method_, model._users = "items", None
+            model.active_, model._weights = arrays["active"], arrays["weights"]
+            return model
+        parts = tuple(arrays[name] for name in ("data", "indices", "indptr"))
+        x = sparse.csr_matrix(parts, shape=(len(parts[2]) - 1, model.n_items_))
+        model.method_, model.active_ = "users", np.unique(x.indices)
+        model._users = UserSolution(x, reg, arrays["inverse"], arrays["diagonal"])
+        return model
+
     def _solve_users(self, x: sparse.csr_matrix) -> UserSolution:
         before = getattr(self, "_users", None) if self.warm_start else None
         solution = before.updated(x) if before and before.reg == self.reg else None

@@ -177,6 +177,39 @@ class ImplicitALS:
         vectors[np.diff(history.indptr) == 0] = self.user_factors_.mean(axis=0)
         return vectors @ self.item_factors_.T  # (n_users, k) @ (k, n_items)
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What `score` needs of what `fit` learned, for a file; see `from_arrays`.
+
+        Returns
+        -------
+        dict of ndarray: "item_factors" (n_items, factors), "mean_user" (factors,), the training
+        users' mean, and "scale", the mean confidence to the power of nu
+        """
+        mean = self.user_factors_.mean(axis=0)
+        return {
+            "item_factors": self.item_factors_,
+            "mean_user": mean,
+            "scale": np.array(self._scale),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray], **settings) -> ImplicitALS:
+        """A model that scores as the fitted one; of its users only their mean is left.
+
+        Parameters
+        ----------
+        arrays : dict of ndarray, as `arrays` gave it
+        **settings : as for `ImplicitALS`, those of the fitted one
+
+        Returns
+        -------
+        ImplicitALS
+        """
+        model = cls(**settings)
+        model.item_factors_, model._scale = arrays["item_factors"], float(arrays["scale"])
+        model.user_factors_ = arrays["mean_user"][None]  # (1, factors)
+        return model
+
     def _half_step(
         self,
         ridge: BatchedRidge,

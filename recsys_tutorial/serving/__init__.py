@@ -1,3 +1,3 @@
-"""Models where they are used: `export` takes them to a reader's browser."""
+"""What is trained, given to those who use it: as a service, and as files for a browser."""
 
 __all__: list[str] = []
