@@ -96,7 +96,7 @@ def save_artefact(root: str | os.PathLike, artefact: Artefact) -> Path:
     arrays = {**artefact.model.arrays(), "popularity": artefact.popularity}
     files = {
         _ITEMS: artefact.items[_COLUMNS].to_json(orient="split", index=False).encode(),
-        _MODEL: save({name: np.ascontiguousarray(values) for name, values in arrays.items()}),
+        _MODEL: save({name: values.copy(order="C") for name, values in arrays.items()}),
     }
     if artefact.text_vectors is not None:
         files[_TEXT] = save({"vectors": np.ascontiguousarray(artefact.text_vectors, np.float32)})

@@ -57,7 +57,8 @@ class FeedbackStore:
     def __init__(self, path: Path):
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(f"{self.path}.lock")
+        # Not of one thread: it is closed by another one than it was opened by.
+        self._lock = FileLock(f"{self.path}.lock", thread_local=False)
         try:
             self._lock.acquire(timeout=0)
         except Timeout:

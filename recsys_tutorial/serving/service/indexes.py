@@ -84,7 +84,7 @@ def _coded(items: np.ndarray, kind: str):
         quantizer = faiss.ScalarQuantizer.QT_8bit
         index = faiss.IndexScalarQuantizer(dim, quantizer, faiss.METRIC_INNER_PRODUCT)
     else:
-        n_bits = 8 if len(items) >= 39 * 256 else max(1, int(np.log2(max(2, len(items) // 39))))
+        n_bits = 8 if len(items) >= 39 * 256 else max(4, int(np.log2(max(2, len(items) // 39))))
         step = _SUBVECTOR if dim % _SUBVECTOR == 0 else 1
         index = faiss.IndexPQ(dim, dim // step, n_bits, faiss.METRIC_INNER_PRODUCT)
         index.pq.cp.seed = 1

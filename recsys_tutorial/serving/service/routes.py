@@ -12,6 +12,7 @@ from recsys_tutorial.serving.service import pages
 from recsys_tutorial.serving.service.errors import ServiceError
 from recsys_tutorial.serving.service.running import Service, listed
 from recsys_tutorial.serving.service.schemas import (
+    MOST_ITEMS,
     ErrorAnswer,
     FeedbackMessage,
     FoundItems,
@@ -63,7 +64,7 @@ def service_of(request: Request) -> Service:
 
 
 Served = Annotated[Service, Depends(service_of)]
-Length = Annotated[int, Query(ge=1, le=1000, description="items of the list")]
+Length = Annotated[int, Query(ge=1, le=MOST_ITEMS, description="items of the list")]
 ItemPath = Annotated[int, Path(ge=0, le=2**53 - 1)]
 Words = Annotated[str, Query(min_length=1, max_length=200, description="what the film is about")]
 
@@ -86,7 +87,6 @@ async def feedback(message: FeedbackMessage, service: Served) -> Stored:
 @public.get("/search")
 async def search(service: Served, q: Words, k: Length = 10) -> FoundItems:
     """The items whose text is nearest to some words."""
-    service.check_k(k, "query.k")
     engine, _ = service.deployment.engine_for(None)
     columns, scores = await asyncio.to_thread(engine.search.search, q, k)
     items = listed(engine, columns, scores)
@@ -98,7 +98,6 @@ async def similar(
     item_id: ItemPath, service: Served, k: Length = 10, by: Literal["likes", "text"] = "likes"
 ) -> FoundItems:
     """What is like an item: liked by those who like it, or near to it in its text."""
-    service.check_k(k, "query.k")
     engine, _ = service.deployment.engine_for(None)
     column = service.column(engine, item_id, "path.item_id")
     find = engine.similar if by == "likes" else engine.search.similar

@@ -93,11 +93,10 @@ class Service:
         Raises
         ------
         ServiceError
-            422 for a limit that is passed or an item that is not in the catalogue.
+            404 for an item that is not in the catalogue.
         """
         user_id = question.user_id
         engine, arm = self.deployment.engine_for(user_id)
-        self.check_k(question.k, "body.k")
         given = self._columns(engine, question.likes, "body.likes")
         hidden = self._columns(engine, question.exclude, "body.exclude")
         stored: list[int] = []
@@ -167,27 +166,7 @@ class Service:
             raise ServiceError(404, "unknown_item", message, where)
         return engine.columns[item_id]
 
-    def check_k(self, k: int, where: str) -> None:
-        """Refuse lists that are too long.
-
-        Parameters
-        ----------
-        k : int
-        where : str, its place in the request
-
-        Raises
-        ------
-        ServiceError
-            422
-        """
-        if k > self.settings.max_k:
-            message = f"a list has at most {self.settings.max_k} items, got {k}"
-            raise ServiceError(422, "too_many", message, where)
-
     def _columns(self, engine: Engine, item_ids: Sequence[int], where: str) -> list[int]:
-        if len(item_ids) > self.settings.max_likes:
-            message = f"at most {self.settings.max_likes} items, got {len(item_ids)}"
-            raise ServiceError(422, "too_many", message, where)
         return [
             self.column(engine, item_id, f"{where}.{place}")
             for place, item_id in enumerate(item_ids)

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+MOST_ITEMS = 100  # of a list
+MOST_LIKES = 500  # that come with a question
+
+
+def _whole(value):
+    """JSON knows one kind of number: 5.0 is the whole number 5, "5" and true are none."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
 
 # Bounds that SQLite's and JavaScript's whole numbers can hold.
-ItemId = Annotated[int, Field(ge=0, le=2**53 - 1, strict=True)]
+ItemId = Annotated[int, Field(ge=0, le=2**53 - 1, strict=True), BeforeValidator(_whole)]
 UserId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._@:-]{1,64}$", examples=["ann"])]
 Version = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", examples=["fading-ease"])]
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-# Above this no setting may go; what is allowed in fact is in `Settings`.
-Length = Annotated[int, Field(ge=1, le=1000)]
+Length = Annotated[int, Field(ge=1, le=MOST_ITEMS, strict=True), BeforeValidator(_whole)]
 
 
 class _Strict(BaseModel):
@@ -38,8 +46,10 @@ class RecommendQuestion(_Strict):
 
     user_id: UserId | None = None
     k: Length = 10
-    likes: list[ItemId] = Field([], description="beside those that are stored for the user")
-    exclude: list[ItemId] = Field([], description="not to be shown")
+    likes: list[ItemId] = Field(
+        [], max_length=MOST_LIKES, description="beside those that are stored for the user"
+    )
+    exclude: list[ItemId] = Field([], max_length=MOST_LIKES, description="not to be shown")
 
 
 class ListedItem(BaseModel):

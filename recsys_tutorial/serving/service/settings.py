@@ -20,8 +20,7 @@ class Settings:
     folder : Path, with the versions' folders in `versions`; nothing is written there
     state : Path or None, folder of the feedback and of which version is on; `folder` by default
     max_body_bytes : int, of a request; more is answered by 413
-    max_likes : int, likes that a request may bring, and that a user's answer is made of: the last
-    max_k : int, items of a list
+    max_likes : int, stored likes that a user's answer is made of: the last
     rate : float, requests of a client per second in the long run; more are answered by 429
     burst : int, requests of a client at once
     max_waiting : int, requests in work at the same time; more are answered by 503
@@ -43,7 +42,6 @@ class Settings:
     state: Path | None = None
     max_body_bytes: int = 16_384
     max_likes: int = 500
-    max_k: int = 100
     rate: float = 50.0
     burst: int = 100
     max_waiting: int = 256
@@ -56,7 +54,7 @@ class Settings:
     hosts: tuple[str, ...] = LOCAL
 
     def __post_init__(self):
-        whole = ("max_body_bytes", "max_likes", "max_k", "burst", "max_waiting", "batch_size")
+        whole = ("max_body_bytes", "max_likes", "burst", "max_waiting", "batch_size")
         check_at_least(1, **{name: getattr(self, name) for name in whole})
         check_positive(rate=self.rate, timeout=self.timeout, body_timeout=self.body_timeout)
         check_at_least(0, batch_wait=self.batch_wait)
