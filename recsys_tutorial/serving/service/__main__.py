@@ -90,7 +90,7 @@ def serve(settings: Settings, host: str, port: int) -> int:
 
     import uvicorn  # isort: skip
 
-    from recsys_tutorial.serving.service.routes import EXAMPLES
+    from recsys_tutorial.serving.service._routes import EXAMPLES
 
     class Server(uvicorn.Server):
         async def startup(self, sockets=None):

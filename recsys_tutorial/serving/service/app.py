@@ -16,12 +16,12 @@ from collections.abc import AsyncIterator
 
 from recsys_tutorial import __version__
 from recsys_tutorial.serving.service import errors
+from recsys_tutorial.serving.service._routes import people, public
+from recsys_tutorial.serving.service._version_routes import versions
 from recsys_tutorial.serving.service.limits import Limits
 from recsys_tutorial.serving.service.monitoring import Measured
-from recsys_tutorial.serving.service.routes import people, public
 from recsys_tutorial.serving.service.running import Service
 from recsys_tutorial.serving.service.settings import Settings
-from recsys_tutorial.serving.service.version_routes import versions
 
 
 def create_app(settings: Settings) -> fastapi.FastAPI:

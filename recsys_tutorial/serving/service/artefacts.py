@@ -10,7 +10,6 @@ Nothing in the folder is code: JSON and safetensors are data.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -26,18 +25,21 @@ from recsys_tutorial._checks import finite_vectors
 from recsys_tutorial._files import whole_folder
 from recsys_tutorial.models import EASE, ImplicitALS, Popularity
 from recsys_tutorial.protocols import Recommender
+from recsys_tutorial.serving.service._artefact_files import (
+    FORMAT,
+    MANIFEST,
+    ArtefactError,
+    checked,
+    file_sum,
+    read_manifest,
+)
 
-FORMAT = 1
 MODELS = {"ease": EASE, "als": ImplicitALS, "popularity": Popularity}
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_MANIFEST, _ITEMS, _MODEL, _TEXT = (
-    "manifest.json", "items.json", "model.safetensors", "text.safetensors",
+_ITEMS, _MODEL, _TEXT = (
+    "items.json", "model.safetensors", "text.safetensors",
 )  # fmt: skip
 _COLUMNS = ["item_id", "title", "genres"]
-
-
-class ArtefactError(ValueError):
-    """A folder that holds no sound version of a model: the message names the file and the mend."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,9 +109,9 @@ def save_artefact(root: str | os.PathLike, artefact: Artefact) -> Path:
         "settings": artefact.settings,
         "encoder": artefact.encoder,
         "about": artefact.about,
-        "files": {name: _sum(data) for name, data in files.items()},
+        "files": {name: file_sum(data) for name, data in files.items()},
     }
-    files[_MANIFEST] = json.dumps(manifest, indent=1).encode()
+    files[MANIFEST] = json.dumps(manifest, indent=1).encode()
     folder = Path(root) / artefact.name
     with whole_folder(folder) as temporary:
         for name, data in files.items():
@@ -134,9 +136,9 @@ def load_artefact(folder: str | os.PathLike) -> Artefact:
         When a file is missing, cut off, changed, or does not fit the others.
     """
     folder = Path(folder)
-    manifest = _manifest(folder)
+    manifest = read_manifest(folder, MODELS)
     wanted = [_ITEMS, _MODEL, *([_TEXT] if _TEXT in manifest["files"] else [])]
-    data = {name: _checked(folder / name, manifest["files"].get(name)) for name in wanted}
+    data = {name: checked(folder / name, manifest["files"].get(name)) for name in wanted}
     try:
         table = json.loads(data[_ITEMS])
         items = pd.DataFrame(table["data"], columns=table["columns"])[_COLUMNS]
@@ -159,44 +161,6 @@ def load_artefact(folder: str | os.PathLike) -> Artefact:
         manifest["name"], model, items, popularity, manifest["settings"], text,
         manifest["encoder"], manifest["about"],
     )  # fmt: skip
-
-
-def _manifest(folder: Path) -> dict:
-    path = folder / _MANIFEST
-    try:
-        manifest = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise ArtefactError(f"{folder} holds no version of a model: {path} is missing") from None
-    except ValueError as error:
-        raise ArtefactError(f"{path} is damaged: {error}; train this version anew") from error
-    keys = {"format", "name", "kind", "settings", "encoder", "about", "files"}
-    if not isinstance(manifest, dict) or not keys <= set(manifest):
-        raise ArtefactError(f"{path} is no manifest: it must hold {', '.join(sorted(keys))}")
-    if manifest["format"] != FORMAT:
-        raise ArtefactError(f"{path} has format {manifest['format']}, this package reads {FORMAT}")
-    if manifest["kind"] not in MODELS:
-        raise ArtefactError(f"{path} is of a {manifest['kind']!r}, which is none of {[*MODELS]}")
-    if manifest["name"] != folder.name:
-        raise ArtefactError(f"{path} is of {manifest['name']!r}, not {folder.name!r}: rename back")
-    return manifest
-
-
-def _sum(data: bytes) -> dict:
-    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-
-
-def _checked(path: Path, known: dict | None) -> bytes:
-    """A file's bytes; ArtefactError unless they are those that the manifest names."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ArtefactError(f"{path} is missing; train this version anew") from None
-    found = _sum(data)
-    if found != known:
-        size = (known or {}).get("bytes")
-        what = "was changed" if found["bytes"] == size else f"has {len(data)} bytes, not {size}"
-        raise ArtefactError(f"{path} {what}: it is not what its manifest names; train it anew")
-    return data
 
 
 def _fit_together(folder, model, items, popularity, text) -> None:

@@ -1,7 +1,8 @@
 """What users said, kept safe: acknowledged only when it is on the disk.
 
 One thread writes. It takes all that waits for it into one transaction, so a hundred likes at once
-cost one wait for the disk, and says so to each when that is over.
+cost one wait for the disk, and says so to each when that is over. The module is a little long,
+since what the one class promises is said in it.
 """
 
 from __future__ import annotations

@@ -7,6 +7,14 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from recsys_tutorial.serving.service._schemas import (
+    FeedbackMessage,
+    ListedItem,
+    Recommendations,
+    RecommendQuestion,
+    Stored,
+    listed,
+)
 from recsys_tutorial.serving.service.artefacts import load_artefact
 from recsys_tutorial.serving.service.batching import MicroBatcher
 from recsys_tutorial.serving.service.deployment import Deployment
@@ -14,13 +22,6 @@ from recsys_tutorial.serving.service.engine import Engine, Query
 from recsys_tutorial.serving.service.errors import ServiceError
 from recsys_tutorial.serving.service.feedback_store import FeedbackStore, Refused, StoreError
 from recsys_tutorial.serving.service.monitoring import Monitor
-from recsys_tutorial.serving.service.schemas import (
-    FeedbackMessage,
-    ListedItem,
-    Recommendations,
-    RecommendQuestion,
-    Stored,
-)
 from recsys_tutorial.serving.service.searching import TextSearch
 from recsys_tutorial.serving.service.settings import Settings
 
@@ -182,21 +183,3 @@ class Service:
             self.monitor.lost_lists.inc()
             return None
         return list_id
-
-
-def listed(engine: Engine, columns, scores) -> list[ListedItem]:
-    """The items of a list as they are answered.
-
-    Parameters
-    ----------
-    engine : Engine
-    columns, scores : ndarray of the same length
-
-    Returns
-    -------
-    list of ListedItem
-    """
-    return [
-        ListedItem(score=float(score), **engine.record(int(column)))
-        for column, score in zip(columns, scores, strict=True)
-    ]

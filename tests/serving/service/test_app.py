@@ -117,7 +117,7 @@ BAD = [  # method, path, body, status, where, a part of the message
     ("POST", "/recommend", {"K": 5}, 422, "body.K", "Extra inputs are not permitted, got 5"),
     ("POST", "/recommend", {"likes": [100, 1]}, 404, "body.likes.1", "no item 1 among the 40"),
     ("POST", "/recommend", {"likes": ["100"]}, 422, "body.likes.0", 'valid integer, got "100"'),
-    ("POST", "/recommend", {"likes": [100] * 501}, 422, "body.likes", "at most 500 items .*not 501"),
+    ("POST", "/recommend", {"likes": [100] * 501}, 422, "body.likes", "at most 500 .*not 501"),
     ("POST", "/recommend", {"exclude": [-1]}, 422, "body.exclude.0", "greater .* to 0, got -1"),
     ("POST", "/recommend", [], 422, "body", "valid dictionary"),
     ("POST", "/recommend", None, 422, "body", "required"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from recsys_tutorial.serving.service.engine import Engine
 
 MOST_ITEMS = 100  # of a list
 MOST_LIKES = 500  # that come with a question
@@ -148,3 +152,11 @@ class Health(BaseModel):
     status: Literal["ok"]
     version: str
     items: int
+
+
+def listed(engine: Engine, columns: np.ndarray, scores: np.ndarray) -> list[ListedItem]:
+    """The items of a list, best first, as they are answered."""
+    return [
+        ListedItem(score=float(score), **engine.record(int(column)))
+        for column, score in zip(columns, scores, strict=True)
+    ]

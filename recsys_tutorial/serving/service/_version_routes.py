@@ -10,12 +10,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from recsys_tutorial.serving.service.artefacts import ArtefactError
-from recsys_tutorial.serving.service.comparison import compare_arms
-from recsys_tutorial.serving.service.errors import ServiceError
-from recsys_tutorial.serving.service.routes import REFUSALS, Served
-from recsys_tutorial.serving.service.running import Service
-from recsys_tutorial.serving.service.schemas import (
+from recsys_tutorial.serving.service._routes import REFUSALS, Served
+from recsys_tutorial.serving.service._schemas import (
     Activation,
     Compared,
     ErrorAnswer,
@@ -23,6 +19,10 @@ from recsys_tutorial.serving.service.schemas import (
     VersionInfo,
     Versions,
 )
+from recsys_tutorial.serving.service.artefacts import ArtefactError
+from recsys_tutorial.serving.service.comparison import compare_arms
+from recsys_tutorial.serving.service.errors import ServiceError
+from recsys_tutorial.serving.service.running import Service
 
 _THIS_MACHINE = ("127.0.0.1", "::1")
 

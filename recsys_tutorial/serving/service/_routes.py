@@ -9,9 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from recsys_tutorial.serving.service import pages
-from recsys_tutorial.serving.service.errors import ServiceError
-from recsys_tutorial.serving.service.running import Service, listed
-from recsys_tutorial.serving.service.schemas import (
+from recsys_tutorial.serving.service._schemas import (
     MOST_ITEMS,
     ErrorAnswer,
     FeedbackMessage,
@@ -20,7 +18,10 @@ from recsys_tutorial.serving.service.schemas import (
     Recommendations,
     RecommendQuestion,
     Stored,
+    listed,
 )
+from recsys_tutorial.serving.service.errors import ServiceError
+from recsys_tutorial.serving.service.running import Service
 
 # What the limits answer on any path, and what is wrong with a request.
 REFUSALS = {
