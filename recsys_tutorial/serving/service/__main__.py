@@ -89,7 +89,6 @@ def serve(settings: Settings, host: str, port: int) -> int:
     from recsys_tutorial.serving.service.app import create_app  # first: says what is missing
 
     import uvicorn  # isort: skip
-
     from recsys_tutorial.serving.service._routes import EXAMPLES
 
     class Server(uvicorn.Server):

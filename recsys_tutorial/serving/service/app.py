@@ -5,7 +5,10 @@ from __future__ import annotations
 try:
     import fastapi
     import prometheus_client  # noqa: F401  asked here, so that one message says what is missing
-except ImportError as error:
+    import uvicorn  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name not in ("fastapi", "prometheus_client", "uvicorn"):
+        raise
     raise ImportError(
         f"the service needs {error.name}, which comes with the extra `serve`: "
         "pip install 'recsys-tutorial[serve]'"
