@@ -144,9 +144,7 @@ def load_artefact(folder: str | os.PathLike) -> Artefact:
         items = pd.DataFrame(table["data"], columns=table["columns"])[_COLUMNS]
         arrays = load(data[_MODEL])
         popularity = arrays.pop("popularity")
-        for name, values in arrays.items():
-            if not np.isfinite(values).all():
-                raise ValueError(f"{name} holds a value that is not finite")
+        _check_finite(arrays)
         model = MODELS[manifest["kind"]].from_arrays(arrays, **manifest["settings"])
         text = (
             finite_vectors("text vectors", load(data[_TEXT])["vectors"]) if _TEXT in data else None
@@ -161,6 +159,12 @@ def load_artefact(folder: str | os.PathLike) -> Artefact:
         manifest["name"], model, items, popularity, manifest["settings"], text,
         manifest["encoder"], manifest["about"],
     )  # fmt: skip
+
+
+def _check_finite(arrays: dict[str, np.ndarray]) -> None:
+    for name, values in arrays.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} holds a value that is not finite")
 
 
 def _fit_together(folder, model, items, popularity, text) -> None:
