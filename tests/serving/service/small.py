@@ -4,9 +4,9 @@ import contextlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -76,16 +76,17 @@ def serving(folder, *options, token="secret"):
         cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
+    too_long = threading.Timer(limit(120), process.kill)  # readline has no limit of its own
+    too_long.start()
     try:
-        signal.alarm(limit(120))  # readline has no limit of its own
         lines = []
         while not (found := re.search(r"serving at (\S+)", lines[-1] if lines else "")):
             lines.append(process.stdout.readline())
             assert lines[-1], "the server did not begin:\n" + "".join(lines)
-        signal.alarm(0)
+        too_long.cancel()
         yield process, found[1]
     finally:
-        signal.alarm(0)
+        too_long.cancel()
         if process.poll() is None:
             process.kill()
         process.wait()

@@ -116,7 +116,7 @@ def assert_graceful(process, base):
     with socket.create_connection((place.hostname, place.port), timeout=limit(60)) as late:
         late.sendall(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body[:9])
         while in_work(base) < 2:  # this one, and the question itself
-            pass
+            threading.Event().wait(0.05)
         process.send_signal(signal.SIGTERM)
         wait_until_refused(place)
         late.sendall(body[9:])
