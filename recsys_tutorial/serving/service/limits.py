@@ -119,11 +119,13 @@ class Limits:
             raise ServiceError(429, "too_many_requests", message, "client", headers)
 
     async def _answer(self, scope, receive, send) -> None:
+        changes = scope["path"].startswith("/models/")
+        seconds = self._settings.change_timeout if changes else self._settings.timeout
         try:
-            async with asyncio.timeout(self._settings.timeout):
+            async with asyncio.timeout(seconds):
                 await self._app(scope, receive, send)
         except TimeoutError:
-            message = f"it took more than {self._settings.timeout:g} s: try again later"
+            message = f"it took more than {seconds:g} s: try again later"
             raise ServiceError(503, "timeout", message, headers={"Retry-After": "1"}) from None
 
     async def _body(self, scope, receive) -> bytes | None:

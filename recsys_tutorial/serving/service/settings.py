@@ -25,6 +25,7 @@ class Settings:
     burst : int, requests of a client at once
     max_waiting : int, requests in work at the same time; more are answered by 503
     timeout : float, seconds for the work on a request; then 503
+    change_timeout : float, the same for a change of versions, which has to load one
     body_timeout : float, seconds in which a request's body must arrive; then 408
     batch_size : int, queries that are answered in one step; 1 is no batching
     batch_wait : float, seconds that a query waits for others; 0 takes those that are there
@@ -46,6 +47,7 @@ class Settings:
     burst: int = 100
     max_waiting: int = 256
     timeout: float = 10.0
+    change_timeout: float = 120.0
     body_timeout: float = 10.0
     batch_size: int = 32
     batch_wait: float = 0.0
@@ -56,7 +58,8 @@ class Settings:
     def __post_init__(self):
         whole = ("max_body_bytes", "max_likes", "burst", "max_waiting", "batch_size")
         check_at_least(1, **{name: getattr(self, name) for name in whole})
-        check_positive(rate=self.rate, timeout=self.timeout, body_timeout=self.body_timeout)
+        times = ("timeout", "change_timeout", "body_timeout")
+        check_positive(rate=self.rate, **{name: getattr(self, name) for name in times})
         check_at_least(0, batch_wait=self.batch_wait)
         check_one_of(KINDS, index=self.index)
 

@@ -8,6 +8,7 @@ from tests.serving.service.small import write_versions
 
 # No limit of these tests is one of time: a busy machine must not turn them red.
 PATIENT = {"rate": 1e6, "burst": 10**6, "timeout": 600.0, "body_timeout": 600.0}
+PATIENT["change_timeout"] = 600.0
 
 
 @pytest.fixture

@@ -103,6 +103,8 @@ def test_a_body_that_does_not_come_is_not_waited_for():
 def test_work_that_takes_too_long_ends():
     ((status, body),) = ask(never, timeout=0.05)
     assert status == 503 and '"code":"timeout"' in body and "more than 0.05 s" in body
+    ((_, body),) = ask(never, path="/models/activate", timeout=600.0, change_timeout=0.06)
+    assert "more than 0.06 s" in body
 
 
 def test_too_many_at_once_are_told_to_wait_and_the_watch_is_let_through():
