@@ -32,6 +32,7 @@ SITE_TESTS = (
     "tests/test_browser_pages.py",
     "tests/test_browser_search.py",
     "tests/test_browser_teaching.py",
+    "tests/test_browser_try_it.py",
 )
 # Seconds on two idle cores. A cell is meant to take at most 60, but some of chapters 8 and 9 take
 # more with one thread, and one that runs out of time takes the rest with it.

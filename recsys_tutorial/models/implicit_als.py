@@ -6,6 +6,7 @@ Two lines in five say what the one class does and takes, which makes the module 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from scipy import sparse
@@ -19,6 +20,9 @@ from recsys_tutorial.training.monitor import FitMonitor
 
 # An error of a step is mended by those that follow, so half the digits are enough for one.
 _PRECISION = {"exact": np.float64, "cg": np.float32}
+
+# Eigenvalues (k,) and eigenvectors (k, k) of Y'Y, and Y (n, k) in these directions.
+Turned = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class ImplicitALS:
@@ -114,19 +118,22 @@ class ImplicitALS:
         user_reg, item_reg = np.split(self._row_reg(confidence), train.shape[:1])
         options = {"n_features": self.factors, "dtype": _PRECISION[self.solver]}
         users, items = BatchedRidge(train, **options), BatchedRidge(by_item, **options)
+        turned = partial(_turned, dtype=_PRECISION[self.solver])
         with one_blas_thread():
             if self.warm_start and hasattr(self, "item_factors_"):
                 check_same(self.item_factors_, (train.shape[1], self.factors))
-                self.user_factors_, _ = self._half_step(users, train, self.item_factors_, user_reg)
+                self.user_factors_, _ = self._half_step(
+                    users, train, turned(self.item_factors_), user_reg
+                )
             else:
                 self._start(train)
             monitor = FitMonitor(self, self.iterations, validation=validation, patience=patience)
             for _ in monitor:
                 self.item_factors_, _ = self._half_step(
-                    items, by_item, self.user_factors_, item_reg, self.item_factors_
+                    items, by_item, turned(self.user_factors_), item_reg, self.item_factors_
                 )
                 self.user_factors_, minimum = self._half_step(
-                    users, train, self.item_factors_, user_reg, self.user_factors_
+                    users, train, turned(self.item_factors_), user_reg, self.user_factors_
                 )
                 item_penalty = item_reg @ (self.item_factors_**2).sum(axis=1)
                 monitor.record(objective=minimum + item_penalty)
@@ -162,9 +169,23 @@ class ImplicitALS:
         ValueError as `score`.
         """
         history = check_history(history, len(self.item_factors_))
-        ridge = BatchedRidge(history, self.factors)
         reg = self._row_reg(self._confidence(history))
-        return self._half_step(ridge, history, self.item_factors_, reg)[0]
+        # What nobody here likes is in Y'Y alone: the rest of the work does not grow with the items.
+        columns, places = np.unique(history.indices, return_inverse=True)
+        eigenvalues, v, turned = self._turned_items()
+        liked = sparse.csr_matrix(
+            (history.data, places, history.indptr), shape=(history.shape[0], len(columns))
+        )
+        ridge = BatchedRidge(liked, self.factors)
+        return self._half_step(ridge, liked, (eigenvalues, v, turned[columns]), reg)[0]
+
+    def _turned_items(self) -> Turned:
+        """`_turned` of the items, made once as long as they stay what they are."""
+        kept, turned = getattr(self, "_kept", (None, None))
+        if kept is None or not np.array_equal(kept, self.item_factors_):
+            kept, turned = self.item_factors_.copy(), _turned(self.item_factors_)
+            self._kept = kept, turned
+        return turned
 
     def score(self, history: sparse.csr_matrix) -> np.ndarray:
         """x_u . y_i (n_users, n_items), about 0 to 1, by `fold_in`.
@@ -214,7 +235,7 @@ class ImplicitALS:
         self,
         ridge: BatchedRidge,
         likes: sparse.csr_matrix,
-        other: np.ndarray,
+        other: Turned,
         reg: np.ndarray,
         last: np.ndarray | None = None,
     ) -> tuple[np.ndarray, float]:
@@ -224,14 +245,13 @@ class ImplicitALS:
         G = Y'Y, s = x . y_i, w = c - 1 = alpha r. In the eigenvectors V of G the first part is a
         diagonal penalty, and the second is w (c / w - s)^2 + constant: a ridge regression.
         """
-        eigenvalues, v = np.linalg.eigh(other.T @ other)  # (k,), (k, k)
+        eigenvalues, v, vectors = other
         same = reg.size and reg.min() == reg.max()
-        penalty = np.maximum(eigenvalues, 0.0) + (reg[0] if same else reg[:, None])  # (k,), (n, k)
+        penalty = eigenvalues + (reg[0] if same else reg[:, None])  # (k,), (n, k)
         w = self.alpha * likes.data
-        v, other = v.astype(ridge.dtype), other.astype(ridge.dtype)
         cg = self.solver == "cg" and last is not None
         start = last.astype(ridge.dtype) @ v if cg else None
-        x, explained = ridge.solve(other @ v, (1.0 + w) / w, penalty, w, start=start)
+        x, explained = ridge.solve(vectors, (1.0 + w) / w, penalty, w, start=start)
         return (x @ v.T).astype(np.float64), float((1.0 + w).sum() - explained.sum())
 
     def _confidence(self, likes: sparse.csr_matrix) -> np.ndarray:
@@ -240,3 +260,10 @@ class ImplicitALS:
 
     def _row_reg(self, confidence: np.ndarray) -> np.ndarray:
         return self.reg * confidence**self.frequency_scaling / self._scale
+
+
+def _turned(vectors: np.ndarray, dtype: type = np.float64) -> Turned:
+    """A matrix of vectors in the directions in which Y'Y is diagonal."""
+    eigenvalues, v = np.linalg.eigh(vectors.T @ vectors)
+    v = v.astype(dtype)
+    return np.maximum(eigenvalues, 0.0), v, vectors.astype(dtype) @ v

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from recsys_tutorial.models import ImplicitALS
 from tests.models.planted import likes
@@ -115,3 +116,20 @@ BAD = [
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_folding_in_follows_item_vectors_that_were_changed():
+    """What is kept of the items from the last time is not used for others."""
+    ones = sparse.random(30, 20, density=0.3, random_state=0, format="csr")
+    ones.data[:] = 1.0
+    model = ImplicitALS(4, iterations=2).fit(ones)
+    before = model.fold_in(ones[:5])
+    model.item_factors_[:] = np.random.default_rng(1).normal(size=model.item_factors_.shape)
+    changed = model.fold_in(ones[:5])
+    weights = 1.0 + model.alpha * ones[:5].toarray()  # (5, n_items)
+    y = model.item_factors_
+    for row in range(5):
+        c, p = weights[row], ones[row].toarray().ravel()
+        dense = np.linalg.solve((y.T * c) @ y + model.reg * np.eye(4), y.T @ (c * p))
+        np.testing.assert_allclose(changed[row], dense, rtol=1e-8)
+    assert np.abs(changed - before).max() > 0.01
