@@ -20,6 +20,7 @@ class VectorIndex:
     misses is missed. "int8" keeps a byte for each number (Jacob et al. 2018, arXiv:1712.05877, in
     faiss with a range for each dimension), "pq" a byte for each two (product quantisation; Jegou,
     Douze & Schmid 2011, doi:10.1109/TPAMI.2010.57): their scores are those of the coded vectors.
+    Fewer than 16 items have bytes instead of such codes.
 
     Parameters
     ----------
@@ -80,7 +81,7 @@ class VectorIndex:
 def _coded(items: np.ndarray, kind: str):
     """An index of faiss that holds codes of the vectors, of inner products."""
     dim = items.shape[1]
-    if kind == "int8":
+    if kind == "int8" or len(items) < 2**4:  # faiss has no smaller book of codes
         quantizer = faiss.ScalarQuantizer.QT_8bit
         index = faiss.IndexScalarQuantizer(dim, quantizer, faiss.METRIC_INNER_PRODUCT)
     else:
