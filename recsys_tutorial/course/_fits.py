@@ -1,4 +1,7 @@
-"""The chapters' models as `evaluate_rolling` asks for them: begun with a seed, fitted in order."""
+"""The chapters' models as `evaluate_rolling` asks for them: begun with a seed, fitted in order.
+
+A short function for each: their number makes the module a little long.
+"""
 
 from __future__ import annotations
 
