@@ -33,7 +33,7 @@ def in_candidate(user_id: str, share: float, salt: str = "") -> bool:
     Examples
     --------
     >>> [in_candidate(user, 0.5) for user in ("ann", "ben", "cleo", "dan")]
-    [False, True, False, False]
+    [False, True, True, True]
     """
     digest = hashlib.sha256(f"{salt}\n{user_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
