@@ -182,7 +182,10 @@ SHORTER = [
     (re.compile(r'<g id="[\w.]+_\d+">'), "<g>"),  # nothing refers to a group
     (re.compile(r'(?<=["#])DejaVuSans-'), "d"),  # a letter's outline
     # Of a grid each cell is to be seen, of a photograph or a drawing not.
-    (re.compile(r' style="image-rendering:[^"]*"(?= width="(?:[5-9]\d|\d{3,})")'), ""),
+    (
+        re.compile(r'<image [^>]* width="(?:[5-9]\d|\d{3,})"[^>]*>'),
+        lambda image: re.sub(r' style="image-rendering:[^"]*"', "", image[0]),
+    ),
     (re.compile(r'(?<=" )transform="translate\((\S+) 0\)"(?=/>)'), r'x="\1"'),  # its place
     # Letters that are text: their font is the whole figure's.
     (re.compile(r"(?<=<svg )(?!font-family)(?=[^\0]*<text)"), f'font-family="{FONTS}" '),

@@ -179,7 +179,7 @@ def test_films_are_found_and_picked_by_keyboard(new_tab):
 def test_a_wish_alone_makes_lists_and_its_films_fit(new_tab, page_models):
     tab = new_tab(WIDE)
     page = opened(tab)
-    page.get_by_label("A wish").fill("space robots")
+    page.get_by_label("A wish, in English").fill("space robots")
     settled(page)
     assert (
         len({s.inner_text().split("\n", 1)[1] for s in page.locator(".lists section").all()}) == 1
@@ -217,7 +217,7 @@ def test_a_link_holds_everything_and_a_bad_one_does_no_harm(new_tab):
     page = opened(tab)
     page.get_by_role("combobox").press_sequentially("matrix")
     page.keyboard.press("Enter")
-    page.get_by_label("A wish").fill("kung fu & love")
+    page.get_by_label("A wish, in English").fill("kung fu & love")
     page.get_by_label("Diversity").press("End")
     page.get_by_label("Temperature").press("ArrowRight")
     page.get_by_role("button", name="Draw again").click()
@@ -245,7 +245,7 @@ def test_nothing_leaves_the_browser(new_tab):
     n = len(asked)
     page.get_by_role("combobox").press_sequentially("titanic")
     page.keyboard.press("Enter")
-    page.get_by_label("A wish").fill("secret wish")
+    page.get_by_label("A wish, in English").fill("secret wish")
     settled(page)
     files = json.loads((ROOT / "data" / "try_it" / "manifest.json").read_text("utf-8"))["files"]
     fetched = [request.url.removeprefix(tab.base) for request in asked[n:]]

@@ -96,7 +96,7 @@ def test_models_of_one_draw_learned_from_the_same_half_and_are_asked_of_the_same
     assert (inside.nunique(axis=1) == 1).all()
     asked = inside.notna().groupby("draw").sum()
     assert ((asked == asked.to_numpy().max()) | (asked == 0)).all().all()
-    assert inside.groupby("draw").mean().stack().between(0.4, 0.6).all()
+    assert inside.groupby("draw").mean().stack().dropna().between(0.4, 0.6).all()
     assert np.isfinite(table["known"]).all()
 
 
