@@ -181,14 +181,33 @@ def _blocks(n_wanted: int, n_seen, shape) -> Iterator[tuple[np.ndarray, int]]:
 def _best(users, items, proposed, seen, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k best of each user's proposed columns, by scores in float64."""
     vectors = items[proposed].astype(np.float64, copy=False)  # (n_users, n, dim)
-    scores = np.einsum("ud,und->un", users, vectors)
+    return best_of_proposed(np.einsum("ud,und->un", users, vectors), proposed, seen, k)
+
+
+def best_of_proposed(
+    scores: np.ndarray, proposed: np.ndarray, seen: sparse.csr_matrix, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of the columns that an index proposes for each user, without those seen.
+
+    Parameters
+    ----------
+    scores : float64 ndarray (n_users, n), of the proposed columns; changed in place
+    proposed : int64 ndarray (n_users, n), different columns of each user; -1 pads
+    seen : csr_matrix (n_users, n_items), left out
+    k : int >= 1
+
+    Returns
+    -------
+    columns, scores : as of `top_k`
+    """
+    n_users, n_items = seen.shape
     scores[proposed < 0] = -np.inf
     if seen.nnz:
-        keys = np.repeat(np.arange(len(users)), np.diff(seen.indptr)) * len(items) + seen.indices
-        own = np.arange(len(users))[:, None] * len(items) + proposed
+        keys = np.repeat(np.arange(n_users), np.diff(seen.indptr)) * n_items + seen.indices
+        own = np.arange(n_users)[:, None] * n_items + proposed
         scores[np.isin(own, keys)] = -np.inf
     # by score, equal ones as `rank` orders them
-    order = np.lexsort((column_key(len(items))[proposed], -scores), axis=1)[:, :k]
+    order = np.lexsort((column_key(n_items)[proposed], -scores), axis=1)[:, :k]
     missing = ((0, 0), (0, k - order.shape[1]))
     values = np.take_along_axis(scores, order, axis=1)
     values = np.pad(values, missing, constant_values=-np.inf)  # (n_users, k)

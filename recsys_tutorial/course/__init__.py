@@ -40,7 +40,7 @@ from recsys_tutorial.course._contrastive import (
     info_nce_towers,
 )
 from recsys_tutorial.course._features import bert_titles, counted_titles
-from recsys_tutorial.course._fits import Fit, bpr, fading_ease, fading_log
+from recsys_tutorial.course._fits import Fit, bpr, fading_ease, fading_likes, fading_log
 from recsys_tutorial.course._language import (
     list_ndcg,
     means,
@@ -68,6 +68,7 @@ __all__ = [
     "corrected_info_nce",
     "counted_titles",
     "fading_ease",
+    "fading_likes",
     "fading_log",
     "film_codes",
     "film_events",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from recsys_tutorial._likes import as_likes
 from recsys_tutorial.course._features import bert_texts
-from recsys_tutorial.course._fits import FADING_LIST, Fit
+from recsys_tutorial.course._fits import Fit, fading_likes
 from recsys_tutorial.losses import info_nce
 from recsys_tutorial.models import TwoTower, towers, unit_rows
 from recsys_tutorial.splits import Split
@@ -139,7 +139,7 @@ def contrastive_towers(
     rates = {"": learning_rate, "popularity_weight": 20 * learning_rate, "bias": 20 * learning_rate}
 
     def fit(split: Split) -> TwoTower:
-        n = np.asarray(split.faded(FADING_LIST, "likes").sum(axis=0)).ravel()
+        n = fading_likes(split)
         model.log_popularity.copy_(torch.from_numpy(np.log1p(n)))
         window = next(windows)
         if window == 0:

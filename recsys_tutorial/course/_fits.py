@@ -46,6 +46,20 @@ def fading_ease(split: Split, reg: float = 200.0, likes: float = 16000.0) -> EAS
     return EASE(reg).fit(split.train, np.exp(-split.user_ages("likes") / likes))
 
 
+def fading_likes(split: Split) -> np.ndarray:
+    """How often each film was liked, an older like counting less: chapter 1's fading list.
+
+    Parameters
+    ----------
+    split : Split in time
+
+    Returns
+    -------
+    float64 ndarray (n_items,)
+    """
+    return np.asarray(split.faded(FADING_LIST, "likes").sum(axis=0)).ravel()
+
+
 def fading_log(split: Split) -> np.ndarray:
     """log(1 + how often a film was liked lately), (n_items,): what SASRec adds to its scores.
 
@@ -57,7 +71,7 @@ def fading_log(split: Split) -> np.ndarray:
     -------
     float64 ndarray (n_items,)
     """
-    return np.log1p(np.asarray(split.faded(FADING_LIST, "likes").sum(axis=0)).ravel())
+    return np.log1p(fading_likes(split))
 
 
 def anew(make: Fit) -> Callable[[int], Fit]:

@@ -13,7 +13,7 @@ from scipy import sparse
 from sklearn.decomposition import PCA
 
 from recsys_tutorial.course._features import BERT, bert_titles, decade_columns, genre_columns
-from recsys_tutorial.course._fits import FADING_LIST, Fit
+from recsys_tutorial.course._fits import Fit, fading_likes
 from recsys_tutorial.encoders import TextEncoder
 from recsys_tutorial.models import (
     EASE,
@@ -114,7 +114,7 @@ def window_lists(
     """
     found = []
     for number, split in enumerate(windows):
-        popularity = np.asarray(split.faded(FADING_LIST, "likes").sum(axis=0)).ravel()
+        popularity = fading_likes(split)
         learned = training_lists(
             split.train,
             lambda rows, split=split: first.fit(split, rows),

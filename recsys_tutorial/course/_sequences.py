@@ -13,7 +13,7 @@ from scipy import sparse
 
 from recsys_tutorial._likes import only_entries
 from recsys_tutorial.course._features import bert_texts, bert_titles
-from recsys_tutorial.course._fits import FADING_LIST, Fit, content, fading_ease, going_on
+from recsys_tutorial.course._fits import Fit, content, fading_ease, fading_likes, going_on
 from recsys_tutorial.models import MarkovChain, SASRec, towers
 from recsys_tutorial.models._events import pieces
 from recsys_tutorial.models._next_item import next_item_softmax
@@ -153,7 +153,7 @@ def sasrec(
         return model.fit(
             likes[~late],
             times[~late],
-            popularity=np.asarray(split.faded(FADING_LIST, "likes").sum(axis=0)).ravel(),
+            popularity=fading_likes(split),
             epochs=epochs[not is_first],
             batch_size=16,
             learning_rate=learning_rate,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from recsys_tutorial.course._fits import FADING_LIST, Features, Fit
+from recsys_tutorial.course._fits import Features, Fit, fading_likes
 from recsys_tutorial.models import TwoTower, towers
 from recsys_tutorial.splits import Split
 
@@ -51,7 +51,7 @@ def in_windows(make: Callable[[Split], TwoTower], decay: float, seed: int) -> Fi
                 part.known.copy_(liked > 0)
         return model.fit(
             split.train,
-            popularity=np.asarray(split.faded(FADING_LIST, "likes").sum(axis=0)).ravel(),
+            popularity=fading_likes(split),
             epochs=epochs,
             negatives="liked",
             learning_rate=0.01,

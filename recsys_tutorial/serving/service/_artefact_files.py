@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # of a version
 
 
 class ArtefactError(ValueError):

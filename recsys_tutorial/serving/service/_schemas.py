@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from recsys_tutorial.serving.service._artefact_files import NAME
+
 if TYPE_CHECKING:
     from recsys_tutorial.serving.service.engine import Engine
 
@@ -22,7 +24,7 @@ def _whole(value):
 # Bounds that SQLite's and JavaScript's whole numbers can hold.
 ItemId = Annotated[int, Field(ge=0, le=2**53 - 1, strict=True), BeforeValidator(_whole)]
 UserId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._@:-]{1,64}$", examples=["ann"])]
-Version = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", examples=["fading-ease"])]
+Version = Annotated[str, Field(pattern=f"^{NAME.pattern}$", examples=["fading-ease"])]
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Length = Annotated[int, Field(ge=1, le=MOST_ITEMS, strict=True), BeforeValidator(_whole)]
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from recsys_tutorial.protocols import Recommender
 from recsys_tutorial.serving.service._artefact_files import (
     FORMAT,
     MANIFEST,
+    NAME,
     ArtefactError,
     checked,
     file_sum,
@@ -35,7 +35,6 @@ from recsys_tutorial.serving.service._artefact_files import (
 )
 
 MODELS = {"ease": EASE, "als": ImplicitALS, "popularity": Popularity}
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _ITEMS, _MODEL, _TEXT = (
     "items.json", "model.safetensors", "text.safetensors",
 )  # fmt: skip
@@ -170,7 +169,7 @@ def _check_finite(arrays: dict[str, np.ndarray]) -> None:
 def _fit_together(folder, model, items, popularity, text) -> None:
     n_items = len(items)
     sizes = {"popularity": len(popularity), "text vectors": n_items if text is None else len(text)}
-    sizes["model"] = len(model.arrays()["item_counts"]) if isinstance(model, Popularity) else (
+    sizes["model"] = len(model.item_counts_) if isinstance(model, Popularity) else (
         model.n_items_ if isinstance(model, EASE) else len(model.item_factors_)
     )  # fmt: skip
     for name, size in sizes.items():

@@ -179,10 +179,10 @@ class Deployment:
         self._now = plan, engines
 
     def _engines_of(self, plan: Plan, loaded: dict[str, Engine]) -> dict[str, Engine]:
-        names = [name for name in (plan.stable, plan.candidate) if name]
+        names, there = [name for name in (plan.stable, plan.candidate) if name], self.names()
         for name in names:
-            if name not in self.names():
-                raise KeyError(f"there is no version {name!r}: only {', '.join(self.names())}")
+            if name not in there:
+                raise KeyError(f"there is no version {name!r}: only {', '.join(there)}")
         return {name: loaded.get(name) or self._load(self._versions / name) for name in names}
 
     def _read(self) -> Plan | None:

@@ -6,8 +6,7 @@ import faiss
 import numpy as np
 
 from recsys_tutorial._checks import check_one_of, finite_vectors
-from recsys_tutorial.ranking import column_key
-from recsys_tutorial.retrieval import FaissIndex, top_k
+from recsys_tutorial.retrieval import FaissIndex, best_of_proposed, top_k
 
 KINDS = ("exact", "hnsw", "int8", "pq")
 _SUBVECTOR = 2  # numbers of a vector that share a code of one byte
@@ -66,16 +65,7 @@ class VectorIndex:
         n = min(self.n_items, k + int(np.diff(seen.indptr).max(initial=0)))
         users = np.ascontiguousarray(users, dtype=np.float32)
         scores, columns = self._index.search(users, n)  # (n_users, n)
-        scores = scores.astype(np.float64)
-        for row, own in enumerate(columns):
-            known = seen.indices[seen.indptr[row] : seen.indptr[row + 1]]
-            scores[row, np.isin(own, known) | (own < 0)] = -np.inf
-        order = np.lexsort((column_key(self.n_items)[columns], -scores), axis=1)[:, :k]
-        scores = np.take_along_axis(scores, order, axis=1)
-        columns = np.where(np.isneginf(scores), -1, np.take_along_axis(columns, order, axis=1))
-        pad = ((0, 0), (0, k - scores.shape[1]))
-        columns = np.pad(columns, pad, constant_values=-1)
-        return columns, np.pad(scores, pad, constant_values=-np.inf)
+        return best_of_proposed(scores.astype(np.float64), columns, seen, k)
 
 
 def _coded(items: np.ndarray, kind: str):

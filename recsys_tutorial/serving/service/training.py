@@ -8,21 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys_tutorial.course import MODELS
+from recsys_tutorial.course import MODELS, fading_likes
 from recsys_tutorial.datasets import film_texts, load_movielens
 from recsys_tutorial.encoders import TextEncoder
 from recsys_tutorial.evaluation import evaluate_rolling, mean_interval
-from recsys_tutorial.models import Popularity
 from recsys_tutorial.pretrained import WeightsNotFound
 from recsys_tutorial.serving.service.artefacts import Artefact, load_artefact, save_artefact
 from recsys_tutorial.splits import Rolling, rolling_split
 
 ENCODER = "all-MiniLM-L6-v2"
-# {version: (the leaderboard's row, what its class is given again when it is loaded)}
+# {version: (the leaderboard's row, what of it its class is given again when it is loaded)}
 VERSIONS = {
-    "fading-ease": ("fading EASE", {"reg": 200.0}),
-    "fading-als": ("fading ImplicitALS", {"factors": 32, "reg": 10.0, "alpha": 3.0}),
-    "fading-popularity": ("fading popularity", {}),
+    "fading-ease": ("fading EASE", ("reg",)),
+    "fading-als": ("fading ImplicitALS", ("factors", "reg", "alpha")),
+    "fading-popularity": ("fading popularity", ()),
 }
 
 
@@ -45,7 +44,7 @@ def train_artefacts(
     list of Path, a folder for each version
     """
     root, made, vectors = Path(folder) / "versions", [], None
-    for name, (row, settings) in VERSIONS.items():
+    for name, (row, kept) in VERSIONS.items():
         if _sound(root / name):
             made.append(root / name)
             continue
@@ -56,10 +55,10 @@ def train_artefacts(
             vectors = (_text_vectors(film_texts(last.items), say),)
         say(f"training {name}: {len(rolling.test)} windows in time")
         model, about = _last_model(row, rolling)
+        settings = {setting: getattr(model, setting) for setting in kept}
         say(f"  NDCG@10 {about['ndcg@10']:.3f} over {about['n_users']} users")
-        popularity = Popularity().fit(last.faded(2000, "likes")).item_counts_
         artefact = Artefact(
-            name, model, last.items[["item_id", "title", "genres"]], popularity, settings,
+            name, model, last.items[["item_id", "title", "genres"]], fading_likes(last), settings,
             vectors[0], None if vectors[0] is None else ENCODER, about,
         )  # fmt: skip
         made.append(save_artefact(root, artefact))
