@@ -168,6 +168,15 @@ def test_mathjax_and_its_fonts_are_part_of_the_site(site):
     assert len(list((folder / "es5/output/chtml/fonts/woff-v2").glob("*.woff"))) == 23
 
 
+def test_only_the_search_reads_its_index(pages):
+    """The largest of what the theme lets every page wait for, and nobody asks it there."""
+    names = ("searchindex.js", "searchtools.js", "language_data.js")
+    reading = [
+        name for name, page in pages.items() if any(n in u for u in page.loads for n in names)
+    ]
+    assert reading == ["search.html"]
+
+
 # --- Chapters ------------------------------------------------------------------------------------
 
 

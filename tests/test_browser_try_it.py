@@ -47,7 +47,8 @@ LISTS = """async ({names, histories, wishes, sliders}) => {
   return found;
 }"""
 NAMED = ["Alien (1979)", "Blade Runner (1982)", "Toy Story (1995)"]
-READY = "document.querySelector('#six-lists input') !== null"
+FIELDS = "document.querySelector('#six-lists input') !== null"
+READY = "!!document.querySelector('#six-lists')?.page?.recommender"
 
 
 @pytest.fixture(scope="module")
@@ -309,15 +310,20 @@ def test_the_first_view_is_small_and_its_fields_come_soon_on_a_slow_phone(new_ta
     session.send("Network.emulateNetworkConditions", network | {"downloadThroughput": 200_000})
     session.send("Emulation.setCPUThrottlingRate", {"rate": 4})
     tab.page.goto(tab.base + PATH, wait_until="commit")
-    tab.page.wait_for_function(READY, timeout=limit(60) * 1000)
+    tab.page.wait_for_function(FIELDS, timeout=limit(60) * 1000)
+    fields = tab.page.evaluate("performance.now()")
+    tab.page.get_by_role("combobox").fill("jaws")  # before the titles are there
+    tab.page.get_by_role("option").first.wait_for(timeout=limit(60) * 1000)
+    titles = tab.page.evaluate("performance.now()")
     paint = tab.page.evaluate(
         "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
     )
-    ready = tab.page.evaluate("performance.now()")
     tab.page.wait_for_load_state("load")
-    print(f"first paint {paint:.0f} ms, fields ready {ready:.0f} ms, {tab.weight:,} bytes")
+    print(f"first paint {paint:.0f} ms, fields {fields:.0f} ms, titles {titles:.0f} ms")
+    print(f"{tab.weight:,} bytes")
     assert tab.weight < 2_000_000
-    assert ready - paint < limit(2) * 1000  # what the theme takes before is not this page's
+    assert max(paint, fields) < limit(5) * 1000  # 2 s are meant; the limit is for busy machines
+    assert titles - fields < limit(5) * 1000
 
 
 def test_standardised_scores_of_a_level_model_are_zero(new_tab):

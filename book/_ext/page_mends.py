@@ -33,10 +33,20 @@ MENDS = [
     (r'<input (class="task-list-item-checkbox")', r'<input aria-label="task" \1'),
     # 1.5 MB that draw the icons a second time: the style sheet's font has them all.
     (r'<script defer src="[^"]*scripts/fontawesome\.js[^"]*"></script>', ""),
+    # What is added to a page is added when it is there; nothing waits for it.
+    (
+        r'<script ((?:data-sd-tabs-storage-prefix="[^"]*" )?src="[^"]*_static/(?:sphinx_highlight'
+        r"|clipboard\.min|copybutton|togglebutton|design-tabs|print|temperature|funnel"
+        r"|scripts/sphinx-book-theme)\.js)",
+        r"<script defer \1",
+    ),
     # What is left of Thebe, which is off.
     (r'<script type="text/x-thebe-config">.*?</script>', ""),
     (r"<script>kernelName = '[^']*'</script>", ""),
 ]
+# The index of the search, 0.1 MB and read before anything is shown: for a search as you type, which
+# is off. The page of the search needs it.
+SEARCH = r'<script src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>'
 
 
 def drop_scripts(app, pagename, templatename, context, doctree):
@@ -122,6 +132,8 @@ def mend_pages(app, exception):
     for path in Path(app.outdir).rglob("*.html"):
         before = path.read_text(encoding="utf-8")
         after = mend(before)
+        if path.name != "search.html":
+            after = re.sub(SEARCH, "", after)
         if after != before:
             path.write_text(after, encoding="utf-8")
 

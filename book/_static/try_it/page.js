@@ -23,26 +23,36 @@ const LABELS = {
 const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
 
 class Page {
-  constructor(box, recommender) {
-    Object.assign(this, { box, recommender, turn: 0 });
-    this.state = read(location.hash, recommender.titles.length);
+  // The fields come before the titles, which are most of what is loaded first.
+  constructor(box) {
+    Object.assign(this, { box, recommender: null, turn: 0 });
+    this.state = read(location.hash, Infinity);
     this.build();
     this.follow();
+  }
+
+  // The titles are there: what was typed meanwhile counts.
+  begin(recommender) {
+    const { titles, logLikes } = recommender;
+    this.recommender = recommender;
+    searchField(this.film, this.found, titles, logLikes, (column) => this.like(column));
+    this.state.likes = this.state.likes.filter((column) => column < titles.length);
+    this.follow();
+    if (this.film.value) this.film.dispatchEvent(new Event("input"));
     window.addEventListener("hashchange", () => {
-      this.state = read(location.hash, recommender.titles.length);
+      this.state = read(location.hash, titles.length);
       this.follow();
     });
   }
 
   build() {
-    const { titles, logLikes } = this.recommender;
     const options = element("ul", { id: "films-found", role: "listbox", className: "found", hidden: true });
     options.setAttribute("aria-label", "Films found");
     const input = element("input", {
       id: "film", type: "text", role: "combobox", autocomplete: "off", spellcheck: false,
       "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": "films-found",
     });
-    searchField(input, options, titles, logLikes, (column) => this.like(column));
+    Object.assign(this, { film: input, found: options });
     this.likes = element("ul", { className: "likes" });
     this.likes.setAttribute("aria-label", "Films you like");
     this.wish = element("input", { id: "wish", type: "text", maxLength: 300, autocomplete: "off" });
@@ -85,6 +95,15 @@ class Page {
     return { name, input, value, whole: element("div", {}, label, input) };
   }
 
+  liked(column) {
+    const title = this.recommender.titles[column];
+    const remove = element("button", { type: "button" }, "×");
+    remove.setAttribute("aria-label", `Remove ${title}`);
+    remove.addEventListener("click", () => this.change({
+      likes: this.state.likes.filter((other) => other !== column) }));
+    return element("li", {}, title, " ", remove);
+  }
+
   like(column) {
     if (!this.state.likes.includes(column)) this.change({ likes: [...this.state.likes, column] });
   }
@@ -105,21 +124,18 @@ class Page {
 
   // Everything in the page as the state says.
   async follow() {
-    const { titles } = this.recommender;
     const turn = ++this.turn;
     if (this.wish.value !== this.state.text) this.wish.value = this.state.text;
-    this.likes.replaceChildren(...this.state.likes.map((column) => {
-      const remove = element("button", { type: "button" }, "×");
-      remove.setAttribute("aria-label", `Remove ${titles[column]}`);
-      remove.addEventListener("click", () => this.change({
-        likes: this.state.likes.filter((other) => other !== column) }));
-      return element("li", {}, titles[column], " ", remove);
-    }));
     for (const { name, input, value } of this.sliders) {
       input.value = this.state[name];
       value.value = Number(this.state[name]).toFixed(2);
     }
     this.boxes.forEach((box, i) => { box.checked = this.state.shown.includes(MODELS[i]); });
+    if (!this.recommender) {
+      this.said.textContent = "The titles are being read. 正在读取片名。";
+      return;
+    }
+    this.likes.replaceChildren(...this.state.likes.map((column) => this.liked(column)));
     await new Promise(requestAnimationFrame); // a slider that is dragged asks more often than it shows
     if (turn !== this.turn) return; // the reader went on meanwhile
     const text = written(this.state);
@@ -173,8 +189,9 @@ class Page {
 
 const box = document.getElementById("six-lists");
 try {
+  box.page = new Page(box);
   const bundle = await Bundle.open(new URL("./data/", import.meta.url));
-  box.page = new Page(box, await Recommender.open(bundle));
+  box.page.begin(await Recommender.open(bundle));
 } catch (error) {
   box.textContent = `The page could not be made ready: ${error.message}`;
 }
