@@ -38,6 +38,8 @@ SITE_TESTS = (
 # more with one thread, and one that runs out of time takes the rest with it.
 CELL_LIMIT = 900
 TEST_LIMIT = 600
+# Names the folder of the site that was built just now: its tests do not build another.
+SITE_VARIABLE = "RECSYS_TUTORIAL_SITE"
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,15 @@ def stages(workers: int, factor: float = 1.0, root: Path = ROOT) -> dict[str, li
         "site": [[*python, "scripts/build_book.py"]],
     }  # fmt: skip
     if site_tests:
-        plan["site"].append([*limited, *site_tests])
+        dealt = [
+            "-n",
+            str(workers),
+            "--dist",
+            "loadgroup",
+            "--durations",
+            "10",
+        ]  # see tests/conftest
+        plan["site"].append([*limited, *dealt, *site_tests])
     return plan
 
 
@@ -129,6 +139,8 @@ def run_stage(name: str, commands: list[list[str]], env: dict[str, str]) -> Resu
     """Run a stage's commands one after the other."""
     start = time.monotonic()
     failed = []
+    if name == "site":
+        env = env | {SITE_VARIABLE: str(ROOT / "_build" / "html")}
     for command in commands:
         shown = " ".join(["python", *command[1:]])
         print(f"\n=== {name}: {shown}", flush=True)

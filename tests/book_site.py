@@ -3,6 +3,7 @@
 import atexit
 import functools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import yaml
 
-from scripts import set_repository
+from scripts import run_tests, set_repository
 from scripts.machine_speed import limit
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,7 +32,10 @@ def build(source: Path, output: Path) -> subprocess.CompletedProcess:
 
 @functools.cache
 def built_site() -> Path:
-    """The folder of the site, built once for all tests of a process."""
+    """The folder of the site: the one that was built just now, or built for this process."""
+    if folder := os.environ.get(run_tests.SITE_VARIABLE):
+        assert (Path(folder) / "index.html").is_file(), f"no site in {folder}"
+        return Path(folder)
     output = Path(tempfile.mkdtemp(prefix="book-"))
     atexit.register(shutil.rmtree, output, ignore_errors=True)
     result = build(ROOT, output)

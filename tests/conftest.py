@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 # Minutes: begun last, it would run alone while the other workers have nothing left to do.
-FIRST = ("test_gpu_settings.py",)
+FIRST = ("test_gpu_settings.py", "test_leaderboard_script.py")
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -19,8 +19,15 @@ CHROMIUM_FLAGS = [
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the longest file; the others stay in their order."""
+    """Begin with the longest files; the others stay in their order.
+
+    The site's tests are dealt by group: a file is one, the pages in each of four ways are four.
+    """
     items.sort(key=lambda item: item.path.name not in FIRST)
+    for item in items:
+        way = getattr(item, "callspec", None) and item.callspec.params.get("way")
+        group = f"{way[0][0]}-{way[1]}" if way else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from tests import book_site
-from tests.browser_tabs import PHONE, WIDE
+from tests.browser_tabs import PHONE, WIDE, open_tab, serving
 
 pytestmark = pytest.mark.browser
 
@@ -152,16 +152,16 @@ def test_no_page_weighs_more_than_two_megabytes(visits):
     assert {str(v): v.weight for v in visits if v.weight > 2_000_000} == {}
 
 
-def test_the_checks_see_planted_faults(site, new_tab):
+def test_the_checks_see_planted_faults(site, chromium, tmp_path):
     """The guards of the tests above: each fault on this page must be noticed."""
-    planted = site / "planted.html"
-    planted.write_text(
+    (tmp_path / "_static").symlink_to(site / "_static")
+    (tmp_path / "planted.html").write_text(
         '<!doctype html><html><head><title>x</title><script src="https://example.org/x.js"></script>'
         '</head><body><img src="_static/logo.svg"><div style="width: 900px">wide</div>'
         "<p>\\(x\\)</p><script>console.error('planted'); undefined_function()</script>"
     )
-    try:
-        tab = new_tab(PHONE)
+    with serving(tmp_path) as base:
+        tab = open_tab(chromium, tmp_path, base, PHONE)
         page = tab.open("planted.html")
         assert tab.foreign == ["https://example.org/x.js"]
         assert any("planted" in error for error in tab.errors)
@@ -171,8 +171,7 @@ def test_the_checks_see_planted_faults(site, new_tab):
         assert {"image-alt", "html-has-lang"} <= {v["id"] for v in violations}
         page.goto(tab.base + "nowhere.html")
         assert any(error.startswith("404") for error in tab.errors)
-    finally:
-        planted.unlink()
+        page.context.close()
 
 
 def test_the_first_page_leads_to_the_landing_page(new_tab):

@@ -10,7 +10,7 @@ from recsys_tutorial.datasets import load_movielens
 from recsys_tutorial.evaluation import evaluate_rolling, full_ranking
 from recsys_tutorial.splits import rolling_split
 from recsys_tutorial.training import loop
-from scripts.leaderboard import main
+from scripts.leaderboard import Said, main
 
 FEW = ["--models", "fading popularity", "popularity", "fading EASE"]
 # One of each kind that goes on from window to window, and the cheapest control.
@@ -184,13 +184,23 @@ def windows():
     return rolling_split(*load_movielens()).test
 
 
+@pytest.fixture(scope="module")
+def heard():
+    """What a row's model said, for the row that it is a part of."""
+    return {}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
-def test_the_settings_are_those_that_the_chapters_chose(name, windows):
+def test_the_settings_are_those_that_the_chapters_chose(name, windows, heard):
     """Models without a seed on all windows, trained ones on the first two."""
     model, seeded = MODELS[name], MODELS[name].n_seeds > 1
+    fit = (model.around(heard[model.part].again) if model.part in heard else model.begin)(0)
+    if any(other.part == name for other in MODELS.values()):
+        heard[name], alone = Said(), fit
+        fit = lambda split: heard[name].listen(alone(split), 0)  # noqa: E731
     part = windows[:2] if seeded else windows
-    found = evaluate_rolling(model.fit(seed=0), part).values("ndcg@10")
+    found = evaluate_rolling(fit, part).values("ndcg@10")
     row = leaderboard.load_users()[name].loc[found.index]
     # Another setting moves it by more; one seed of a trained model lies near the mean of three: for
     # BPR, whose seeds have .170, .156 and .161 in these two windows, less near, SASRec, which has
