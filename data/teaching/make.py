@@ -17,21 +17,24 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
+import re
 import shutil
 import sys
 import time
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from recsys_tutorial import datasets
 from recsys_tutorial._files import cache_dir
 from recsys_tutorial._files.tensors import load_tensors
-from recsys_tutorial.course import list_ndcg, means, rank_agreement, right_order
+from recsys_tutorial.course import fading_ease, list_ndcg, means, rank_agreement, right_order
 from recsys_tutorial.language import (
     LanguageModel,
     add_adapter,
@@ -44,11 +47,14 @@ from recsys_tutorial.language import (
 )
 from recsys_tutorial.language.prompts import LEAD, one_line
 from recsys_tutorial.models import unit_rows
+from recsys_tutorial.models._events import in_order
+from recsys_tutorial.ranking import rank
 
 HERE = Path(__file__).parent
 STAGES = cache_dir() / "teaching"
 BASE = "SmolLM2-135M-Instruct"
 RANK, ALPHA, TARGETS = 8, 16.0, ("q_proj", "v_proj")
+EVERY = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 RATES = (3e-4, 1e-3, 3e-3)
 RATE = 3e-3  # the best of `rates`
 N_KEPT = 40  # tuning users who teach nothing, and are asked
@@ -130,9 +136,9 @@ def half(one: LanguageModel) -> None:
             parameter.data = parameter.data.bfloat16()
 
 
-def keep(one: LanguageModel, folder: Path, users, settings: dict) -> None:
+def keep(one: LanguageModel, folder: Path, users, settings: dict, adapter: dict) -> None:
     """Save an adapter from a model whose base is float32, which the file names by its hash."""
-    twin = untaught_twin()
+    twin = untaught_twin(**adapter)
     theirs = {n: p for n, p in one.model.named_parameters() if ".lora_" in n}
     with torch.no_grad():
         for name, parameter in twin.model.named_parameters():
@@ -141,18 +147,27 @@ def keep(one: LanguageModel, folder: Path, users, settings: dict) -> None:
     save_adapter(twin, folder, name=BASE, users=users, settings=settings)
 
 
+def sized(rank: int = RANK, alpha: float = ALPHA, targets: tuple = TARGETS) -> dict:
+    return {"rank": rank, "alpha": alpha, "targets": targets}
+
+
 @cache
-def untaught_twin() -> LanguageModel:
+def untaught_twin(**adapter) -> LanguageModel:
     one = language_model()
-    add_adapter(one, rank=RANK, alpha=ALPHA, targets=TARGETS)
+    add_adapter(one, **adapter)
     return one
 
 
-def schooled(name: str, taught: list, *, stages=(1,), start: Path | None = None, **settings):
-    """Teach by lessons; adapters after the epochs `stages`, and a row for each epoch."""
-    one = language_model()
+def schooled(
+    name: str, taught: list, *, stages=(1,), start: Path | None = None, adapter=None, **settings
+):
+    """Teach by lessons; adapters after the epochs `stages`, and a row for each epoch.
+
+    `adapter` is the size of a new one; one that goes on from `start` has the usual size.
+    """
+    one, adapter = language_model(), adapter or sized()
     if start is None:
-        add_adapter(one, rank=RANK, alpha=ALPHA, targets=TARGETS)
+        add_adapter(one, **adapter)
     else:
         load_adapter(one, start, trainable=True)
     half(one)
@@ -173,7 +188,7 @@ def schooled(name: str, taught: list, *, stages=(1,), start: Path | None = None,
         if epoch in stages:
             kept = {k: v for k, v in settings.items() if k != "reference"}
             kept |= {"run": name, "epoch": epoch, "lessons": len(taught), "precision": "bf16"}
-            keep(one, folder / f"{epoch:02d}", users, kept)
+            keep(one, folder / f"{epoch:02d}", users, kept, adapter)
         print(f"{name}: epoch {epoch}, {seconds[-1]:.0f} s", flush=True)
         began[0] = time.time()
         return {}
@@ -254,12 +269,33 @@ def first_of(found: list, budget: int, rejected: bool) -> list:
     return found[: int(np.searchsorted(read, budget, "right"))]
 
 
+def hard_lessons(n: int = 400) -> list:
+    """As for `more`, in its order; rejected are the films that fading EASE would have shown.
+
+    It is fitted on the same training part; the likes before the answers go in, and its 8 best that
+    the user has not rated come out.
+    """
+    _, _, rolling, titles, _, _ = before.world()
+    split, theirs = rolling.test[0], lessons()
+    place = {lesson: k for k, lesson in enumerate(next_title_lessons(split, titles))}
+    ease, cut_of, found = fading_ease(split), cuts(split), []
+    for k in np.random.default_rng(4).permutation(len(theirs))[:n]:
+        row, liked, _ = cut_of[place[theirs[k]]]
+        history = sparse.csr_matrix(
+            (np.ones(len(liked)), (np.zeros(len(liked), int), liked)), (1, split.train.shape[1])
+        )
+        top = rank(ease.score(history), split.train_ratings[[row]], 8)[0]
+        worse = tuple(f"{LEAD}{titles[c]}\n" for c in top)
+        found.append(dataclasses.replace(theirs[k], rejected=worse))
+    return found
+
+
 END = STAGES / "answers" / f"{N_EPOCHS:02d}"
 
 
-def dpo(name: str = "dpo", budget: int = BUDGET) -> None:
+def dpo(name: str = "dpo", budget: int = BUDGET, found: list | None = None) -> None:
     """From the end of `answers` on: each answer against 8 rejected films."""
-    taught = first_of(preference_lessons(), budget, True)
+    taught = first_of(found or preference_lessons(), budget, True)
     one = language_model()
     load_adapter(one, END)
     reference = lesson_log_likelihoods(one, taught)
@@ -285,14 +321,154 @@ def more_longer() -> None:
     more("more, longer", LONGER)
 
 
+def hard() -> None:
+    """As `dpo`, against films that fading EASE would have shown."""
+    dpo("hard", found=hard_lessons())
+
+
+SHORT = {
+    "text": {"objective": "text"},
+    "rank 2": {"adapter": sized(rank=2, alpha=4.0)},
+    "rank 32": {"adapter": sized(rank=32, alpha=64.0)},
+    "all layers": {"adapter": sized(targets=EVERY)},
+}  # alpha / rank is always 2
+
+
+def arms(rate: float = RATE) -> None:
+    """The short run of `rates`, the same lessons in the same order, with one thing changed."""
+    for name, settings in SHORT.items():
+        schooled(
+            f"{name}, {rate:g}", lessons(), epochs=1, lessons_per_epoch=EPOCH // 2,
+            learning_rate=rate, **settings,
+        )  # fmt: skip
+
+
+def arms_slower() -> None:
+    arms(RATES[1])
+
+
+# -- taught on as time passes
+
+FRESH, SAMPLED, FADE = 32, 16, 16_000  # lessons a window; fading EASE's scale, in likes
+
+
+def cuts(split) -> list[tuple[int, np.ndarray, float]]:
+    """Of each of `next_title_lessons`: the user's row, columns liked before, when it was over."""
+    _, items, times = in_order(split.train, split.like_times)
+    ends = split.train.indptr[1:-1]
+    n_answers = 8  # next_title_lessons' own
+    return [
+        (row, own[:cut], when[min(cut + n_answers, len(own)) - 1])
+        for row, (own, when) in enumerate(
+            zip(np.split(items, ends), np.split(times, ends), strict=True)
+        )
+        for cut in range(1, len(own), n_answers)
+    ]
+
+
+@cache
+def dated_lessons(window: int) -> tuple[list, np.ndarray, int]:
+    """All lessons known at a window's start; how many likes came since each one's last answer.
+
+    And how many came since the window before began. Users kept back teach nothing here, either.
+    """
+    _, _, rolling, titles, _, _ = before.world()
+    split = rolling.test[window]
+    found = next_title_lessons(split, titles)
+    times, last = np.sort(split.like_times), [when for _, _, when in cuts(split)]
+    if len(last) != len(found):
+        raise ValueError(f"{len(found)} lessons, and dates of {len(last)}")
+    age = len(times) - np.searchsorted(times, last, side="right")
+    theirs = np.array([x.user_id not in set(kept_back()) for x in found])
+    since = int((times >= rolling.test[window - 1].start).sum()) if window else 0
+    return [x for x, own in zip(found, theirs, strict=True) if own], age[theirs], since
+
+
+@cache
+def rolling_lessons(window: int) -> list:
+    """Mostly answers given since the window before; the others drawn, older ones more seldom."""
+    found, age, since = dated_lessons(window)
+    rng = np.random.default_rng([15, window])
+    fresh = rng.permutation(np.flatnonzero(age < since))[: FRESH if window else 0]
+    rest = np.setdiff1d(np.arange(len(found)), fresh)
+    chances = np.exp(-age[rest] / FADE)
+    n = FRESH + SAMPLED - len(fresh)
+    drawn = rng.choice(rest, n, replace=False, p=chances / chances.sum())
+    return [found[k] for k in (*fresh, *drawn)]
+
+
+def of_window(window: int) -> Path:
+    return STAGES / f"rolling {window}" / "01"
+
+
+def taught_windows() -> list[int]:
+    """Windows whose adapter is there."""
+    every = range(len(before.world()[2].test))
+    return [w for w in every if (of_window(w) / "adapter_config.json").exists()]
+
+
+def rolling() -> None:
+    """At each window's start the adapter goes on from the one before; its users are noted."""
+    for window in range(len(before.world()[2].test)):
+        taught, name = rolling_lessons(window), f"rolling {window}"
+        start = of_window(window - 1) if window else END
+        schooled(name, taught, start=start, learning_rate=LATER_RATE)
+    rows = [
+        {"window": window, "user_id": user, "lessons": n}
+        for window in range(len(before.world()[2].test))
+        for user, n in sorted(Counter(x.user_id for x in rolling_lessons(window)).items())
+    ]
+    before.save(pd.DataFrame(rows), "rolling_users")
+
+
+@cache
+def model_of_window(window: int) -> LanguageModel:
+    one = language_model()
+    load_adapter(one, of_window(window))
+    return one
+
+
+def rolling_read() -> None:
+    """Each window's users, by the adapter as it was at the window's start: those that are there."""
+    every, windows = before.users, before.world()[2].test
+    try:
+        for w in taught_windows():
+            before.users = lambda _, w=w: {u: of for u, of in every(windows).items() if of[0] == w}
+            read_by(lambda w=w: model_of_window(w), "test", "rolling")
+            model_of_window.cache_clear()
+    finally:
+        before.users = every
+
+
+def rolling_prior() -> None:
+    """Log p of each window's candidates behind "A film:", by its adapter."""
+    _, items, _, titles, _, _ = before.world()
+    place = pd.Series(np.arange(len(items)), index=items["item_id"])
+    there = before.table("taught")  # the candidates are the same
+
+    def work(window):
+        before.model = lambda: model_of_window(window)
+        wanted = sorted(there["item_id"][there["window"] == window].unique())
+        ends = [f"{LEAD}{titles[place[item]]}\n" for item in wanted]
+        values = before.read([fill("title")] * len(ends), ends)
+        model_of_window.cache_clear()
+        return [
+            {"item_id": item, "log_p": v.sum(), "n_tokens": len(v)}
+            for item, v in zip(wanted, values, strict=True)
+        ]
+
+    before.run("rolling_prior", "window", taught_windows(), work, 1)
+
+
 # -- judging
 
 
 def stages() -> dict[str, Path | None]:
     """What there is to judge: name -> adapter, None for the model as it was."""
     found = {"untaught": None}
+    later = {of_window(w) for w in range(1, len(before.world()[2].test))}
     for folder in sorted(STAGES.glob("*/*/")):
-        if (folder / "adapter_config.json").exists():
+        if (folder / "adapter_config.json").exists() and folder not in later:
             found[f"{folder.parent.name}/{int(folder.name)}"] = folder
     return found
 
@@ -405,6 +581,153 @@ def untaught_prior() -> None:
     prior_by(untaught_model, "untaught_prior")
 
 
+# -- tuning users' candidates by other adapters; a line of neighbours
+
+
+def read_again(rows: pd.DataFrame, windows, prompt_of=None) -> pd.Series:
+    """Log p of a table's films behind each user's last likes; prompt_of(prompt, user's rows)."""
+    _, items, _, titles, _, _ = before.world()
+    place = pd.Series(np.arange(len(items)), index=items["item_id"])
+    found = pd.Series(0.0, index=rows.index)
+    for user, part in rows.groupby("user_id", sort=False):
+        split = windows[part["window"].iloc[0]]
+        row = split.test.user_ids.tolist().index(user)
+        prompt = before.likes_prompt(before.last_likes(split, row, before.N_LIKES))
+        prompt = prompt_of(prompt, part) if prompt_of else prompt
+        ends = [f"{LEAD}{titles[c]}\n" for c in place[part["item_id"]]]
+        found[part.index] = before.scores(prompt, ends)
+    return found
+
+
+ON_TUNING = ("more/1", "dpo/1", "hard/1", "rolling 0/1")
+
+
+def stages_tuning() -> None:
+    """What `taught_tuning` has, for adapters that went on from there."""
+    rows = before_tuning()[["user_id", "window", "item_id", "place", "ease", "liked", "n_targets"]]
+
+    def work(stage):
+        one = language_model()
+        load_adapter(one, stages()[stage])
+        before.model = lambda: one
+        log_p = read_again(rows, before.world()[2].tuning)
+        return rows.assign(log_p=log_p).to_dict("records")
+
+    before.run("stages_tuning", "stage", [x for x in ON_TUNING if x in stages()], work, 1)
+
+
+def judged_tuning() -> None:
+    """NDCG@10 of tuning users' candidates, by adapter, beside the untaught and EASE's."""
+    read = before.table("stages_tuning")
+    arms = {"untaught": before_tuning(), "taught": before.table("taught_tuning")}
+    arms |= dict(list(read.groupby("stage")))
+    arms = {a: of.sort_values(["user_id", "place"], ignore_index=True) for a, of in arms.items()}
+    found = {"fading EASE": list_ndcg(arms["untaught"], arms["untaught"]["ease"])}
+    for arm, of in arms.items():
+        found[f"{arm}: log p"] = list_ndcg(of, of["log_p"])
+        found[f"{arm}: EASE + 0.3 log p"] = blend(of, "log_p", 0.3)
+    print(means(found).round(4).to_string())
+    gaps = {
+        f"{name} - {other}": found[name] - found[f"{other}: {name.partition(': ')[2]}"]
+        for name in found if ": " in name
+        for other in ("untaught", "taught") if not name.startswith(f"{other}: ")
+    }  # fmt: skip
+    print(means(gaps).round(4).to_string())
+
+
+# -- reasons
+
+N_REASONS = 60
+
+
+def reason_prompt(likes: list[str], film: str) -> str:
+    """Likes, the film recommended, and the beginning of a sentence."""
+    head = fill("likes", likes=likes).rpartition("\n")[0]
+    return f"{head}\nA film that was recommended: {one_line(film)}\nThe reason: Because you liked"
+
+
+def explanations() -> None:
+    """Why the first film of fading EASE's list: by both models, and by EASE's own weights."""
+    _, items, rolling, titles, _, _ = before.world()
+    ids, of = items["item_id"].to_numpy(), before.users(rolling.test)
+    models = {"untaught": untaught_model, "taught": taught_model}
+
+    def work(user):
+        window, row = of[user]
+        split, ease, _, top = before.first_stage("test", window)
+        film, liked = top[row][0], split.test.history[[row]].indices
+        best = liked[np.argmax(single_scores(ease, liked, len(ids))[:, film])]
+        wrote = {"EASE's weights": f"{titles[best]}, you may like {titles[film]}."}
+        for arm, one in models.items():
+            before.model = one
+            prompt = reason_prompt(before.last_likes(split, row, before.N_LIKES), titles[film])
+            text = one().generate([prompt], max_tokens=30)[0]
+            before.COUNT.append(len(one().tokens(prompt + text)))
+            wrote[arm] = one_line(text) if text.strip() else "-"
+        return [
+            {"window": window, "item_id": ids[film], "arm": arm, "wrote": text}
+            | named(text, liked, film)
+            for arm, text in wrote.items()
+        ]
+
+    before.run("explanations", "user_id", list(of)[:N_REASONS], work, 4)
+
+
+def single_scores(ease, columns: np.ndarray, n: int) -> np.ndarray:
+    """EASE's scores behind each like alone: those of a history are their sum."""
+    ones = (np.ones(len(columns)), (np.arange(len(columns)), columns))
+    return ease.score(sparse.csr_matrix(ones, (len(columns), n)))
+
+
+@cache
+def name_pattern() -> tuple[re.Pattern, dict[str, list[int]]]:
+    """Titles without their years, the longest first, as whole words."""
+    columns: dict[str, list[int]] = {}
+    for c, title in enumerate(before.world()[3]):
+        columns.setdefault(re.sub(r" \(\d{4}\)$", "", title), []).append(c)
+    names = "|".join(re.escape(name) for name in sorted(columns, key=len, reverse=True))
+    return re.compile(rf"(?<!\w)({names})(?!\w)(?: \((\d{{4}})\))?"), columns
+
+
+def named(text: str, liked, film: int) -> dict[str, str]:
+    """Films that a reason names, by their ids: liked, not liked; with a year, in no catalogue.
+
+    The film recommended is not counted. A name of one word is one of a film nobody liked only where
+    its year follows: "It" and "Her" are words, too.
+    """
+    _, items, _, titles, _, _ = before.world()
+    ids, (pattern, columns), found = items["item_id"], name_pattern(), {"liked": [], "other": []}
+    for match in pattern.finditer(text):
+        name, year = match[1], match[2]
+        same = [c for c in columns[name] if not year or titles[c].endswith(f"({year})")]
+        if film in same:
+            continue
+        if theirs := [c for c in same if c in set(liked)]:
+            found["liked"].append(ids[theirs[0]])
+        elif same and (year or " " in name):
+            found["other"].append(ids[same[0]])
+    known = set(titles)
+    dated = re.findall(r"((?:[A-Z0-9][^\s(]*)(?: [^(),]+?)?) (\(\d{4}\))", text)
+    invented = [f"{n} {y}" for n, y in dated if not any(f"{n} {y}".endswith(t) for t in known)]
+    shown = {kind: " ".join(map(str, dict.fromkeys(of))) for kind, of in found.items()}
+    return shown | {"invented": "; ".join(invented)}
+
+
+def reasons() -> None:
+    """What the explanations name, by who wrote them."""
+    found = before.table("explanations").set_index("user_id")
+    there = {
+        "a liked film": found["liked"].notna(),
+        "a film that was not liked": found["other"].notna() | found["invented"].notna(),
+        "one in no catalogue": found["invented"].notna(),
+    }
+    there["no film"] = ~(there["a liked film"] | there["a film that was not liked"])
+    for kind, of in there.items():
+        by_arm = {arm: of[found["arm"] == arm].astype(float) for arm in found["arm"].unique()}
+        gap = {"taught - untaught": by_arm["taught"] - by_arm["untaught"]}
+        print(kind, means(by_arm | gap).round(3).to_string(), sep="\n")
+
+
 # -- what is forgotten
 
 
@@ -446,9 +769,9 @@ def candidates(found: pd.DataFrame, which: str, prior: str) -> pd.DataFrame:
     windows = rolling.test if which == "test" else rolling.tuning
     place_of = pd.Series(np.arange(len(items)), index=items["item_id"])
     words = unit_rows(TfidfVectorizer(sublinear_tf=True).fit_transform(texts))
-    alone = before.table(prior).drop_duplicates("item_id").set_index("item_id")["log_p"]
-    found = found.reset_index(drop=True)
-    found["alone"] = found["item_id"].map(alone)
+    keys = ["window", "item_id"] if prior == "rolling_prior" else ["item_id"]
+    alone = before.table(prior).drop_duplicates(keys)[[*keys, "log_p"]]
+    found = found.merge(alone.rename(columns={"log_p": "alone"}), on=keys, how="left")
     for w, part in found.groupby("window"):
         split, test = windows[w], windows[w].test
         item = place_of[part["item_id"]].to_numpy()
@@ -472,57 +795,82 @@ W = (0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2)
 
 def chosen(quality: dict) -> float:
     """The setting with the highest mean on the users kept back; the first of equal ones."""
-    return max(quality, key=lambda setting: round(quality[setting], 6))
+    return float(max(quality, key=lambda setting: round(quality[setting], 6)))
 
 
-def compare() -> None:
-    """Orders of the same 30 candidates, paired over the test users that both models have read."""
-    arms, orders = ("untaught", "taught"), {}
-    kept = {"untaught": before_tuning(), "taught": before.table("taught_tuning")}
-    tuning = {arm: candidates(kept[arm], "tuning", f"{arm}_prior") for arm in arms}
-    test = {arm: candidates(before.table(arm), "test", f"{arm}_prior") for arm in arms}
-    both = set.intersection(*(set(of["user_id"]) for of in test.values()))
-    test = {a: t[t["user_id"].isin(both)].reset_index(drop=True) for a, t in test.items()}
-    one = test["taught"]
-    orders["fading EASE"] = list_ndcg(one, one["ease"])
+def arms_of(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Candidates of the users whom all models have read, by arm."""
+    both = set.intersection(*(set(of["user_id"]) for of in tables.values()))
+    return {a: t[t["user_id"].isin(both)].reset_index(drop=True) for a, t in tables.items()}
+
+
+def chosen_settings(learn: pd.DataFrame) -> dict:
+    """On tuning users: how much of the prior to take off; weights beside EASE."""
+    a = chosen({a: list_ndcg(learn, learn["log_p"] - a * learn["alone"]).mean() for a in A})
+    learn = learn.assign(chosen=learn["log_p"] - a * learn["alone"])
+    weights = {n: chosen({w: blend(learn, n, w).mean() for w in W}) for n in ("log_p", "chosen")}
+    return {"a": a, **weights}
+
+
+def orders_by(of: pd.DataFrame, settings: dict, others: bool) -> dict[str, pd.Series]:
+    """A model's orders of the candidates; with `others`, less what other users' prompts say."""
+    of = of.assign(PMI=of["log_p"] - of["alone"])
+    of["chosen"] = of["log_p"] - settings["a"] * of["alone"]
+    found = {
+        "log p": list_ndcg(of, of["log_p"]),
+        "PMI": list_ndcg(of, of["PMI"]),
+        "chosen a": list_ndcg(of, of["chosen"]),
+        "prior alone": list_ndcg(of, of["alone"]),
+        "EASE + log_p": blend(of, "log_p", settings["log_p"]),
+        "EASE + chosen": blend(of, "chosen", settings["chosen"]),
+    }
+    fixed = ["log_p"]
+    if others:
+        of["own"] = of["log_p"] - of_others(of)
+        found["less others' mean"] = list_ndcg(of, of["own"])
+        fixed.append("own")
+    return found | {f"EASE + 0.3 {name}, fixed": blend(of, name, 0.3) for name in fixed}
+
+
+def without_models(one: pd.DataFrame, tuning: pd.DataFrame) -> dict[str, pd.Series]:
+    """Orders of the same candidates that need no language model."""
+    orders = {"fading EASE": list_ndcg(one, one["ease"])}
     for name in ("popularity", "TF-IDF"):
         orders[name] = list_ndcg(one, one[name])
     dice = np.random.default_rng(0)
     orders["random"] = sum(list_ndcg(one, dice.random(len(one))) for _ in range(50)) / 50
     for name in ("popularity", "TF-IDF"):
-        w = chosen({w: blend(tuning["taught"], name, w).mean() for w in W})
+        w = chosen({w: blend(tuning, name, w).mean() for w in W})
         orders[f"EASE + {w} {name}"] = blend(one, name, w)
-    for arm in arms:
-        for of in (tuning[arm], test[arm]):
-            of["PMI"] = of["log_p"] - of["alone"]
-        learn, of = tuning[arm], test[arm]
-        a = chosen({
-            a: list_ndcg(learn, learn["log_p"] - a * learn["alone"]).mean() for a in A
-        })  # fmt: skip
-        for each in (learn, of):
-            each["chosen"] = each["log_p"] - a * each["alone"]
-        orders[f"{arm}: log p"] = list_ndcg(of, of["log_p"])
-        orders[f"{arm}: PMI"] = list_ndcg(of, of["PMI"])
-        settings = [f"a {a}"]
-        orders[f"{arm}: chosen a"] = list_ndcg(of, of["chosen"])
-        orders[f"{arm}: prior alone"] = list_ndcg(of, of["alone"])
-        for name in ("log_p", "chosen"):
-            w = chosen({w: blend(learn, name, w).mean() for w in W})
-            settings.append(f"weight of {name} {w}")
-            orders[f"{arm}: EASE + {name}"] = blend(of, name, w)
-        print(f"{arm}, chosen on {learn['user_id'].nunique()} tuning users:", *settings, sep="; ")
-        of["own"] = of["log_p"] - of_others(of)
-        orders[f"{arm}: less others' mean"] = list_ndcg(of, of["own"])
-        for name in ("log_p", "own"):
-            orders[f"{arm}: EASE + 0.3 {name}, fixed"] = blend(of, name, 0.3)
+    return orders
+
+
+def compare() -> None:
+    """Orders of the same 30 candidates, paired over the test users that all models have read.
+
+    What is taught on as time passes has the settings that were chosen with the taught model.
+    """
+    kept = {"untaught": before_tuning(), "taught": before.table("taught_tuning")}
+    tuning = {arm: candidates(kept[arm], "tuning", f"{arm}_prior") for arm in kept}
+    tables = {arm: before.table(arm) for arm in ("untaught", "taught", "rolling")}
+    test = arms_of({a: candidates(t, "test", f"{a}_prior") for a, t in tables.items() if len(t)})
+    orders = without_models(test["taught"], tuning["taught"])
+    for arm, of in test.items():
+        learn = tuning.get(arm, tuning["taught"])
+        settings = chosen_settings(learn)
+        print(f"{arm}, chosen on {learn['user_id'].nunique()} tuning users:", settings)
+        found = orders_by(of, settings, others=arm in tuning)
+        orders |= {f"{arm}: {name}": values for name, values in found.items()}
     print(means(orders).round(4).to_string())
     found = pd.DataFrame(orders)
     before.save(found.reset_index(), "orders")
     first = found["fading EASE"]
     gaps = {f"{name} - fading EASE": found[name] - first for name in found if name != first.name}
-    of_taught = [name for name in found if name.startswith("taught")]
-    for pair in zip(of_taught, (f"un{name}" for name in of_taught), strict=True):
-        gaps[" - ".join(pair)] = found[pair[0]] - found[pair[1]]
+    of_taught = [name for name in found if name.startswith(("taught", "rolling"))]
+    for name in of_taught:
+        arm, _, order = name.partition(": ")
+        for other in ("untaught", "taught")[: 1 + (arm == "rolling")]:
+            gaps[f"{name} - {other}"] = found[name] - found[f"{other}: {order}"]
     for name in of_taught:
         for other in ("popularity", "TF-IDF", "random"):
             gaps[f"{name} - {other}"] = found[name] - found[other]
@@ -625,9 +973,10 @@ def hashes() -> None:
 PARTS = {
     f.__name__: f for f in (
         precision, rates, answers, swapped, dpo, more,
-        dpo_longer, more_longer, judge, commit, untaught,
-        taught, taught_tuning, untaught_prior, taught_prior, forgetting,
-        compare, drift, learned, hashes,
+        dpo_longer, more_longer, hard, arms, arms_slower, rolling,
+        judge, commit, untaught, taught, taught_tuning, untaught_prior, taught_prior,
+        rolling_read, rolling_prior, stages_tuning, explanations, forgetting,
+        compare, drift, learned, judged_tuning, reasons, hashes,
     )
 }  # fmt: skip
 

@@ -80,17 +80,22 @@ def tail_log_likelihoods(
 
 
 def packed_log_likelihoods(
-    network: nn.Module, branches: list[Branch], batch_tokens: int
+    network: nn.Module, branches: list[Branch], batch_tokens: int, *, with_shared: bool = False
 ) -> Iterator[tuple[Branch, Tensor]]:
     """Yield (branch, log-likelihoods of all its tails' tokens, one tail behind the other).
 
     Rows have about `batch_tokens` tokens, and at least a whole branch. Gradients go through.
+    `with_shared` puts those of what a branch shares before them, from its second token on.
     """
     for row in rows_of(branches, batch_tokens):
         packed = pack(row)
         states = packed_states(network, packed)  # (n_tokens, dim)
         for branch, (last, tails) in zip(row, packed.ends, strict=True):
-            yield branch, _gathered(network, branch, states[last], states, tails)
+            values = _gathered(network, branch, states[last], states, tails)
+            if with_shared:
+                before = states[last - len(branch.shared) + 1 : last]
+                values = torch.cat([_by_states(network, before, branch.shared[1:]), values])
+            yield branch, values
 
 
 def _by_key(branch: Branch, values: Tensor) -> Iterator[tuple[object, np.ndarray]]:
@@ -105,12 +110,17 @@ def _gathered(network: nn.Module, branch: Branch, last: Tensor, states: Tensor, 
     begins = log_probabilities(network, last[None])[0, first]
     before = torch.cat([states[first : end - 1] for first, end in tails])  # (n_rest, dim)
     wanted = [token for tail in branch.tails for token in tail[1:]]
-    wanted = torch.tensor(wanted, dtype=torch.long, device=states.device)
-    rest = [
+    rest = _by_states(network, before, wanted).split([len(tail) - 1 for tail in branch.tails])
+    return torch.cat([x for k, part in enumerate(rest) for x in (begins[k : k + 1], part)])
+
+
+def _by_states(network: nn.Module, before: Tensor, wanted: list[int]) -> Tensor:
+    """Log-likelihoods (n,) of tokens, each by the state (n, dim) before it."""
+    tokens = torch.tensor(wanted, dtype=torch.long, device=before.device)
+    parts = [
         log_probabilities(network, states_).gather(1, tokens_[:, None])[:, 0]
         for states_, tokens_ in zip(
-            before.split(_LOGIT_ROWS), wanted.split(_LOGIT_ROWS), strict=True
+            before.split(_LOGIT_ROWS), tokens.split(_LOGIT_ROWS), strict=True
         )
     ]
-    rest = torch.cat(rest).split([len(tail) - 1 for tail in branch.tails])
-    return torch.cat([x for k, part in enumerate(rest) for x in (begins[k : k + 1], part)])
+    return torch.cat(parts)

@@ -73,9 +73,10 @@ def teach(
     ----------
     language_model : LanguageModel; see `add_adapter`
     lessons : sequence of Lesson
-    objective : "answers" or "preferences"
-        The cross-entropy of the answers' tokens, as `answer_loss`; or `preference_loss`, each
-        answer of a lesson against all its rejected ones.
+    objective : "answers", "text" or "preferences"
+        The cross-entropy of the answers' tokens, as `answer_loss`; of all tokens behind the first,
+        the prompt's counted once; or `preference_loss`, each answer of a lesson against all its
+        rejected ones.
     reference : sequence of ndarray, for "preferences": what `lesson_log_likelihoods` gave before;
         without it, 0
     beta : float > 0, for "preferences"
@@ -98,13 +99,13 @@ def teach(
         reference that does not fit, another objective, numbers out of range, and a checkpoint of
         another run.
     """
-    check_one_of(("answers", "preferences"), objective=objective)
+    check_one_of(_LOSSES, objective=objective)
     check_at_least(1, batch_size=batch_size)
     lessons = list(lessons)
     n_drawn = len(lessons) if lessons_per_epoch is None else lessons_per_epoch
     if not 1 <= n_drawn <= len(lessons):
         raise ValueError(f"{n_drawn} lessons an epoch, of {len(lessons)}")
-    read = _answers if objective == "answers" else _preferences
+    read = _LOSSES[objective]
     branches = [_branch(language_model, row, lesson, read) for row, lesson in enumerate(lessons)]
     reference = _checked_reference(reference, lessons, objective)
 
@@ -147,7 +148,7 @@ def _branch(language_model: LanguageModel, row: int, lesson: Lesson, read) -> Br
 
 
 def _checked_reference(reference, lessons: list[Lesson], objective: str):
-    if reference is None or objective == "answers":
+    if reference is None or objective != "preferences":
         return None
     if len(reference) != len(lessons):
         raise ValueError(f"a reference of {len(reference)} lessons for {len(lessons)}")
@@ -169,6 +170,12 @@ def _answers(network, batch_tokens, rows, branches, lessons, reference, beta) ->
     return -torch.cat([part for _, parts in found for part in parts]).mean()
 
 
+def _texts(network, batch_tokens, rows, branches, lessons, reference, beta) -> Tensor:
+    own = [branches[row] for row in rows]
+    found = packed_log_likelihoods(network, own, batch_tokens, with_shared=True)
+    return -torch.cat([values for _, values in found]).mean()
+
+
 def _preferences(network, batch_tokens, rows, branches, lessons, reference, beta) -> Tensor:
     losses = []
     for row, parts in _values(network, batch_tokens, [branches[row] for row in rows]):
@@ -179,3 +186,6 @@ def _preferences(network, batch_tokens, rows, branches, lessons, reference, beta
         rejected = sums[n:].expand(n, -1)  # (n_answers, n_rejected)
         losses.append(preference_loss(sums[:n], rejected, beta=beta))
     return torch.stack(losses).mean()
+
+
+_LOSSES = {"answers": _answers, "text": _texts, "preferences": _preferences}

@@ -43,6 +43,20 @@ def test_the_loss_of_packed_lessons_is_that_of_each_text_alone():
     assert found == pytest.approx(total / n, abs=1e-8)
 
 
+def test_the_loss_of_a_text_counts_its_prompt_once():
+    model, found = first_loss(LESSONS, objective="text")
+    total, n = 0.0, 0
+    for lesson in LESSONS:
+        for k, end in enumerate(lesson.answers):
+            tokens, ours = as_tensors(model, lesson, end)
+            if k == 0:  # with the prompt, of which nothing comes before the first token
+                ours[:, 1:] = True
+            with torch.no_grad():
+                loss = answer_loss(model.model(tokens).logits, tokens, ours)
+            total, n = total + float(loss) * int(ours.sum()), n + int(ours.sum())
+    assert found == pytest.approx(total / n, abs=1e-8)
+
+
 def test_preferences_are_read_from_whole_titles():
     model, found = first_loss(LESSONS, objective="preferences", beta=0.5)
     values = lesson_log_likelihoods(model, LESSONS)
