@@ -599,6 +599,65 @@ def read_again(rows: pd.DataFrame, windows, prompt_of=None) -> pd.Series:
     return found
 
 
+N_NAMED, N_ASKED = 5, 60
+
+
+def with_neighbours(prompt: str, films: list[str]) -> str:
+    """A line before the last one: what others liked."""
+    head, _, end = prompt.rpartition("\n")
+    return f"{head}\nPeople who love these also love: {'; '.join(films)}\n{end}"
+
+
+def neighbours() -> None:
+    """The candidates again, behind a line with 5 of them: fading EASE's first ones, or any."""
+    _, _, rolling, titles, _, _ = before.world()
+    title_of = dict(zip(before.world()[1]["item_id"], titles, strict=True))
+    there, before.model = before.table("untaught"), untaught_model
+
+    def work(user):
+        rows = there[there["user_id"] == user].sort_values("place")
+        films = [title_of[item] for item in rows["item_id"]]
+        some = np.random.default_rng(int(user)).permutation(len(films))[:N_NAMED]
+        found = []
+        for line, shown in (("EASE's first", range(N_NAMED)), ("any", some)):
+            named = [films[k] for k in shown]
+            log_p = read_again(
+                rows, rolling.test, lambda prompt, _, named=named: with_neighbours(prompt, named)
+            )
+            keys = rows[["window", "item_id", "place", "ease", "liked", "n_targets"]]
+            of = keys.assign(log_p=log_p, line=line, shown=rows["place"].isin(shown).astype(int))
+            found += of.to_dict("records")
+        return found
+
+    before.run("neighbours", "user_id", list(before.users(rolling.test))[:N_ASKED], work, 2)
+
+
+def judged_neighbours() -> None:
+    """NDCG@10 of the untaught model's orders, with a line of films and without it."""
+    read, keys = before.table("neighbours"), ["user_id", "item_id"]
+    without = before.table("untaught").rename(columns={"log_p": "without"})
+    orders = {}
+    for line, of in read.groupby("line"):
+        of = of.merge(without[[*keys, "without"]], on=keys)
+        of = of.sort_values(["user_id", "place"], ignore_index=True)
+        orders |= {"no line": list_ndcg(of, of["without"]), line: list_ndcg(of, of["log_p"])}
+        orders["fading EASE"] = list_ndcg(of, of["ease"])
+        orders |= {f"EASE + 0.3 {name}": blend(of, column, 0.3)
+                   for name, column in (("no line", "without"), (line, "log_p"))}  # fmt: skip
+        rise = of["log_p"] - of["without"]
+        print(line, "log p of films in the line rises by", round(rise[of["shown"] == 1].mean(), 2),
+              "of others by", round(rise[of["shown"] == 0].mean(), 2))  # fmt: skip
+    print(means(orders).round(4).to_string())
+    gaps = {
+        f"{a} - {b}": orders[a] - orders[b]
+        for a, b in [("EASE's first", "no line"), ("any", "no line"), ("EASE's first", "any"),
+                     ("EASE's first", "fading EASE"),
+                     ("EASE + 0.3 EASE's first", "EASE + 0.3 no line"),
+                     ("EASE + 0.3 EASE's first", "fading EASE")]
+    }  # fmt: skip
+    print(means(gaps).round(4).to_string())
+
+
 ON_TUNING = ("more/1", "dpo/1", "hard/1", "rolling 0/1")
 
 
@@ -885,13 +944,14 @@ def of_others(of: pd.DataFrame) -> pd.Series:
 
 
 def drift() -> None:
-    """What the taught model prefers: rank correlations within users; the gap by windows."""
+    """What the models prefer: rank correlations within users; the gap by windows."""
     _, items, rolling, _, _, _ = before.world()
-    ids = items["item_id"]
-    keys = ["user_id", "item_id"]
-    names = {"log_p": "untaught"}
-    other = before.table("untaught")[[*keys, "log_p"]].rename(columns=names)
-    found = before.table("taught").merge(other, on=keys).rename(columns={"log_p": "taught"})
+    ids, keys = items["item_id"], ["user_id", "item_id"]
+    arms = [arm for arm in ("taught", "untaught", "rolling") if len(before.table(arm))]
+    found = before.table("taught").drop(columns="log_p")
+    for arm in arms:
+        other = before.table(arm)[[*keys, "log_p"]].rename(columns={"log_p": arm})
+        found = found.merge(other, on=keys)
     found["change"] = found["taught"] - found["untaught"]
     found["year"] = found["item_id"].map(items.set_index("item_id")["year"])
     then = np.asarray(rolling.test[0].train.sum(0)).ravel()
@@ -903,15 +963,18 @@ def drift() -> None:
     pairs = {
         f"{one} ~ {other}": rank_agreement(found.dropna(subset=["year"]), "user_id", one, other)
         for other in ("likes in training", "likes now", "year")
-        for one in ("taught", "untaught", "change", "ease", "liked")
+        for one in (*arms, "change", "ease", "liked")
     }
     pairs["change ~ liked"] = rank_agreement(found, "user_id", "change", "liked")
     print(means(pairs).round(3).to_string())
     found = found.sort_values(["user_id", "place"], ignore_index=True)
-    gap = list_ndcg(found, found["taught"]) - list_ndcg(found, found["untaught"])
-    window = found.drop_duplicates("user_id").set_index("user_id")["window"].reindex(gap.index)
-    by_window = {f"windows {w} to {w + 2}": gap[window.between(w, w + 2)] for w in (0, 3, 6, 9)}
-    print("taught - untaught", means(by_window).round(4).to_string(), sep="\n")
+    window = found.drop_duplicates("user_id").set_index("user_id")["window"]
+    for one, other in (("taught", "untaught"), ("rolling", "untaught"), ("rolling", "taught")):
+        if {one, other} <= set(arms):
+            gap = list_ndcg(found, found[one]) - list_ndcg(found, found[other])
+            when = window.reindex(gap.index)
+            three = {f"windows {w} to {w + 2}": gap[when.between(w, w + 2)] for w in (0, 3, 6, 9)}
+            print(f"{one} - {other}", means(three).round(4).to_string(), sep="\n")
 
 
 def blend(of: pd.DataFrame, name: str, w: float) -> pd.Series:
@@ -937,6 +1000,10 @@ def learned() -> None:
         ("rate 0.003/1", "swapped/1"),
         ("more/1", "dpo/1"),
         ("more, longer/1", "dpo, longer/1"),
+        ("more/1", "hard/1"),
+        ("dpo/1", "hard/1"),
+        ("more/1", "rolling 0/1"),
+        *((f"{name}, {rate:g}/1", f"rate {rate:g}/1") for name in SHORT for rate in RATES),
     ]
     for values in (per_token, order):
         gaps = {f"{a} - {b}": values[a] - values[b] for a, b in pairs if {a, b} <= set(values)}
@@ -975,8 +1042,8 @@ PARTS = {
         precision, rates, answers, swapped, dpo, more,
         dpo_longer, more_longer, hard, arms, arms_slower, rolling,
         judge, commit, untaught, taught, taught_tuning, untaught_prior, taught_prior,
-        rolling_read, rolling_prior, stages_tuning, explanations, forgetting,
-        compare, drift, learned, judged_tuning, reasons, hashes,
+        rolling_read, rolling_prior, stages_tuning, neighbours, explanations, forgetting,
+        compare, drift, learned, judged_tuning, judged_neighbours, reasons, hashes,
     )
 }  # fmt: skip
 
