@@ -694,6 +694,94 @@ def judged_tuning() -> None:
     print(means(gaps).round(4).to_string())
 
 
+# -- a tower that repeats the language model
+
+HALF = 6  # users of the windows before it teach the tower, by what was read of them; others judge
+PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+
+
+def pair_vectors(rows: pd.DataFrame, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each row: the mean vector of the user's last likes, of length 1; and the film's."""
+    _, items, rolling, _, _, _ = before.world()
+    place = pd.Series(np.arange(len(items)), index=items["item_id"])
+    user_of = {}
+    for (window, user), _ in rows.groupby(["window", "user_id"]):
+        test = rolling.test[window].test
+        one = test.history[[(row := test.user_ids.tolist().index(user))]]
+        liked = in_order(one, test.history_times[[row]])[1][-before.N_LIKES :]
+        user_of[user] = vectors[liked].mean(0)
+    users = np.stack([user_of[user] for user in rows["user_id"]])
+    return unit_rows(users), vectors[place[rows["item_id"]].to_numpy()]
+
+
+def tower(learn: tuple, y: np.ndarray, reg: float, ask: tuple, history: bool) -> np.ndarray:
+    """Ridge regression of y on b . v + u' A v, in its dual form; without `history`, A is 0."""
+
+    def kernel(one, other):
+        (u, v), (u_, v_) = one, other
+        return (v @ v_.T) * (1 + (u @ u_.T if history else 0))
+
+    dual = np.linalg.solve(kernel(learn, learn) + reg * np.eye(len(y)), y)
+    return kernel(ask, learn) @ dual
+
+
+def of_rows(pair: tuple, there: np.ndarray) -> tuple:
+    return tuple(part[there] for part in pair)
+
+
+def distilled() -> None:
+    """What a tower on MiniLM's vectors makes of log p: learned on earlier users, asked on later."""
+    from recsys_tutorial.encoders import TextEncoder
+
+    vectors = TextEncoder(device="cpu", progress=False).encode(before.world()[4])
+    vectors = unit_rows(vectors.astype(np.float64) - vectors.mean(0))
+    found = []
+    for teacher in ("untaught", "taught", "rolling"):
+        rows = before.table(teacher).sort_values(["user_id", "place"], ignore_index=True)
+        y, pair = z(rows, rows["log_p"]).to_numpy(), pair_vectors(rows, vectors)
+        early = (rows["window"] < HALF).to_numpy()
+        fold = rows["user_id"].to_numpy() % 3
+        for history in (True, False):
+            quality = {}
+            for reg in PENALTIES:
+                a, b = early & (fold != 0), early & (fold == 0)
+                said = tower(of_rows(pair, a), y[a], reg, of_rows(pair, b), history)
+                asked = rows[b].assign(said=said)
+                quality[reg] = rank_agreement(asked, "user_id", "said", "log_p").mean()
+            reg = chosen(quality)
+            said = tower(of_rows(pair, early), y[early], reg, of_rows(pair, ~early), history)
+            keys = rows.loc[~early, ["user_id", "window", "item_id", "place"]]
+            kind = "likes and film" if history else "film alone"
+            print(teacher, kind, {k: round(float(v), 3) for k, v in quality.items()}, flush=True)
+            found.append(keys.assign(teacher=teacher, tower=kind, score=said))
+    before.save(pd.concat(found), "distilled")
+
+
+def judged_distilled() -> None:
+    """How far a tower agrees with its teacher, and NDCG@10 of both, for later users."""
+    read, keys, orders, pairs = before.table("distilled"), ["user_id", "item_id"], {}, {}
+    for (teacher, kind), part in read.groupby(["teacher", "tower"]):
+        of = before.table(teacher).merge(part[[*keys, "score"]], on=keys)
+        of = of.sort_values(["user_id", "place"], ignore_index=True)
+        name = f"tower of {teacher}, {kind}"
+        pairs[name] = rank_agreement(of, "user_id", "score", "log_p")
+        orders["fading EASE"] = list_ndcg(of, of["ease"])
+        orders[teacher] = list_ndcg(of, of["log_p"])
+        orders[name] = list_ndcg(of, of["score"])
+        orders[f"EASE + 0.3 {teacher}"] = blend(of, "log_p", 0.3)
+        orders[f"EASE + 0.3 {name}"] = blend(of, "score", 0.3)
+    print("rank agreement with its teacher", means(pairs).round(3).to_string(), sep="\n")
+    print(means(orders).round(4).to_string())
+    gaps = {}
+    for name in [name for name in orders if name.startswith("tower")]:
+        teacher = name.removeprefix("tower of ").partition(",")[0]
+        gaps[f"{name} - {teacher}"] = orders[name] - orders[teacher]
+        both = orders[f"EASE + 0.3 {name}"]
+        gaps[f"EASE + 0.3 {name} - with {teacher}"] = both - orders[f"EASE + 0.3 {teacher}"]
+        gaps[f"EASE + 0.3 {name} - fading EASE"] = both - orders["fading EASE"]
+    print(means(gaps).round(4).to_string())
+
+
 # -- reasons
 
 N_REASONS = 60
@@ -1042,8 +1130,10 @@ PARTS = {
         precision, rates, answers, swapped, dpo, more,
         dpo_longer, more_longer, hard, arms, arms_slower, rolling,
         judge, commit, untaught, taught, taught_tuning, untaught_prior, taught_prior,
-        rolling_read, rolling_prior, stages_tuning, neighbours, explanations, forgetting,
-        compare, drift, learned, judged_tuning, judged_neighbours, reasons, hashes,
+        rolling_read, rolling_prior, stages_tuning, neighbours, explanations, distilled,
+        forgetting,
+        compare, drift, learned, judged_tuning, judged_neighbours, judged_distilled,
+        reasons, hashes,
     )
 }  # fmt: skip
 
