@@ -804,7 +804,7 @@ def explanations() -> None:
         split, ease, _, top = before.first_stage("test", window)
         film, liked = top[row][0], split.test.history[[row]].indices
         best = liked[np.argmax(single_scores(ease, liked, len(ids))[:, film])]
-        wrote = {"EASE's weights": f"{titles[best]}, you may like {titles[film]}."}
+        wrote = {"EASE's weights": f"{titles[best]}."}
         for arm, one in models.items():
             before.model = one
             prompt = reason_prompt(before.last_likes(split, row, before.N_LIKES), titles[film])
@@ -813,11 +813,24 @@ def explanations() -> None:
             wrote[arm] = one_line(text) if text.strip() else "-"
         return [
             {"window": window, "item_id": ids[film], "arm": arm, "wrote": text}
-            | named(text, liked, film)
             for arm, text in wrote.items()
         ]
 
     before.run("explanations", "user_id", list(of)[:N_REASONS], work, 4)
+    before.save(with_names(before.table("explanations")), "explanations")
+
+
+def with_names(found: pd.DataFrame) -> pd.DataFrame:
+    """Beside each reason the films that it names."""
+    _, items, rolling, _, _, _ = before.world()
+    place = {item: c for c, item in enumerate(items["item_id"])}
+    of, rows = before.users(rolling.test), []
+    for row in found.itertuples():
+        window, r = of[row.user_id]
+        liked = rolling.test[window].test.history[[r]].indices
+        rows.append(named(row.wrote, liked, place[row.item_id]))
+    first = found[["user_id", "window", "item_id", "arm", "wrote"]].reset_index(drop=True)
+    return pd.concat([first, pd.DataFrame(rows)], axis=1)
 
 
 def single_scores(ease, columns: np.ndarray, n: int) -> np.ndarray:
@@ -836,28 +849,44 @@ def name_pattern() -> tuple[re.Pattern, dict[str, list[int]]]:
     return re.compile(rf"(?<!\w)({names})(?!\w)(?: \((\d{{4}})\))?"), columns
 
 
-def named(text: str, liked, film: int) -> dict[str, str]:
-    """Films that a reason names, by their ids: liked, not liked; with a year, in no catalogue.
+def named(text: str, liked, film: int) -> dict:
+    """Films that a reason names, by their ids: liked, others; the one recommended; made up."""
 
-    The film recommended is not counted. A name of one word is one of a film nobody liked only where
-    its year follows: "It" and "Her" are words, too.
+    A name of one word is one of a film that was not liked only where a year follows: "It" and "Her"
+    are words, too. A name that no film has is known by the year behind it.
     """
     _, items, _, titles, _, _ = before.world()
-    ids, (pattern, columns), found = items["item_id"], name_pattern(), {"liked": [], "other": []}
-    for match in pattern.finditer(text):
+    ids, (pattern, columns) = items["item_id"], name_pattern()
+    found = {"liked": [], "other": [], "itself": 0, "wrong_year": 0}
+    matches = list(pattern.finditer(text))
+    invented = invented_spans(text, [match.end() for match in matches if match[2]])
+    for match in matches:
         name, year = match[1], match[2]
-        same = [c for c in columns[name] if not year or titles[c].endswith(f"({year})")]
-        if film in same:
+        if any(start <= match.start() < end for start, end in invented):
             continue
-        if theirs := [c for c in same if c in set(liked)]:
+        same = [c for c in columns[name] if not year or titles[c].endswith(f"({year})")]
+        found["wrong_year"] += not same
+        same = same or columns[name]
+        theirs = [c for c in same if c in set(liked)]
+        if film in same:
+            found["itself"] = 1
+        elif theirs:
             found["liked"].append(ids[theirs[0]])
-        elif same and (year or " " in name):
+        elif year or " " in name:
             found["other"].append(ids[same[0]])
-    known = set(titles)
-    dated = re.findall(r"((?:[A-Z0-9][^\s(]*)(?: [^(),]+?)?) (\(\d{4}\))", text)
-    invented = [f"{n} {y}" for n, y in dated if not any(f"{n} {y}".endswith(t) for t in known)]
-    shown = {kind: " ".join(map(str, dict.fromkeys(of))) for kind, of in found.items()}
-    return shown | {"invented": "; ".join(invented)}
+    shown = {k: " ".join(map(str, dict.fromkeys(found[k]))) for k in ("liked", "other")}
+    said = "; ".join(text[start:end] for start, end in invented)
+    return found | shown | {"invented": said}
+
+
+def invented_spans(text: str, known: list[int]) -> list[tuple[int, int]]:
+    """Where something with a year behind it stands that is no film's name."""
+    found, start = [], 0
+    for year in re.finditer(r" \(\d{4}\)", text):
+        if year.end() not in known and (name := re.search(r"[A-Z0-9].*", text[start : year.end()])):
+            found.append((start + name.start(), year.end()))
+        start = year.end()
+    return found
 
 
 def reasons() -> None:
@@ -865,10 +894,13 @@ def reasons() -> None:
     found = before.table("explanations").set_index("user_id")
     there = {
         "a liked film": found["liked"].notna(),
+        "the film recommended itself": found["itself"] == 1,
         "a film that was not liked": found["other"].notna() | found["invented"].notna(),
         "one in no catalogue": found["invented"].notna(),
+        "a wrong year": found["wrong_year"] > 0,
     }
-    there["no film"] = ~(there["a liked film"] | there["a film that was not liked"])
+    first, itself, other, *_ = there.values()
+    there["no film"] = ~(first | itself | other)
     for kind, of in there.items():
         by_arm = {arm: of[found["arm"] == arm].astype(float) for arm in found["arm"].unique()}
         gap = {"taught - untaught": by_arm["taught"] - by_arm["untaught"]}
