@@ -850,7 +850,7 @@ def name_pattern() -> tuple[re.Pattern, dict[str, list[int]]]:
 
 
 def named(text: str, liked, film: int) -> dict:
-    """Films that a reason names, by their ids: liked, others; the one recommended; made up."""
+    """Films that a reason names, by their ids: liked, others; the one recommended; made up.
 
     A name of one word is one of a film that was not liked only where a year follows: "It" and "Her"
     are words, too. A name that no film has is known by the year behind it.
