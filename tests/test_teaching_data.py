@@ -221,6 +221,8 @@ def test_a_line_of_neighbours_names_5_of_the_candidates():
         ("The Matrix: The Last (2001)", {"invented": "The Matrix: The Last (2001)"}),
         ("Alien (1979) and Foo (1999)", {"liked": "1214", "invented": "Foo (1999)"}),
         ("Amelie (Fabuleux destin d'Amélie Poulain, Le) (2001).", {"other": "4973"}),
+        ("the Fugitive (1993)", {"other": "457"}),
+        ("Harry Potter and the Sorcerer's Stone.", {"other": "4896"}),
         ("Up", {}),
         ("Up (2009)", {"other": "68954"}),
     ],

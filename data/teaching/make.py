@@ -844,8 +844,11 @@ def name_pattern() -> tuple[re.Pattern, dict[str, list[int]]]:
     """Titles without their years, the longest first, as whole words."""
     columns: dict[str, list[int]] = {}
     for c, title in enumerate(before.world()[3]):
-        columns.setdefault(re.sub(r" \(\d{4}\)$", "", title), []).append(c)
+        name = re.sub(r" \(\d{4}\)$", "", title)
+        for alias in {name, re.sub(r"( \([^()]*\))+$", "", name)}:  # without "(a.k.a. ...)"
+            columns.setdefault(alias, []).append(c)
     names = "|".join(re.escape(name) for name in sorted(columns, key=len, reverse=True))
+    names = re.sub(r"(?<=\|)The\\ ", r"[Tt]he\\ ", names)
     return re.compile(rf"(?<!\w)({names})(?!\w)(?: \((\d{{4}})\))?"), columns
 
 
@@ -861,7 +864,7 @@ def named(text: str, liked, film: int) -> dict:
     matches = list(pattern.finditer(text))
     invented = invented_spans(text, [match.end() for match in matches if match[2]])
     for match in matches:
-        name, year = match[1], match[2]
+        name, year = re.sub("^the ", "The ", match[1]), match[2]
         if any(start <= match.start() < end for start, end in invented):
             continue
         same = [c for c in columns[name] if not year or titles[c].endswith(f"({year})")]
