@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from recsys_tutorial._files.tensors import load_tensors
+from recsys_tutorial.course import rank_agreement
 from recsys_tutorial.language import LanguageModel, fill, load_adapter, users_hash
 from recsys_tutorial.language.prompts import LEAD
 from recsys_tutorial.pretrained import WeightsNotFound
@@ -205,6 +206,30 @@ def test_a_line_of_neighbours_names_5_of_the_candidates():
         # The line was read: a film that it names is likelier than without it.
         rise = both["log_p_x"] - both["log_p_y"]
         assert rise[both["shown"] == 1].mean() > rise[both["shown"] == 0].mean() + 1
+
+
+def test_a_tower_is_judged_on_users_of_later_windows(make):
+    found, keys = table("distilled"), ["user_id", "item_id"]
+    assert found["window"].min() == make.HALF
+    assert found.groupby(["teacher", "tower"]).size().nunique() == 1
+    for (teacher, _), part in found.groupby(["teacher", "tower"]):
+        theirs = table(teacher)
+        later = theirs[theirs["window"] >= make.HALF]
+        both = part.merge(later, on=keys, validate="one_to_one")
+        assert len(both) == len(part) == len(later)
+        agreement = rank_agreement(both, "user_id", "score", "log_p").mean()
+        assert agreement > 0.6 > rank_agreement(both, "user_id", "score", "ease").mean() + 0.2
+
+
+def test_a_tower_finds_planted_weights(make):
+    rng = np.random.default_rng(0)
+    u, v, a = rng.normal(size=(300, 4)), rng.normal(size=(300, 4)), rng.normal(size=(4, 4))
+    y = v @ rng.normal(size=4) + ((u @ a) * v).sum(1)
+    ask = u[200:], v[200:]
+    said = make.tower((u[:200], v[:200]), y[:200], 1e-6, ask, True)
+    np.testing.assert_allclose(said, y[200:], atol=1e-4)
+    alone = make.tower((u[:200], v[:200]), y[:200], 1e-6, ask, False)
+    assert np.abs(alone - y[200:]).mean() > 0.5  # it does not see u
 
 
 # -- reasons
