@@ -243,6 +243,7 @@ def test_a_docstring_keeps_its_meaning(docstring, shown):
 NO_TERMS = {
     "NumPy", "PyTorch", "SciPy", "GB", "MB", "AI", "YouTube", "GroupLens", "MacAvaney", "McAuley",
     "McMahan", "MS-COCO", "MiniLM-L6", "userId", "movieId", "DistributedDataParallel", "RecTools",
+    "CoLLM", "LLaRA",
 }  # fmt: skip
 
 

@@ -175,6 +175,7 @@ def test_a_plan_that_does_not_fit_is_noticed(monkeypatch):
     assert COURSE.needs(12) == {1, 3, 8}
     assert COURSE.needs(13) == {10, 12}
     assert COURSE.needs(14) == {3, 7, 12}
+    assert COURSE.needs(15) == {8, 12, 14}
 
 
 # --- The workshop ---------------------------------------------------------------------------------

@@ -52,6 +52,7 @@ from recsys_tutorial.course._lists import FirstStage, film_parts, window_lists
 from recsys_tutorial.course._log import log_features
 from recsys_tutorial.course._replies import told_ndcg, true_texts
 from recsys_tutorial.course._sequences import film_events, sasrec
+from recsys_tutorial.course._teaching import word_model
 from recsys_tutorial.course._towers import in_windows, two_tower
 from recsys_tutorial.models import EASE, ItemKNN, Popularity
 
@@ -87,6 +88,7 @@ __all__ = [
     "told_ndcg",
     "true_texts",
     "window_lists",
+    "word_model",
 ]
 
 

@@ -340,6 +340,25 @@ def language_ranker() -> Figure:
     return fig
 
 
+def lesson() -> Figure:
+    """A like becomes a lesson: what is read, what is learned, and which tokens count."""
+    fig, ax = _canvas(11, 8.4)
+    for k, token in enumerate(("likes: …", "film:", "Heat", "(1995)", "⏎")):
+        _box(ax, 0.3 + 2.1 * k, 0.3, 1.9, 0.9, token, "marked" if k > 1 else "read")
+        _arrow(ax, (1.25 + 2.1 * k, 1.2), (1.25 + 2.1 * k, 1.8))
+    _box(ax, 0.3, 1.8, 10.3, 1.1, "language model: $W$", "frozen")
+    _box(ax, 0.3, 2.9, 10.3, 0.9, "and beside each matrix an adapter: $BA$", "trained")
+    for k, token in enumerate(("film:", "Heat", "(1995)", "⏎")):
+        _arrow(ax, (1.25 + 2.1 * k, 3.8), (1.25 + 2.1 * k, 4.4))
+        _box(ax, 0.3 + 2.1 * k, 4.4, 1.9, 0.9, token, "marked" if k else "read")
+        if k:
+            _arrow(ax, (1.25 + 2.1 * k, 5.3), (5.45, 6.3))
+    _note(ax, 9.7, 4.85, "what should\ncome next")
+    _box(ax, 3.2, 6.3, 4.5, 1.0, r"mean of $-\log p$")
+    _note(ax, 5.45, 7.7, "the loss: the answer's tokens only")
+    return fig
+
+
 def feedback_loop() -> Figure:
     """What is shown decides what can be learned."""
     fig, ax = _canvas(10, 7.2)
@@ -406,6 +425,7 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "sequence": sequence,
     "semantic ids": semantic_ids,
     "language ranker": language_ranker,
+    "lesson": lesson,
     "feedback loop": feedback_loop,
     "leaks": leaks,
 }

@@ -278,6 +278,9 @@ def test_other_diagrams_are_drawn_with_their_parts():
         assert boxes == {"read": 2, "frozen": 2, "trained": 2, "plain": 2 * 6} and n_arrows == 8
     boxes, n_arrows, _ = looks("leaks")  # three steps up, four looks from outside, and the fakes
     assert boxes == {"read": 1, "plain": 2, "trained": 1, "marked": 1} and n_arrows == 3 + 4 + 1
+    boxes, n_arrows, words = looks("lesson")  # of four foretold, three count
+    assert boxes == {"read": 2 + 1, "marked": 3 + 3, "frozen": 1, "trained": 1, "plain": 1}
+    assert n_arrows == 5 + 4 + 3 and words["Heat"] == 2
     boxes, _, _ = looks("factors")
     assert (boxes["trained"], boxes["marked"], boxes["plain"]) == (4, 5, 1)
     assert 10 < boxes[None] < 40  # of 96 ratings about a fifth is known
