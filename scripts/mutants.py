@@ -54,6 +54,7 @@ OWN_TESTS = {
     "course/_codes": ["test_course_codes"],
     "course/_sequences": ["test_course_sequences"],
     "course/_language": ["test_course_language"],
+    "course/_teaching": ["test_course_teaching"],
     "course/_replies": ["test_course_replies"],
     "datasets/_archives": ["datasets/test_archives", "datasets/test_exports"],
     "datasets/_delimited": [
