@@ -413,6 +413,36 @@ def leaks() -> Figure:
     return fig
 
 
+def funnel() -> Figure:
+    """From a request to a list, and from what came of it to the next model."""
+    fig, ax = _canvas(11, 9.4)
+    stages = (
+        ("who asks,\nwhat they like", "read", ""),
+        ("retrieve", "trained", "all films:\na dot product each"),
+        ("rank", "trained", "a hundred:\nfeatures, a model"),
+        ("rerank", "plain", "ten: unlike\neach other"),
+        ("list", "read", "what was shown,\nwhere, how likely"),
+    )
+    for step, (text, kind, note) in enumerate(stages):
+        y = 0.3 + 1.9 * step
+        _box(ax, 3.6, y, 2.6, 1.1, text, kind)
+        if step:
+            _arrow(ax, (4.9, y - 0.8), (4.9, y))
+        _note(ax, 3.4, y + 0.55, note, ha="right")
+    _box(ax, 7.9, 7.9, 2.8, 1.1, "log", "frozen")
+    _box(ax, 7.9, 4.1, 2.8, 1.1, "learn", "trained")
+    _box(ax, 7.9, 0.3, 2.8, 1.1, "watch", "marked")
+    _arrow(ax, (6.2, 8.45), (7.9, 8.45))
+    _arrow(ax, (8.7, 7.9), (8.7, 5.2))
+    _arrow(ax, (7.9, 4.65), (6.2, 4.65))
+    _arrow(ax, (7.9, 4.3), (6.2, 2.75))
+    ax.plot([10.2, 10.2], [7.9, 5.2], color="0.25", lw=1.2, ls="--")
+    _arrow(ax, (10.2, 4.1), (10.2, 1.4), ls="--")
+    _note(ax, 9.3, 2.75, "alarm,\nroll back")
+    _arrow(ax, (9.3, 1.4), (9.3, 2.2), ls="--")
+    return fig
+
+
 DRAWN: dict[str, Callable[[], Figure]] = {
     "factors": factors,
     "text towers": text_towers,
@@ -428,4 +458,5 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "lesson": lesson,
     "feedback loop": feedback_loop,
     "leaks": leaks,
+    "funnel": funnel,
 }

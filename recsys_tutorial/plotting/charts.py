@@ -131,7 +131,7 @@ def diagram(name: str) -> Figure:
     ----------
     name : str, one of "factors", "text towers", "picture towers", "interaction", "cross-encoder",
         "batch", "gradient cache", "fusion", "sequence", "semantic ids", "language ranker",
-        "lesson", "feedback loop" and "leaks"
+        "lesson", "feedback loop", "leaks" and "funnel"
 
     Returns
     -------

@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "engine": ["Engine", "Query"],
         "feedback_store": ["FeedbackStore", "StoreError"],
         "indexes": ["VectorIndex"],
+        "local": ["LocalService"],
         "settings": ["Settings"],
         "training": ["train_artefacts"],
     },
