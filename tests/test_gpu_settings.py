@@ -27,6 +27,12 @@ COVERED = {
     "12_sequences": {},
     "13_generative_retrieval": {},
     "16_trust": {'"shadows": 32': '"shadows": 9'},
+    "17_serving": {
+        '"nights": 20': '"nights": 2',
+        '"shuffles": 25': '"shuffles": 3',
+        '"trials": 20_000': '"trials": 200',
+        '"largest": 7': '"largest": 5',
+    },
 }
 
 

@@ -439,7 +439,7 @@ def funnel() -> Figure:
     ax.plot([10.2, 10.2], [7.9, 5.2], color="0.25", lw=1.2, ls="--")
     _arrow(ax, (10.2, 4.1), (10.2, 1.4), ls="--")
     _note(ax, 9.3, 2.75, "alarm,\nroll back")
-    _arrow(ax, (9.3, 1.4), (9.3, 2.2), ls="--")
+    _arrow(ax, (9.3, 1.4), (9.3, 2.4), ls="--")
     return fig
 
 

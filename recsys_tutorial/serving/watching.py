@@ -93,6 +93,10 @@ class Alarm:
     Attributes
     ----------
     limit_ : float
+
+    Raises
+    ------
+    ValueError for a rate out of range.
     """
 
     def __init__(self, rate: float = 0.05):

@@ -281,6 +281,9 @@ def test_other_diagrams_are_drawn_with_their_parts():
     boxes, n_arrows, words = looks("lesson")  # of four foretold, three count
     assert boxes == {"read": 2 + 1, "marked": 3 + 3, "frozen": 1, "trained": 1, "plain": 1}
     assert n_arrows == 5 + 4 + 3 and words["Heat"] == 2
+    boxes, n_arrows, _ = looks("funnel")  # four steps up; to log and learn, back twice; watching
+    assert boxes == {"read": 2, "trained": 3, "plain": 1, "frozen": 1, "marked": 1}
+    assert n_arrows == 4 + 2 + 2 + 2
     boxes, _, _ = looks("factors")
     assert (boxes["trained"], boxes["marked"], boxes["plain"]) == (4, 5, 1)
     assert 10 < boxes[None] < 40  # of 96 ratings about a fifth is known
