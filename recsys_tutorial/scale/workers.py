@@ -67,7 +67,20 @@ class _Worker:
 def each_block(
     starts: Sequence[int], make: Callable, work: Callable, given: tuple, *, what: str
 ) -> Iterator[dict]:
-    """Yield work(make(), start, *given) for each start, as they are ready."""
+    """Yield work(make(), start, *given) for each start, as they are ready.
+
+    Parameters
+    ----------
+    starts : sequence of int, each that of a block
+    make : function -> what `work` needs; called once in each worker
+    work : function (made, start, *given) -> dict of arrays with one row
+    given : tuple, put into Ray's memory once for all workers of a machine
+    what : str, shown beside the progress
+
+    Yields
+    ------
+    dict, a row
+    """
     if not len(starts):
         return
     ray = ray_with_parts()
