@@ -334,17 +334,18 @@ SHORT = {
 }  # alpha / rank is always 2
 
 
-def arms(rate: float = RATE) -> None:
+def arms(names=tuple(SHORT), rate: float = RATE) -> None:
     """The short run of `rates`, the same lessons in the same order, with one thing changed."""
-    for name, settings in SHORT.items():
+    for name in names:
         schooled(
             f"{name}, {rate:g}", lessons(), epochs=1, lessons_per_epoch=EPOCH // 2,
-            learning_rate=rate, **settings,
+            learning_rate=rate, **SHORT[name],
         )  # fmt: skip
 
 
 def arms_slower() -> None:
-    arms(RATES[1])
+    """The size with the lowest loss at the next lower rate."""
+    arms(("all layers",), RATES[1])
 
 
 # -- taught on as time passes
