@@ -18,6 +18,7 @@ CHROMIUM_FLAGS = [
 ]
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups behind it
 def pytest_collection_modifyitems(items):
     """Begin with the longest files; the others stay in their order.
 
