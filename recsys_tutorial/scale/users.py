@@ -87,6 +87,8 @@ def evaluate(
     """
     check_at_least(1, block=block)
     n_users, ks = len(holdout), list(ks)
+    if not n_users:
+        return evaluate_here(make(), holdout, ks)
     parts: dict[int, dict] = {}
     work = partial(_evaluate_block, ks, block)
     for row in each_block(range(0, n_users, block), make, work, (holdout,), what="evaluate"):
