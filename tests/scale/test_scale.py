@@ -195,7 +195,7 @@ def test_the_cluster_file_is_one_that_ray_reads():
     import yaml
     from ray.autoscaler._private.util import prepare_config, validate_config
 
-    path = Path(__file__).parents[1] / "scripts" / "cluster.yaml"
+    path = Path(__file__).parents[2] / "scripts" / "cluster.yaml"
     config = prepare_config(yaml.safe_load(path.read_text("utf-8")))
     validate_config(config)
     assert config["max_workers"] == len(config["provider"]["worker_ips"])
