@@ -22,7 +22,7 @@ CHROMIUM_FLAGS = [
 def pytest_collection_modifyitems(items):
     """Begin with the longest files; the others stay in their order.
 
-    The site's tests are dealt by group: a file is one, the pages in each of four ways are four.
+    The site's tests are dealt by group: a file is one, the pages in each of two ways are two.
     """
     items.sort(key=lambda item: item.path.name not in FIRST)
     for item in items:
