@@ -123,14 +123,8 @@ def stages(workers: int, factor: float = 1.0, root: Path = ROOT) -> dict[str, li
         "site": [[*python, "scripts/build_book.py"]],
     }  # fmt: skip
     if site_tests:
-        dealt = [
-            "-n",
-            str(workers),
-            "--dist",
-            "loadgroup",
-            "--durations",
-            "10",
-        ]  # see tests/conftest
+        # by the groups of tests/conftest.py
+        dealt = ["-n", str(workers), "--dist", "loadgroup", "--durations", "10"]
         plan["site"].append([*limited, *dealt, *site_tests])
     return plan
 

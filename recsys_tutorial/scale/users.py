@@ -99,7 +99,7 @@ def evaluate(
     index = pd.Index(holdout.user_ids, name="user_id")
     ranked = np.concatenate([row["items"] for row in order])[:n_users]
     spent = sum(row["seconds"] for row in order)
-    return Evaluation(pd.DataFrame(values, index, names), ranked, 1000 * spent / max(n_users, 1))
+    return Evaluation(pd.DataFrame(values, index, names), ranked, 1000 * spent / n_users)
 
 
 def _evaluate_block(ks: list[int], block: int, model, start: int, holdout: Holdout) -> dict:

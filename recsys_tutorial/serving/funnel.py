@@ -21,11 +21,11 @@ from sklearn.linear_model import LogisticRegression
 
 from recsys_tutorial._checks import check_positive, check_shape, check_within
 from recsys_tutorial.course import fading_likes
+from recsys_tutorial.metrics import ndcg_at_k
 from recsys_tutorial.ranking import standardize
 from recsys_tutorial.splits import Holdout, Split
+from recsys_tutorial.splits.parts import YEAR
 from recsys_tutorial.trust import mmr
-
-YEAR = 365.25 * 86400  # seconds
 
 __all__ = [
     "FilmTables",
@@ -253,10 +253,7 @@ def list_quality(lists: np.ndarray, targets: sparse.csr_matrix) -> np.ndarray:
     n_targets = np.diff(targets.indptr)
     if not n_targets.all():
         raise ValueError(f"user row {int(n_targets.argmin())} has no target")
-    n_users, k = lists.shape
-    hits = np.asarray(targets[np.arange(n_users)[:, None], lists].todense())  # (n_users, k)
-    discount = 1 / np.log2(np.arange(2, k + 2))
-    return hits @ discount / np.cumsum(discount)[np.minimum(n_targets, k) - 1]
+    return ndcg_at_k(lists, targets, lists.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
