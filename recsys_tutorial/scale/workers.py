@@ -41,10 +41,9 @@ def cluster(
     ray = ray_with_parts()
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     own = {"num_cpus": workers, "object_store_memory": store_bytes, "include_dashboard": False}
-    ray.init(
-        address=address, log_to_driver=False, logging_level=logging.WARNING, runtime_env={"env_vars": threads},
-        **({} if address else own),
-    )  # fmt: skip
+    quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
+    where = {"address": address, "runtime_env": {"env_vars": threads}}
+    ray.init(**where, **quiet, **({} if address else own))
     ray.data.DataContext.get_current().enable_progress_bars = False  # `each_block` has one
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     try:
