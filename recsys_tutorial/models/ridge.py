@@ -145,7 +145,8 @@ class BatchedRidge:
     def _share_out(self, solve_block: Callable[[Block], None]) -> None:
         """Call it for each block, on as many threads as are wanted."""
         with one_blas_thread():
-            if self.n_threads == 1:
+            gathered = self.n_features * sum(block.columns.size for block in self._blocks)
+            if self.n_threads == 1 or gathered <= self.block_elements:  # no work for two
                 list(map(solve_block, self._blocks))
             else:
                 with ThreadPoolExecutor(self.n_threads) as pool:

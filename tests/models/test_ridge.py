@@ -66,8 +66,8 @@ def test_equals_a_dense_solve_of_every_row(
 
 def test_the_same_to_the_last_bit_for_any_number_of_threads():
     given_ = problem(0, 300, 80, 8, 0.2, False, True)
-    one = BatchedRidge(given_[0], 8, n_threads=1).solve(*given_[1:])[0]
-    four = BatchedRidge(given_[0], 8, n_threads=4).solve(*given_[1:])[0]
+    one = BatchedRidge(given_[0], 8, block_elements=2000, n_threads=1).solve(*given_[1:])[0]
+    four = BatchedRidge(given_[0], 8, block_elements=2000, n_threads=4).solve(*given_[1:])[0]
     np.testing.assert_array_equal(one, four)
 
 
@@ -82,9 +82,10 @@ def test_as_many_threads_are_used_as_are_asked_for(monkeypatch, n_threads):
     monkeypatch.setattr(ridge, "ThreadPoolExecutor", Pool)
     monkeypatch.setattr(ridge, "usable_cores", lambda: 2)
     given_ = problem(0, 30, 20, 4, 0.3, False, False)
-    BatchedRidge(given_[0], 4, n_threads=n_threads).solve(*given_[1:])
-    BatchedRidge(given_[0], 4).solve(*given_[1:])
-    assert asked == [n for n in (n_threads, 2) if n > 1]  # one thread needs no pool
+    for n, elements in ((n_threads, 100), (None, 100), (n_threads, None)):
+        BatchedRidge(given_[0], 4, block_elements=elements, n_threads=n).solve(*given_[1:])
+    # One thread needs no pool, nor does what fits into one block: a pool costs more than the work.
+    assert asked == [n for n in (n_threads, 2) if n > 1]
 
 
 def test_a_bias_may_go_unpenalised():
