@@ -36,6 +36,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 from joblib.externals.loky import ProcessPoolExecutor
+from joblib.externals.loky.backend import get_context
 from scipy import sparse
 from tqdm import tqdm
 
@@ -67,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--models", nargs="+", choices=every, metavar="MODEL", default=every, help=help_models
     )
     parser.add_argument(
-        "--seeds", type=int, help="at most so many of a trained model, for a first look (course: 3)"
+        "--seeds", type=int, default=1, help="of a trained model (default: 1; the course has 3)"
     )
     parser.add_argument(
         "--workers", type=int, default=min(2, os.cpu_count() or 1), help="processes (default: 2)"
@@ -78,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     name = options.name or Path(options.data).expanduser().resolve().name.split(".")[0]
     if not re.fullmatch(r"[\w.-]+", name):
         parser.error(f"--name {name!r} cannot be part of a file's name: use letters and digits")
-    if options.seeds is not None and options.seeds < 1:
+    if options.seeds < 1:
         parser.error(f"--seeds must be at least 1, got {options.seeds}")
     if options.workers < 1:
         parser.error(f"--workers must be at least 1, got {options.workers}")
@@ -126,7 +127,8 @@ def _all_judged(
         return
     share = str(max(1, (os.cpu_count() or 1) // options.workers))
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), share)
-    with ProcessPoolExecutor(options.workers, env=threads) as pool:
+    context = get_context("loky_init_main")  # a process reads this file, also as the script
+    with ProcessPoolExecutor(options.workers, context=context, env=threads) as pool:
         # Later chapters' models cost more: nobody is left with one of them at the end.
         work = [(options.data, group, path, options.seeds) for group in reversed(groups)]
         for job in as_completed([pool.submit(_in_process, *arguments) for arguments in work]):

@@ -1,5 +1,9 @@
 """`make leaderboard`: any ratings, resumable, and a clear word where the data are bad."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +16,7 @@ from recsys_tutorial.splits import rolling_split
 from recsys_tutorial.training import loop
 from scripts.leaderboard import Said, main
 
+ROOT = Path(__file__).resolve().parents[1]
 FEW = ["--models", "fading popularity", "popularity", "fading EASE"]
 # One of each kind that goes on from window to window, and the cheapest control.
 TRAINED = [
@@ -62,6 +67,16 @@ def test_planted_tastes_are_found_and_the_second_run_goes_on(tmp_path, capsys):
     assert rows.loc["fading EASE", "minus_fading_popularity_low"] > 0
     assert path.with_suffix(".svg").read_text().startswith("<?xml")
     assert len(leaderboard.load_users(path)) == 66
+
+
+def test_the_script_judges_two_models_at_a_time(tmp_path):
+    """As a program, whose functions the processes cannot ask the module `__main__` for."""
+    data = write(tmp_path / "tastes", *two_tastes())
+    command = [sys.executable, "scripts/leaderboard.py", str(data), "--out", str(tmp_path)]
+    command += ["--workers", "2", *FEW[:3]]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(leaderboard.load(tmp_path / "leaderboard-tastes.csv")) == 2
 
 
 @pytest.mark.usefixtures("one_thread")
