@@ -239,12 +239,26 @@ def answers() -> None:
     )  # fmt: skip
 
 
-def swapped() -> None:
-    """The control of `rates`: the same lessons and steps, behind another lesson's prompt."""
+def others_prompts() -> list:
+    """Each lesson behind another lesson's prompt."""
     own = lessons()
     order = np.random.default_rng(3).permutation(len(own))
-    mixed = [dataclasses.replace(x, prompt=own[k].prompt) for x, k in zip(own, order, strict=True)]
-    schooled("swapped", mixed, epochs=1, lessons_per_epoch=EPOCH // 2, learning_rate=RATE)
+    return [dataclasses.replace(x, prompt=own[k].prompt) for x, k in zip(own, order, strict=True)]
+
+
+def swapped() -> None:
+    """The control of `rates`: the same answers and steps, behind other prompts."""
+    schooled(
+        "swapped", others_prompts(), epochs=1, lessons_per_epoch=EPOCH // 2, learning_rate=RATE
+    )
+
+
+def swapped_longer() -> None:
+    """The control of `answers`: the same answers and steps, behind other prompts."""
+    schooled(
+        "swapped, longer", others_prompts(), stages=KEEP, epochs=N_EPOCHS,
+        lessons_per_epoch=EPOCH, learning_rate=RATE,
+    )  # fmt: skip
 
 
 def preference_lessons() -> list:
@@ -1122,6 +1136,7 @@ def learned() -> None:
     print("less the untaught", means(gain).round(4).to_string(), sep="\n")
     pairs = [
         ("rate 0.003/1", "swapped/1"),
+        ("answers/5", "swapped, longer/5"),
         ("more/1", "dpo/1"),
         ("more, longer/1", "dpo, longer/1"),
         ("more/1", "hard/1"),
@@ -1163,7 +1178,7 @@ def hashes() -> None:
 
 PARTS = {
     f.__name__: f for f in (
-        precision, rates, answers, swapped, dpo, more,
+        precision, rates, answers, swapped, swapped_longer, dpo, more,
         dpo_longer, more_longer, hard, arms, arms_slower, rolling,
         judge, commit, untaught, taught, taught_tuning, untaught_prior, taught_prior,
         rolling_read, rolling_prior, stages_tuning, neighbours, explanations, distilled,
