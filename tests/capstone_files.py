@@ -161,7 +161,7 @@ def thirty_rows(folder):
 
 
 def million(folder, n_users=30_000, n_items=6_000, n_rows=1_000_000):
-    """A million ratings of thirty thousand users; the template was run on it by hand."""
+    """A million ratings of thirty thousand users, on which the template was run by hand."""
     rng = np.random.default_rng(0)
     home = rng.integers(20, size=n_users)
     activity = rng.pareto(1.5, n_users) + 1
