@@ -20,7 +20,7 @@ from recsys_tutorial._checks import check_at_least, check_positive, finite_vecto
 from recsys_tutorial.models import unit_rows
 from recsys_tutorial.serving.export.tables import ShortVectors, short_vectors
 
-__all__ = ["WordVectors", "distilled", "small_vocabulary", "word_pieces"]
+__all__ = ["WordVectors", "distilled", "piece_vectors", "small_vocabulary", "word_pieces"]
 
 _MARK = "##"  # before a piece that goes on with a word
 _WORDS = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
@@ -122,6 +122,27 @@ class WordVectors:
 def distilled(
     texts: Sequence[str], targets: np.ndarray, pieces: Sequence[str], reg: float = 1.0
 ) -> WordVectors:
+    """The vectors of `piece_vectors`, rounded to int8.
+
+    Parameters
+    ----------
+    texts, targets, pieces, reg : as there
+
+    Returns
+    -------
+    WordVectors; a piece that no text has is 0
+
+    Raises
+    ------
+    ValueError
+        As there.
+    """
+    return WordVectors(tuple(pieces), short_vectors(piece_vectors(texts, targets, pieces, reg)))
+
+
+def piece_vectors(
+    texts: Sequence[str], targets: np.ndarray, pieces: Sequence[str], reg: float = 1.0
+) -> np.ndarray:
     """Fit pieces' vectors so that what they add up to is the teacher's vector of a text.
 
         E = argmin |A E - Y|^2 + reg |E|^2,    A_tp = count of piece p in t / sqrt(pieces of t)
@@ -138,7 +159,7 @@ def distilled(
 
     Returns
     -------
-    WordVectors, rounded to int8; a piece that no text has is 0
+    float64 ndarray (n_pieces, dim); 0 for a piece that no text has
 
     Raises
     ------
@@ -160,7 +181,7 @@ def distilled(
     gram[np.diag_indices(len(gram))] += reg
     vectors = np.zeros((len(pieces), targets.shape[1]))
     vectors[known] = linalg.solve(gram, shares.T @ targets, assume_a="pos")
-    return WordVectors(tuple(pieces), short_vectors(vectors))
+    return vectors
 
 
 def _counts(texts: Sequence[str], pieces: Sequence[str]) -> sparse.csr_matrix:
