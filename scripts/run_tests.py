@@ -30,6 +30,7 @@ SITE_TESTS = (
     "tests/test_book.py",
     "tests/test_browser.py",
     "tests/test_browser_pages.py",
+    "tests/test_browser_pictures.py",
     "tests/test_browser_search.py",
     "tests/test_browser_teaching.py",
     "tests/test_browser_try_it.py",
