@@ -8,14 +8,16 @@ from recsys_tutorial._files import data_dir
 
 
 def copy_tables(app, exception):
-    """The manifest and what it names, and nothing else of the folder."""
+    """The manifests and what they name, and nothing else of the folders."""
     if exception or app.builder.format != "html":
         return
-    source, target = data_dir() / "try_it", Path(app.outdir) / "_static" / "try_it" / "data"
-    target.mkdir(parents=True, exist_ok=True)
-    manifest = json.loads((source / "manifest.json").read_text("utf-8"))
-    for name in ("manifest.json", *manifest["files"]):
-        shutil.copyfile(source / name, target / name)
+    for part in ("", "pictures"):
+        source = data_dir() / "try_it" / part
+        target = Path(app.outdir) / "_static" / "try_it" / "data" / part
+        target.mkdir(parents=True, exist_ok=True)
+        manifest = json.loads((source / "manifest.json").read_text("utf-8"))
+        for name in ("manifest.json", *manifest["files"]):
+            shutil.copyfile(source / name, target / name)
 
 
 def setup(app):
