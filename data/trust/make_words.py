@@ -163,7 +163,8 @@ def lists() -> list[tuple]:
     """Of each test user, in an order drawn once: id, window, row, and the first stage's best."""
     found = []
     for split in rolling().test:
-        best = Candidates(course.fading_ease(split).score(split.test.history), split.test, 20)
+        scores = course.fading_ease(split).score(split.test.history)
+        best = Candidates(scores, split.test, N_CANDIDATES)
         rows = zip(split.test.user_ids, best.ranked, best.liked, strict=True)
         found += [(user, split, n, ranked, liked) for n, (user, ranked, liked) in enumerate(rows)]
     return [found[n] for n in draw(len(found), len(found), seed=6)]

@@ -11,7 +11,7 @@ from recsys_tutorial._imports.lazy import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        "bundle": ["BundleError", "read_bundle", "write_bundle"],
+        "bundle": ["BundleError", "lines", "read_bundle", "write_bundle"],
         "films": ["PageModels", "films_files"],
         "lists": ["Wanted", "page_list", "reasons"],
         "pictures": ["PagePictures", "pictures_files"],

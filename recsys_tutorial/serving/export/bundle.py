@@ -18,7 +18,7 @@ import numpy as np
 
 from recsys_tutorial._files import whole
 
-__all__ = ["BundleError", "read_bundle", "write_bundle"]
+__all__ = ["BundleError", "lines", "read_bundle", "write_bundle"]
 
 FORMAT = 1
 DTYPES = ("float32", "uint16", "int8", "uint8")  # what JavaScript's typed arrays have, too
@@ -130,3 +130,17 @@ def _unpacked(path: Path, entry: dict) -> dict[str, np.ndarray]:
         array = np.frombuffer(data, dtype, count, place["offset"]).reshape(place["shape"])
         arrays[place["name"]] = array.astype(place["dtype"], copy=False)
     return arrays
+
+
+def lines(text: str | np.ndarray) -> list[str]:
+    """The lines of a text, or of its bytes as a bundle has them.
+
+    Parameters
+    ----------
+    text : str, or uint8 ndarray of its UTF-8 bytes
+
+    Returns
+    -------
+    list of str
+    """
+    return (text if isinstance(text, str) else text.tobytes().decode()).split("\n")

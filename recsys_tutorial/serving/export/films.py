@@ -13,6 +13,7 @@ from recsys_tutorial._torch.modules import evaluating
 from recsys_tutorial.datasets import film_texts
 from recsys_tutorial.models import EASE, Blend, ItemKNN, SASRec, TwoTower
 from recsys_tutorial.ranking import standardize
+from recsys_tutorial.serving.export.bundle import lines
 from recsys_tutorial.serving.export.scorers import ContentScores, NeighbourScores, TowerScores
 from recsys_tutorial.serving.export.sequence import SequenceScores, sequence_tables
 from recsys_tutorial.serving.export.tables import (
@@ -131,12 +132,12 @@ class PageModels:
 
     def __init__(self, files: Mapping[str, Mapping[str, np.ndarray]]):
         films, tower, words = files["films"], files["tower"], files["words"]
-        self.titles = [text.rpartition(". ")[0] for text in _lines(films["texts"])]
+        self.titles = [text.rpartition(". ")[0] for text in lines(films["texts"])]
         self.log_likes = films["log_likes"].astype(np.float64)
         content = ContentScores(ShortVectors(**files["content"]))
         self.units = content.units
         short = ShortVectors(words["numbers"], words["scales"])
-        self.words = WordVectors(tuple(_lines(words["pieces"])), short)
+        self.words = WordVectors(tuple(lines(words["pieces"])), short)
         self._models = {
             "item-kNN": NeighbourScores(Neighbours(**files["item-knn"])),
             "EASE": NeighbourScores(Neighbours(**files["ease"])),
@@ -192,8 +193,3 @@ class PageModels:
         float64 ndarray (n_texts, n_items), cosines
         """
         return self.words.encode(texts) @ self.units.T
-
-
-def _lines(text: str | np.ndarray) -> list[str]:
-    """The lines of a text, or of its bytes as a bundle has them."""
-    return (text if isinstance(text, str) else text.tobytes().decode()).split("\n")

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from recsys_tutorial.ranking import rank
+from recsys_tutorial.serving.export.bundle import lines
 from recsys_tutorial.serving.export.tables import ShortVectors, short_vectors
 from recsys_tutorial.serving.export.words import WordVectors
 
@@ -88,12 +89,10 @@ class PagePictures:
 
     def __init__(self, files: Mapping[str, Mapping[str, np.ndarray]]):
         gallery, words, thumbnails = (files[name] for name in ("gallery", "words", "thumbnails"))
-        self.titles, self.creators, pieces = (
-            (text if isinstance(text, str) else text.tobytes().decode()).split("\n")
-            for text in (gallery["titles"], gallery["creators"], words["pieces"])
-        )
+        self.titles, self.creators = lines(gallery["titles"]), lines(gallery["creators"])
         self.vectors = ShortVectors(gallery["numbers"], gallery["scales"]).vectors
-        self.words = WordVectors(tuple(pieces), ShortVectors(words["numbers"], words["scales"]))
+        short = ShortVectors(words["numbers"], words["scales"])
+        self.words = WordVectors(tuple(lines(words["pieces"])), short)
         ends = np.cumsum(thumbnails["sizes"].astype(np.int64))[:-1]
         self.thumbnails = [part.tobytes() for part in np.split(thumbnails["pictures"], ends)]
 
@@ -122,7 +121,8 @@ class PagePictures:
         -------
         list of int, at most k rows, best first; empty for a text without a known piece
         """
-        if not self.words.encode([text]).any():
+        query = self.words.encode([text])
+        if not query.any():
             return []
-        scores = np.round(self.score([text]), 9)
+        scores = np.round(query @ self.vectors.T, 9)
         return rank(scores, None, k)[0, : len(self.titles)].tolist()
