@@ -19,6 +19,7 @@ the others go on.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -41,6 +42,7 @@ from scipy import sparse
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
+THREADS = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"
 KEPT_BYTES = 2**30  # of scores that a model leaves for the row that it is a part of
 sys.path.insert(0, str(ROOT))
 
@@ -49,6 +51,7 @@ from recsys_tutorial._files import whole  # noqa: E402
 from recsys_tutorial.course import MODELS, CourseModel  # noqa: E402
 from recsys_tutorial.datasets import load_movielens  # noqa: E402
 from recsys_tutorial.evaluation import evaluate_rolling  # noqa: E402
+from recsys_tutorial.models._threads import usable_cores  # noqa: E402
 from recsys_tutorial.splits import Split, rolling_split  # noqa: E402
 
 
@@ -71,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--seeds", type=int, default=1, help="of a trained model (default: 1; the course has 3)"
     )
     parser.add_argument(
-        "--workers", type=int, default=min(2, os.cpu_count() or 1), help="processes (default: 2)"
+        "--workers", type=int, default=min(2, usable_cores()), help="processes (default: 2)"
     )
     parser.add_argument("--again", action="store_true", help="forget the rows that are there")
     parser.add_argument("--out", type=Path, default=ROOT / "_build", help="folder of the results")
@@ -125,15 +128,30 @@ def _all_judged(
             for model, line, error in _judge_group(windows, group, path, options.seeds):
                 yield _heard(model, line, error)
         return
-    share = str(max(1, (os.cpu_count() or 1) // options.workers))
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), share)
-    context = get_context("loky_init_main")  # a process reads this file, also as the script
-    with ProcessPoolExecutor(options.workers, context=context, env=threads) as pool:
+    with processes(options.workers) as pool:
         # Later chapters' models cost more: nobody is left with one of them at the end.
         work = [(options.data, group, path, options.seeds) for group in reversed(groups)]
         for job in as_completed([pool.submit(_in_process, *arguments) for arguments in work]):
             for model, line, error in job.result():
                 yield _heard(model, line, error)
+
+
+@contextlib.contextmanager
+def processes(n: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of processes that read this file, also as the script; each has its share of the cores.
+
+    The share stands in the environment, where libraries look for it before they start threads. The
+    executor's own `env` does not reach processes of this context.
+    """
+    share = str(max(1, usable_cores() // n))
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, share))
+    try:
+        with ProcessPoolExecutor(n, context=get_context("loky_init_main")) as pool:
+            yield pool
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _heard(model: str, line: str | None, error: str) -> str | None:

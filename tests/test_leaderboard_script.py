@@ -1,5 +1,6 @@
 """`make leaderboard`: any ratings, resumable, and a clear word where the data are bad."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,14 +8,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from recsys_tutorial import leaderboard
 from recsys_tutorial.course import MODELS, _contrastive
 from recsys_tutorial.datasets import load_movielens
 from recsys_tutorial.evaluation import evaluate_rolling, full_ranking
+from recsys_tutorial.models._threads import usable_cores
 from recsys_tutorial.splits import rolling_split
 from recsys_tutorial.training import loop
-from scripts.leaderboard import Said, main
+from scripts.leaderboard import Said, main, processes
 
 ROOT = Path(__file__).resolve().parents[1]
 FEW = ["--models", "fading popularity", "popularity", "fading EASE"]
@@ -77,6 +80,15 @@ def test_the_script_judges_two_models_at_a_time(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(leaderboard.load(tmp_path / "leaderboard-tastes.csv")) == 2
+
+
+def test_processes_share_the_cores(monkeypatch):
+    """Two with as many threads as cores each would wait for each other, many times over."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    with processes(usable_cores()) as pool:
+        threads = pool.submit(torch.get_num_threads).result()
+    assert threads == 1
+    assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
 @pytest.mark.usefixtures("one_thread")
