@@ -78,7 +78,8 @@ def top_k(
         if bound is not None and n < len(items):
             left_open = rows[scores[rows, -1] <= bound]
             step = max(1, _BLOCK_BYTES // (32 * len(items)))  # ranking needs copies
-            for few in np.split(left_open, range(step, len(left_open), step)):
+            for start in range(0, len(left_open), step):
+                few = left_open[start : start + step]
                 columns[few], scores[few] = _best_of_all(users[few], items, seen[few], k)
     return columns, scores
 
@@ -208,11 +209,12 @@ def best_of_proposed(
         scores[np.isin(own, keys)] = -np.inf
     # by score, equal ones as `rank` orders them
     order = np.lexsort((column_key(n_items)[proposed], -scores), axis=1)[:, :k]
-    missing = ((0, 0), (0, k - order.shape[1]))
-    values = np.take_along_axis(scores, order, axis=1)
-    values = np.pad(values, missing, constant_values=-np.inf)  # (n_users, k)
-    columns = np.pad(np.take_along_axis(proposed, order, axis=1), missing)
-    return np.where(np.isneginf(values), -1, columns), values
+    columns, values = np.full((n_users, k), -1), np.full((n_users, k), -np.inf)
+    n = order.shape[1]
+    values[:, :n] = np.take_along_axis(scores, order, axis=1)
+    columns[:, :n] = np.take_along_axis(proposed, order, axis=1)
+    columns[np.isneginf(values)] = -1
+    return columns, values
 
 
 def _best_of_all(users, items, seen, k: int) -> tuple[np.ndarray, np.ndarray]:

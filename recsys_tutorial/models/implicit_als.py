@@ -181,10 +181,13 @@ class ImplicitALS:
 
     def _turned_items(self) -> Turned:
         """`_turned` of the items, made once as long as they stay what they are."""
+        items = self.item_factors_
         kept, turned = getattr(self, "_kept", (None, None))
-        if kept is None or not np.array_equal(kept, self.item_factors_):
-            kept, turned = self.item_factors_.copy(), _turned(self.item_factors_)
-            self._kept = kept, turned
+        same = kept is items or (kept is not None and np.array_equal(kept, items))
+        if not same:
+            turned = _turned(items)
+            # What nobody can change need not be copied, and not be compared at every call.
+            self._kept = items.copy() if items.flags.writeable else items, turned
         return turned
 
     def score(self, history: sparse.csr_matrix) -> np.ndarray:
@@ -224,10 +227,11 @@ class ImplicitALS:
 
         Returns
         -------
-        ImplicitALS
+        ImplicitALS, whose `item_factors_` are read-only
         """
         model = cls(**settings)
-        model.item_factors_, model._scale = arrays["item_factors"], float(arrays["scale"])
+        model.item_factors_, model._scale = arrays["item_factors"].copy(), float(arrays["scale"])
+        model.item_factors_.flags.writeable = False
         model.user_factors_ = arrays["mean_user"][None]  # (1, factors)
         return model
 

@@ -133,3 +133,22 @@ def test_folding_in_follows_item_vectors_that_were_changed():
         dense = np.linalg.solve((y.T * c) @ y + model.reg * np.eye(4), y.T @ (c * p))
         np.testing.assert_allclose(changed[row], dense, rtol=1e-8)
     assert np.abs(changed - before).max() > 0.01
+
+
+def test_a_model_of_a_file_keeps_item_vectors_that_nobody_can_change():
+    """So what is kept between calls need not be compared with them."""
+    ones = sparse.random(30, 20, density=0.3, random_state=0, format="csr")
+    ones.data[:] = 1.0
+    fitted = ImplicitALS(4, iterations=2).fit(ones)
+    arrays = {name: value.copy() for name, value in fitted.arrays().items()}
+    model = ImplicitALS.from_arrays(arrays, factors=4)
+    expected = fitted.score(ones[:5])
+    np.testing.assert_allclose(model.score(ones[:5]), expected, rtol=1e-10)
+    arrays["item_factors"][:] = 0.0
+    np.testing.assert_allclose(model.score(ones[:5]), expected, rtol=1e-10)
+    with pytest.raises(ValueError, match="read-only"):
+        model.item_factors_[:] = 0.0
+    model.item_factors_ = -model.item_factors_  # put in anew they are what counts
+    np.testing.assert_allclose(model.score(ones[:5]), expected, rtol=1e-10)
+    model.item_factors_[0] = 0.0
+    assert (model.score(ones[:5])[:, 0] == 0).all()

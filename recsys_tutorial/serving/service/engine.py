@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from scipy import sparse
@@ -94,14 +95,17 @@ class Engine:
         """
         if not queries:
             return []
-        history = self._rows([query.likes for query in queries])
-        seen = self._rows([[*query.likes, *query.hidden] for query in queries])
+        history = seen = self._rows([query.likes for query in queries])
+        if any(query.hidden for query in queries):
+            seen = self._rows([[*query.likes, *query.hidden] for query in queries])
         k = max(query.k for query in queries)
         columns = np.full((len(queries), k), -1)
         scores = np.full((len(queries), k), -np.inf)
         known = np.diff(history.indptr) > 0
         for rows, find in ((known, self._by_model), (~known, self._by_popularity)):
-            if rows.any():
+            if rows.all():  # of a sparse matrix even the selection of all rows takes its time
+                columns, scores = find(history, seen, k)
+            elif rows.any():
                 columns[rows], scores[rows] = find(history[rows], seen[rows], k)
         answers = []
         for query, row, values in zip(queries, columns, scores, strict=True):
@@ -133,9 +137,9 @@ class Engine:
 
     def _rows(self, parts: Sequence[Sequence[int]]) -> sparse.csr_matrix:
         """A row with ones for each sequence of columns."""
-        parts = [np.unique(np.asarray(part, dtype=np.int64)) for part in parts]
-        ends = np.cumsum([0, *(len(part) for part in parts)])
-        indices = np.concatenate(parts)
+        parts = [sorted(set(part)) for part in parts]
+        ends = np.cumsum([0, *map(len, parts)])
+        indices = np.fromiter(chain.from_iterable(parts), np.int64, ends[-1])
         return sparse.csr_matrix(
             (np.ones(len(indices)), indices, ends), shape=(len(parts), self.n_items)
         )
