@@ -108,6 +108,44 @@ def test_histories_are_shuffled_when_asked(window):
     assert not np.allclose(found[0], found[2], rtol=1e-2, atol=1e-2)
 
 
+def test_a_share_of_the_users_is_learned_from_and_a_smaller_one_is_part_of_it(window, monkeypatch):
+    seen, fit = {}, SASRec.fit
+
+    def watched(self, train, times, **options):
+        seen.update(options, train=train, times=times)
+        return fit(self, train, times, **options)
+
+    monkeypatch.setattr(SASRec, "fit", watched)
+    model = course.sasrec("both", epochs=(2, 1), dim=8, share=0.25)(seed=0)(window)
+    likes, times, known = course.film_events(window)
+    late, n = sequences.latest(window), likes.shape[0]
+    drawn = {s: sequences.drawn_users(window, s, 0) for s in (0.25, 0.5, 1.0)}
+    for share, rows in drawn.items():
+        assert rows.sum() == pytest.approx(share * n, abs=1)
+    assert drawn[0.5][drawn[0.25]].all() and drawn[1.0].all()
+    assert (drawn[0.25] != sequences.drawn_users(window, 0.25, 1)).any()
+    rows = drawn[0.25] & ~late
+    assert 0 < rows.sum() < 0.4 * (~late).sum()
+    assert (seen["train"] != likes[rows]).nnz == 0 and (seen["times"] != times[rows]).nnz == 0
+    # As many steps are allowed as with all users, and who says when to stop is whom they all have.
+    assert len(model.history_) <= 8 and seen["epochs"] == 8 and seen["patience"] == 24
+    before = course.sasrec("both", epochs=(2, 1), dim=8)(seed=0)(window)
+    with torch.no_grad():
+        assert seen["validation"](before) == pytest.approx(before.history_["validation"].max())
+    counts = np.bincount(window.train[rows | late].indices, minlength=likes.shape[1])
+    tower = next(m for m in model.modules() if isinstance(m, towers.IdTower))
+    assert np.array_equal(tower.known.numpy(), counts >= 5)
+    assert tower.known.sum() < known.sum()
+    # The prior counts everybody's likes, also of those that are not learned from.
+    assert torch.equal(model.log_popularity, before.log_popularity)
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.5, np.nan])
+def test_a_share_out_of_range_is_refused(share):
+    with pytest.raises(ValueError, match="share must be"):
+        course.sasrec(share=share)
+
+
 def test_the_first_stage_is_chapter_3s(window):
     ours = evaluate(sequences.first_stage()(window), window.test)
     theirs = evaluate(course.MODELS["fading EASE + BERT"].fit()(window), window.test)

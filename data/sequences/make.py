@@ -1,6 +1,8 @@
 """Chapter 12's longer measurements, on one core without a GPU; what is done is not done again.
 
     PYTHONPATH=. python data/sequences/make.py films     # windows in time
+    PYTHONPATH=. python data/sequences/make.py hstu      # HSTU, and the clock by itself
+    PYTHONPATH=. python data/sequences/make.py scaling   # width, blocks, training users
     PYTHONPATH=. python data/sequences/make.py losses    # each user's last film
 
 A number behind it says how many seeds, by default three, and another one after how many seconds no
@@ -27,7 +29,7 @@ from recsys_tutorial.course import _sequences as sequences
 from recsys_tutorial.datasets import load_movielens
 from recsys_tutorial.evaluation import evaluate
 from recsys_tutorial.losses import bce_loss, gbce_loss, sampled_softmax_loss
-from recsys_tutorial.models import SASRec
+from recsys_tutorial.models import HSTUBlock, SASRec
 from recsys_tutorial.models.towers import IdTower
 from recsys_tutorial.ranking import standardize
 
@@ -121,6 +123,106 @@ def tuned(arm: str, windows, first: dict) -> tuple[tuple[float, float], float]:
     best = tuning.loc[arm]["as it was"].idxmax()
     blends = tuning.loc[(arm, *best)].filter(like="blend ")
     return best, float(blends.idxmax().removeprefix("blend "))
+
+
+# -- other networks in the same windows: HSTU, and how quality grows with size
+
+BLOCKS = {
+    "attention, clock": {"clock": True},
+    "HSTU, clock": {"block": HSTUBlock, "clock": True},
+}
+SIZES = {
+    "width 32, 2 blocks": {},
+    "width 8": {"dim": 8},
+    "width 128": {"dim": 128},
+    "width 16": {"dim": 16},
+    "width 64": {"dim": 64},
+    "1 block": {"n_blocks": 1},
+    "4 blocks": {"n_blocks": 4},
+    "1/2 of the users": {"share": 1 / 2},
+    "1/4 of the users": {"share": 1 / 4},
+    "1/8 of the users": {"share": 1 / 8},
+}
+SIZE_SETTINGS = [(0.2, decay) for decay in (0.01, 10.0, 50.0)]
+TESTED = ("width 32, 2 blocks", "width 8", "width 128", "1/4 of the users")
+
+
+def run_windows(windows, options: dict, seed: int, settings) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Each user's metrics; and of each window what its next films cost, and how long it took."""
+    dropout, decay = settings
+    fit = sequences.sasrec("both", **options, dropout=dropout, decay=decay)(seed)
+    users, rows = [], []
+    for split in windows:
+        began = time.time()
+        model = fit(split)
+        said = model.score(split.test.history, split.test.history_times)
+        users.append(evaluate(said, split.test).per_user)
+        held_back = -model.history_["validation"]
+        learned = sequences.drawn_users(split, options.get("share", 1.0), seed)
+        learned = sequences.film_events(split)[0][learned & ~sequences.latest(split)]
+        rows.append({
+            "nats": held_back.min(), "epoch": held_back.idxmin(), "events": learned.nnz,
+            "network": sum(p.numel() for p in model.blocks.parameters()),
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "seconds": time.time() - began,
+        })  # fmt: skip
+    return pd.concat(users), pd.DataFrame(rows).rename_axis("window")
+
+
+def part(name: str, arms: dict, grid, tested, seeds: tuple[int, ...]) -> None:
+    """Tune every arm over the grid, then run those tested with every seed; files begin with name.
+
+    The setting is the one that is best for the tuning users' NDCG@10, as in `films`.
+    """
+    rolling, chosen = splits.rolling_split(*load_movielens()), {}
+    names = ["arm", "dropout", "decay"]
+    for arm, options in arms.items():
+        for settings in grid:
+            tuning = table(HERE / f"{name}_tuning.csv", names)
+            if (arm, *settings) in tuning.index:
+                continue
+            began = time.time()
+            users, rows = run_windows(rolling.tuning, options, 0, settings)
+            row = {"ndcg@10": [users["ndcg@10"].mean()], "nats": rows["nats"].mean()}
+            row |= {"first epoch": rows["epoch"].iloc[0], "network": rows["network"].iloc[0]}
+            row |= {"events": rows["events"].mean().round()}
+            row = pd.DataFrame(row).round(5)
+            row.index = pd.MultiIndex.from_tuples([(arm, *settings)], names=names)
+            save(pd.concat([tuning, row]) if len(tuning) else row, HERE / f"{name}_tuning.csv")
+            say("tuning", arm, settings, *row.iloc[0].round(4).tolist(), began)
+        tuning = table(HERE / f"{name}_tuning.csv", names)
+        chosen[arm] = tuning.loc[arm]["ndcg@10"].idxmax()
+    for arm in tested:
+        for seed in seeds:
+            test_part(name, arm, arms[arm], seed, chosen[arm], rolling.test)
+
+
+def test_part(name: str, arm: str, options: dict, seed: int, settings, windows) -> None:
+    """One arm with one seed in the test windows, where it is not known yet."""
+    users = table(HERE / f"{name}_users.csv.gz", ["user_id"])
+    if f"{arm}|{seed}|ndcg@10" in users:
+        return
+    began = time.time()
+    found, rows = run_windows(windows, options, seed, settings)
+    columns = {f"{arm}|{seed}|{m}": found[m].round(6) for m in ("ndcg@10", "recall@20")}
+    columns = pd.DataFrame(columns)
+    users = pd.concat([users, columns], axis=1) if len(users) else columns
+    save(users, HERE / f"{name}_users.csv.gz")
+    names = ["arm", "seed", "window"]
+    known = table(HERE / f"{name}_windows.csv", names)
+    rows = rows.round({"nats": 5, "seconds": 1}).reset_index().assign(arm=arm, seed=seed)
+    rows = rows.set_index(names)
+    save(pd.concat([known, rows]) if len(known) else rows, HERE / f"{name}_windows.csv")
+    shown = f"{found['ndcg@10'].mean():.4f}", f"{rows['nats'].mean():.4f}"
+    say("test", arm, seed, settings, *shown, rows["epoch"].tolist(), began)
+
+
+def hstu(seeds: tuple[int, ...]) -> None:
+    part("hstu", BLOCKS, SETTINGS, BLOCKS, seeds)
+
+
+def scaling(seeds: tuple[int, ...]) -> None:
+    part("scaling", SIZES, SIZE_SETTINGS, TESTED, seeds)
 
 
 # -- each user's last film, as most papers measure
@@ -287,7 +389,7 @@ def losses(seeds: tuple[int, ...]) -> None:
 
 
 if __name__ == "__main__":
-    runs = {"films": films, "losses": losses}
+    runs = {"films": films, "hstu": hstu, "scaling": scaling, "losses": losses}
     what, *number = sys.argv[1:] or [""]
     if what not in runs:
         sys.exit(__doc__)

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from recsys_tutorial._checks import check_positive, check_within
 from recsys_tutorial._likes import only_entries
 from recsys_tutorial.course._features import bert_texts, bert_titles
 from recsys_tutorial.course._fits import Fit, content, fading_ease, fading_likes, going_on
 from recsys_tutorial.models import MarkovChain, SASRec, towers
 from recsys_tutorial.models._events import pieces
 from recsys_tutorial.models._next_item import next_item_softmax
-from recsys_tutorial.ranking import standardize
+from recsys_tutorial.ranking import standardize, tie_key
 from recsys_tutorial.splits import Split, shuffled_times
 
 KNOWN, READ = 5, 100  # likes that a film needs, and a user's last likes that are learned
@@ -121,6 +122,7 @@ def sasrec(
     decay: float = 0.01,
     learning_rate: float = 1e-3,
     shuffled: bool = False,
+    share: float = 1.0,
     **options,
 ) -> Callable[[int], Fit]:
     """SASRec from its start in the first window, trained on in each later one.
@@ -134,33 +136,46 @@ def sasrec(
     items, dropout, **options : see `sequence_model`
     epochs : the most of the first window, and of each later one
     shuffled : bool, all histories of training in a random order
+    share : float, above 0 to 1, of the users who are learned from, drawn by the seed. Passes and
+        patience grow as it shrinks, so that no fewer steps are allowed. Who is kept back, which
+        films are asked for and what the prior counts stay the same; a film with fewer than five
+        likes from the share and those kept back has no vector of its own
 
     Returns
     -------
     callable seed -> callable Split -> SASRec; one model, which goes on
+
+    Raises
+    ------
+    ValueError
+        For a share out of range.
     """
+    check_positive(share=share)
+    check_within(0, 1, share=share)
 
     def untrained(split: Split, seed: int) -> SASRec:
         return sequence_model(split, seed, items, dropout, **options)
 
     def train(model: SASRec, split: Split, seed: int, is_first: bool) -> SASRec:
         likes, times, known = film_events(split)
+        late = latest(split)
+        drawn = drawn_users(split, share, seed) & ~late
+        own = np.bincount(split.train[drawn | late].indices, minlength=likes.shape[1]) >= KNOWN
         for part in model.modules():
             if isinstance(part, towers.IdTower):  # too few likes, no vector
-                part.known.copy_(torch.from_numpy(known))
+                part.known.copy_(torch.from_numpy(own))
         times = shuffled_times(times, seed=seed) if shuffled else times
-        late = latest(split)
         return model.fit(
-            likes[~late],
-            times[~late],
+            likes[drawn],
+            times[drawn],
             popularity=fading_likes(split),
-            epochs=epochs[not is_first],
+            epochs=round(epochs[not is_first] / share),
             batch_size=16,
             learning_rate=learning_rate,
             weight_decay=decay,
             seed=seed,
             validation=_likelihood(likes[late], times[late], model.max_length, known),
-            patience=6,
+            patience=round(6 / share),
         )
 
     return going_on(untrained, train)
@@ -181,6 +196,23 @@ def latest(split: Split) -> np.ndarray:
     users = np.repeat(np.arange(len(first)), np.diff(split.train.indptr))
     np.minimum.at(first, users, split.like_times)
     return first > np.quantile(first[np.isfinite(first)], 1 - LATEST)
+
+
+def drawn_users(split: Split, share: float, seed: int) -> np.ndarray:
+    """A share of the training users: a smaller one is a part of a larger one.
+
+    Parameters
+    ----------
+    split : Split
+    share : float, above 0 to 1
+    seed : int, another seed draws others
+
+    Returns
+    -------
+    bool ndarray (n_train_users,)
+    """
+    place = tie_key(split.train_user_ids, seed=seed).argsort().argsort()
+    return place < share * len(place)
 
 
 def _likelihood(likes, times, length: int, known: np.ndarray) -> Callable[[SASRec], float]:
