@@ -144,7 +144,7 @@ SIZES = {
     "1/8 of the users": {"share": 1 / 8},
 }
 SIZE_SETTINGS = [(0.2, decay) for decay in (0.01, 10.0, 50.0)]
-TESTED = ("width 8", "1/4 of the users", "width 64", "width 32, 2 blocks")
+TESTED = ("width 8", "1/4 of the users")
 
 
 def run_windows(windows, options: dict, seed: int, settings) -> tuple[pd.DataFrame, pd.DataFrame]:
