@@ -3,7 +3,6 @@
     PYTHONPATH=. python data/semantic_ids/make.py codes     # films.csv, each film's code
     PYTHONPATH=. python data/semantic_ids/make.py pictures  # pictures.npz, clip art's vectors
     PYTHONPATH=. python data/semantic_ids/make.py films     # decoders, in windows in time
-    PYTHONPATH=. python data/semantic_ids/make.py mass      # what decoders leave to cold films
     PYTHONPATH=. python data/semantic_ids/make.py content   # cold films: models of content
     PYTHONPATH=. python data/semantic_ids/make.py features  # words as features of a two-tower
 
@@ -25,7 +24,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from scipy import sparse
 
 from recsys_tutorial import splits
 from recsys_tutorial.course import MODELS
@@ -163,52 +161,6 @@ def films(seeds: tuple[int, ...]) -> None:
             say("test", arm, seed, *chosen[arm], *shown, "epochs", epochs, began)
 
 
-def shares(model, split: splits.Split) -> pd.DataFrame:
-    """Where a decoder's probability lies, and what each word of the liked films costs, by user.
-
-    `leaves at l`: the probability of words with which the codes of films that were learned do not
-    go on, after words with which they do; together that of the cold films. `known at l`, `cold at
-    l`: nats for word l of a film that the user came to like, given the words before it.
-    """
-    held, rare, tree = split.test, cold(split), model.tree
-    p = np.exp(model.score(held.history, held.history_times))  # (n_users, n_items)
-    found = {"known": p[:, ~rare].sum(1), "cold": p[:, rare].sum(1), "nowhere": 1 - p.sum(1)}
-    liked, of_user = held.targets.tocoo(), np.arange(len(held))
-    gone, before = np.zeros(len(rare), bool), p.sum(1, keepdims=True)
-    above = np.zeros(len(rare), np.int64)
-    for level, node in enumerate(tree.node_of, start=1):
-        reached = np.zeros(node.max() + 1, bool)
-        reached[node[~rare]] = True
-        found[f"leaves at {level}"] = p[:, ~reached[node] & ~gone].sum(1)
-        gone = ~reached[node]
-        together = sparse.csr_matrix((np.ones(len(node)), (np.arange(len(node)), node)))
-        mass = p @ together  # (n_users, n_nodes)
-        cost = np.log(before[liked.row, above[liked.col]] / mass[liked.row, node[liked.col]])
-        for kind, these in (("known", ~rare[liked.col]), ("cold", rare[liked.col])):
-            mean = pd.Series(cost[these]).groupby(liked.row[these]).mean()
-            found[f"{kind} at {level}"] = mean.reindex(of_user).to_numpy()
-        before, above = mass, node
-    return pd.DataFrame(found, index=pd.Index(held.user_ids, name="user_id"))
-
-
-def mass(seeds: tuple[int, ...]) -> None:
-    """What each decoder leaves to cold films, in the test windows."""
-    windows = splits.rolling_split(*load_movielens()).test
-    for seed in seeds:
-        for arm in ("text", "random", "text, all words"):
-            users = table(HERE / "films_mass.csv.gz", ["user_id"])
-            if f"{arm}|{seed}|cold" in users:
-                continue
-            began, best = time.time(), table(HERE / "films_tuning.csv", TUNED).loc[arm, 20]
-            fit = decoder(arm, tuple(map(float, best["log p"].idxmax())))(seed)
-            found = pd.concat([shares(fit(split), split) for split in windows]).round(6)
-            columns = found.add_prefix(f"{arm}|{seed}|")
-            users = pd.concat([users, columns], axis=1) if len(users) else columns
-            save(users, HERE / "films_mass.csv.gz")
-            shown = [f"{name} {value:.3f}" for name, value in found.mean().items()]
-            say("mass", arm, seed, *shown, began)
-
-
 def content(seeds: tuple[int, ...]) -> None:
     """How chapter 3's and 4's models of content, and chapter 12's SASRec, rank cold films."""
     windows = splits.rolling_split(*load_movielens()).test
@@ -326,7 +278,7 @@ def likelihood(arm: str, n_events: int, settings: tuple[float, ...], split) -> N
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    runs = {"films": films, "mass": mass, "content": content, "features": features}
+    runs = {"films": films, "content": content, "features": features}
     what, *number = sys.argv[1:] or [""]
     if what in ("codes", "pictures"):
         {"codes": film_words, "pictures": pictures}[what]()
