@@ -1,12 +1,13 @@
 """Chapter 16's words in a title, on one core: whoever names a film writes what models read.
 
-    PYTHONPATH=. python data/trust/make_words.py words-language
+    PYTHONPATH=. python data/trust/make_words.py words-towers
     PYTHONPATH=. python data/trust/make_words.py        # says which parts there are
 
-An owner adds words to a film's name; year and genres are the catalogue's. `words-cross-encoder` and
-`words-language` ask by how many places of a first stage's twenty the film rises. They also write
-into another film that the user has liked. As `make.py`, whose `table` it uses, it goes on where it
-was broken off.
+An owner adds words to a film's name; year and genres are the catalogue's. `words-towers` asks in
+which place of all films it comes to stand, by models that read every film; `words-cross-encoder`
+and `words-language` by how many places of a first stage's twenty it rises. These two also write
+into another film that the user has liked. All have what defences leave, and cost. As `make.py`,
+whose `table` it uses, it goes on where it was broken off.
 """
 
 from __future__ import annotations
@@ -14,23 +15,30 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from make import draw, last, rolling, table
+from make import draw, judged, last, rolling, table, targets
+from scipy import sparse
 
 from recsys_tutorial import course
 from recsys_tutorial.datasets import film_texts
+from recsys_tutorial.encoders import TextEncoder
+from recsys_tutorial.evaluation import evaluate_rolling
 from recsys_tutorial.language import LanguageModel, fill
 from recsys_tutorial.language.prompts import LEAD, TEMPLATES, one_line
 from recsys_tutorial.models import (
+    ContentKernel,
     CrossEncoder,
+    TwoTower,
     item_texts,
     liked_together,
     short_titles,
+    towers,
+    unit_rows,
     user_texts,
 )
 from recsys_tutorial.reranking import Candidates
@@ -148,7 +156,205 @@ DEFENCES: dict[str, Callable[[str, int], str]] = {
     "six words": capped,
     "shared words": shared_words,
     "no other names": no_other_names,
+    "no name": lambda name, column: "",
 }
+
+
+# -- models that read every film: text towers, and the kernel that needs no likes
+
+KERNEL, TOWERS = "BERT kernel", "text two-tower"
+N_ATTACKED, N_READERS, SEEDS = 24, 120, 3
+TRAINED = "trained with words"  # the defence that changes no text
+# A film that fewer than KNOWN like stands below so many better known ones, whatever its text.
+CAPS, KNOWN = {"cap at place 5": 5, "cap at place 50": 50}, 10
+
+
+@cache
+def encoder() -> TextEncoder:
+    return TextEncoder(course.features.BERT)
+
+
+def text_of(name: str, column: int, defence: str) -> str:
+    """What a model reads of a film whose owner calls it so."""
+    _, years, genres = films()
+    return (DEFENCES[defence](name, column) + years[column] + genres[column]).strip()
+
+
+@cache
+def read(defence: str) -> np.ndarray:
+    """All films' vectors, (n_films, 384)."""
+    texts = [text_of(name, column, defence) for column, name in enumerate(films()[0])]
+    return encoder().encode(texts)
+
+
+@cache
+def shaken(n: int = 3) -> np.ndarray:
+    """(n, n_films, 384): each film with the names of one to three others, none of the hits.
+
+    Who was liked more before the first window is named more often.
+    """
+    names, rng = films()[0], np.random.default_rng(16)
+    chance = np.bincount(rolling().test[0].train.indices, minlength=len(names)) + 1.0
+    chance[list(hits())] = 0
+    found = []
+    for _ in range(n):
+        others = rng.choice(len(names), (len(names), 3), p=chance / chance.sum())
+        sizes = rng.integers(1, 4, len(names))
+        longer = [
+            f"{name}, like {', '.join(names[o] for o in row[:size])}"
+            for name, row, size in zip(names, others, sizes, strict=True)
+        ]
+        found.append(encoder().encode([text_of(t, c, "none") for c, t in enumerate(longer)]))
+    return np.array(found)
+
+
+class ShakenTower(towers.FeatureTower):
+    """In each step of training half of the rows have another variant's features."""
+
+    def __init__(self, features: np.ndarray, variants: np.ndarray, dim: int, seed: int):
+        super().__init__(features, dim)
+        self.register_buffer("variants", torch.tensor(variants), persistent=False)
+        self.draws = torch.Generator().manual_seed(seed)
+
+    def forward(self, rows=None):
+        """Of these rows, or of all of them for None."""
+        if not self.training:
+            return super().forward(rows)
+        rows = torch.arange(self.n_rows) if rows is None else rows
+        which = torch.randint(len(self.variants), (len(rows),), generator=self.draws)
+        changed = torch.rand(len(rows), 1, generator=self.draws) < 0.5
+        return self.head(torch.where(changed, self.variants[which, rows], self.features[rows]))
+
+
+def scaled(vectors: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """As `course` scales features, by the catalogue `of`."""
+    of = of.astype(float)
+    return 0.1 * (vectors - of.mean(axis=0)) / np.maximum(of.std(axis=0), 1e-6)
+
+
+def text_towers(defence: str, seed: int) -> Callable:
+    """Chapter 4's, on texts that were cleaned; or with texts shaken on the films' side."""
+    x = read("none" if defence == TRAINED else defence)
+
+    def make(split) -> TwoTower:
+        torch.manual_seed(seed)
+        users = towers.HistoryTower(towers.FeatureTower(scaled(x, x), 32), pooling="sqrt")
+        if defence == TRAINED:
+            items = ShakenTower(scaled(x, x), scaled(shaken(), x), 32, seed)
+        else:
+            items = towers.FeatureTower(scaled(x, x), 32)
+        return TwoTower(users, items, popularity_prior=True, dtype=torch.float64)
+
+    return course.in_windows(make, 20.0, seed)
+
+
+@lru_cache(maxsize=1)
+def fitted(model: str, defence: str, seed: int) -> tuple[list[np.ndarray], object]:
+    """Test users' scores in each window, and the model after the last one."""
+    kernel = ContentKernel(read(defence), 8.0) if model == KERNEL else None
+    fit = (lambda split: kernel) if kernel else text_towers(defence, seed)
+    scores = []
+    for split in rolling().test:
+        served = fit(split)
+        scores.append(served.score(split.test.history))
+    return scores, served
+
+
+def without_cap(defence: str) -> str:
+    """A cap changes scores, not the model."""
+    return "none" if defence in CAPS else defence
+
+
+def under(scores: np.ndarray, cap: np.ndarray) -> np.ndarray:
+    """No higher than the cap (n_users, 1), in the order that they had."""
+    return np.minimum(scores, cap) + 1e-6 * np.maximum(scores - cap, 0)
+
+
+def defended(scores: np.ndarray, seen, likes: np.ndarray, defence: str) -> tuple:
+    """Scores, and the cap where there is one."""
+    if defence not in CAPS:
+        return scores, np.full((len(scores), 1), np.inf)
+    known = scores.copy()
+    known[seen.nonzero()] = -np.inf
+    known = known[:, likes >= KNOWN]
+    cap = np.partition(known, -CAPS[defence], axis=1)[:, [-CAPS[defence]]]  # (n_users, 1)
+    return np.where(likes < KNOWN, under(scores, cap), scores), cap
+
+
+def readers() -> sparse.csr_matrix:
+    """Likes of users with ten likes and more, of whom the models have learned."""
+    return last().train[judged()[draw(N_READERS, len(judged()), seed=5)]]
+
+
+@cache
+def attacked_films() -> tuple[list[str], list[int]]:
+    """Films that one to three users like ("few"), and films that 30 to 80 like ("some")."""
+    known = np.flatnonzero((likes_of() >= 30) & (likes_of() <= 80))
+    known = known[draw(N_ATTACKED, len(known), seed=4)].tolist()
+    return ["few"] * N_ATTACKED + ["some"] * N_ATTACKED, targets()[:N_ATTACKED] + known
+
+
+def own_scores(model: str, served, text: str, vectors: np.ndarray) -> np.ndarray:
+    """(n_users, n_attacked), of the attacked films with new vectors, each with the likes it has."""
+    columns, x = np.array(attacked_films()[1]), read(text)
+    if model == KERNEL:  # the changed films beside all films as they are
+        centre = x.mean(axis=0)
+        cosine = unit_rows(x - centre) @ unit_rows(vectors - centre).T  # (n_films, n_attacked)
+        return readers() @ np.maximum(cosine, 0) ** 8
+    of_films = served.encode_items(scaled(vectors, x))
+    of_films[:, -1] = served.encode_items(columns)[:, -1]
+    return served.encode_users(readers()) @ of_films.T
+
+
+def words_towers(model: str, defence: str, seed: int) -> list[dict]:
+    """Places of a film whose name was changed after training, as if it alone were."""
+    history, text = readers(), without_cap(defence)
+    shown = "none" if text == TRAINED else text
+    served = fitted(model, text, seed)[1]
+    plain = served.score(history)
+    scores, cap = defended(plain, history, likes_of(), defence)
+    (groups, columns), found = attacked_films(), []
+    for wording, write in WORDINGS.items():
+        texts = [text_of(write(films()[0][c], c), c, shown) for c in columns]
+        vectors = encoder().encode(texts)
+        own = own_scores(model, served, shown, vectors.astype(float))
+        if wording == "as it was":  # the same by both ways
+            np.testing.assert_allclose(own, plain[:, columns], rtol=1e-3, atol=1e-3)
+        own = np.where(likes_of()[columns] < KNOWN, under(own, cap), own)
+        for liked, column, of in zip(groups, columns, own.T, strict=True):
+            unseen = history[:, [column]].toarray().ravel() == 0
+            above = scores > of[:, None]
+            above[history.nonzero()] = False
+            above[:, column] = False
+            place = above[unseen].sum(axis=1) + 1
+            row = {"wording": wording, "liked": liked, "film": column}
+            row |= {"place": float(np.median(place)), "lists": int((place <= 10).sum())}
+            found.append(row | {"users": len(place)})
+    return found
+
+
+def price_towers(model: str, defence: str, seed: int) -> list[dict]:
+    """NDCG@10 of each test user where nobody attacks."""
+    found = iter(fitted(model, without_cap(defence), seed)[0])
+
+    def scores(split) -> np.ndarray:
+        likes = np.bincount(split.train.indices, minlength=len(split.items))
+        return defended(next(found), split.test.seen, likes, defence)[0]
+
+    values = evaluate_rolling(scores, rolling().test).values("ndcg@10")
+    return [{"user_id": user, "ndcg": value} for user, value in values.items()]
+
+
+def towers_part() -> None:
+    """Both tables, an arm after the other: they are of the same models."""
+    kernels = ("none", *CAPS, "six words", "no other names", "shared words", "no name")
+    arms = [(KERNEL, defence, 0) for defence in kernels]
+    for trained in (("none", *CAPS), ("six words",), (TRAINED,), ("no other names", "no name")):
+        arms += [(TOWERS, defence, seed) for seed in range(SEEDS) for defence in trained]
+    for arm in arms:
+        index = ["model", "defence", "seed"]
+        table("words_towers.csv.gz", index, [arm], words_towers)
+        table("words_towers_price.csv.gz", index, [arm], price_towers)
 
 
 # -- second stages: a cross-encoder, and a language model
@@ -339,10 +545,11 @@ def each_user(defences: tuple[str, ...]) -> list[tuple[str, int]]:
 
 
 PARTS = {
+    "words-towers": towers_part,
     "words-cross-encoder": lambda: table(
         "words_cross_encoder.csv.gz",
         ["defence", "number"],
-        each_user(tuple(DEFENCES)),
+        each_user(tuple(DEFENCES)[:-1]),
         words_cross_encoder,
     ),
     "words-language": lambda: table(
