@@ -363,17 +363,19 @@ def detection(target: int, kind: str) -> list[dict]:
 DROPPED = 0.15  # of all accounts; a hundred fakes beside the real users are a little less
 
 
-def defence(target: int, kind: str) -> list[dict]:
-    """What a hundred fakes reach in EASE with all accounts, and without the most suspected ones."""
+def defence(model: str, target: int, kind: str) -> list[dict]:
+    """What a hundred fakes reach with all accounts, and without the most suspected ones."""
     genuine, fakes = last().train, fakes_of(target, kind)
-    likes = sparse.vstack([genuine, fakes]).tocsr()
-    suspicion = neighbour_suspicion(likes)
+    everyone = with_fakes(fakes)
+    everyone = replace(everyone, train_user_ids=np.arange(everyone.train.shape[0]))
+    suspicion = neighbour_suspicion(everyone.train)
     trusted = suspicion < np.quantile(suspicion, 1 - DROPPED)
     row = {"fakes": fakes.shape[0], "fakes_dropped": int((~trusted[genuine.shape[0] :]).sum())}
     row["users_dropped"] = int((~trusted[: genuine.shape[0]]).sum())
     histories, seen = real_users()
-    for name, part in (("lists", likes), ("lists_without_suspects", likes[trusted])):
-        scores = EASE(200.0).fit(part).score(histories)
+    kept = take(everyone, np.flatnonzero(trusted))
+    for name, part in (("lists", everyone), ("lists_without_suspects", kept)):
+        scores = ATTACKED[model](part).score(histories)
         row[name] = int(holds_target(scores, seen, target).sum())
     return [row | {"users": histories.shape[0]}]
 
@@ -811,7 +813,12 @@ PARTS = {
         shilling,
     ),
     "detection": lambda: table("detection.csv", ["target", "kind"], attacks(8), detection),
-    "defence": lambda: table("defence.csv", ["target", "kind"], attacks(8), defence),
+    "defence": lambda: table(
+        "defence.csv",
+        ["model", "target", "kind"],
+        [(m, *attack) for m in ATTACKED if "alone" not in m for attack in attacks(8)],
+        defence,
+    ),
     "unlearning-ease": lambda: table("unlearning_ease.csv", ["draw"], range(3), unlearning_ease),
     "unlearning-als": lambda: table(
         "unlearning_als.csv", ["user"], judged()[draw(48, len(judged()))].tolist(), unlearning_als
