@@ -175,6 +175,7 @@ N_ATTACKED, N_READERS, SEEDS = 24, 120, 3
 TRAINED = "trained with words"  # the defence that changes no text
 # A film that fewer than KNOWN like stands below so many better known ones, whatever its text.
 CAPS, KNOWN = {"cap at place 5": 5, "cap at place 50": 50}, 10
+NO_PRIOR = "without the prior"  # no defence: the place that the texts' part of the towers gives
 
 
 @cache
@@ -242,7 +243,7 @@ def scaled(vectors: np.ndarray, of: np.ndarray) -> np.ndarray:
 
 def text_towers(defence: str, seed: int) -> Callable:
     """Chapter 4's, on texts that were cleaned; or with texts shaken on the films' side."""
-    x = read("none" if defence == TRAINED else defence)
+    x = read(text_under(defence))
 
     def make(split) -> TwoTower:
         torch.manual_seed(seed)
@@ -268,9 +269,22 @@ def fitted(model: str, defence: str, seed: int) -> tuple[list[np.ndarray], objec
     return scores, served
 
 
-def without_cap(defence: str) -> str:
-    """A cap changes scores, not the model."""
-    return "none" if defence in CAPS else defence
+def trained_with(defence: str) -> str:
+    """What changes scores, such as a cap, does not change the model."""
+    return "none" if defence in CAPS or defence == NO_PRIOR else defence
+
+
+def text_under(defence: str) -> str:
+    """What is done to the texts."""
+    trained = trained_with(defence)
+    return "none" if trained == TRAINED else trained
+
+
+def scored(served, history: sparse.csr_matrix, defence: str) -> np.ndarray:
+    """(n_users, n_films), as the model serves them, or without its prior."""
+    if defence != NO_PRIOR:
+        return served.score(history)
+    return served.encode_users(history)[:, :-1] @ served.encode_items()[:, :-1].T
 
 
 def under(scores: np.ndarray, cap: np.ndarray) -> np.ndarray:
@@ -302,30 +316,30 @@ def attacked_films() -> tuple[list[str], list[int]]:
     return ["few"] * N_ATTACKED + ["some"] * N_ATTACKED, targets()[:N_ATTACKED] + known
 
 
-def own_scores(model: str, served, text: str, vectors: np.ndarray) -> np.ndarray:
+def own_scores(model: str, served, defence: str, vectors: np.ndarray) -> np.ndarray:
     """(n_users, n_attacked), of the attacked films with new vectors, each with the likes it has."""
-    columns, x = np.array(attacked_films()[1]), read(text)
+    columns, x = np.array(attacked_films()[1]), read(text_under(defence))
     if model == KERNEL:  # the changed films beside all films as they are
         centre = x.mean(axis=0)
         cosine = unit_rows(x - centre) @ unit_rows(vectors - centre).T  # (n_films, n_attacked)
         return readers() @ np.maximum(cosine, 0) ** 8
     of_films = served.encode_items(scaled(vectors, x))
-    of_films[:, -1] = served.encode_items(columns)[:, -1]
+    counted = served.encode_items(columns)[:, -1]
+    of_films[:, -1] = 0 if defence == NO_PRIOR else counted
     return served.encode_users(readers()) @ of_films.T
 
 
 def words_towers(model: str, defence: str, seed: int) -> list[dict]:
     """Places of a film whose name was changed after training, as if it alone were."""
-    history, text = readers(), without_cap(defence)
-    shown = "none" if text == TRAINED else text
-    served = fitted(model, text, seed)[1]
-    plain = served.score(history)
+    history, shown = readers(), text_under(defence)
+    served = fitted(model, trained_with(defence), seed)[1]
+    plain = scored(served, history, defence)
     scores, cap = defended(plain, history, likes_of(), defence)
     (groups, columns), found = attacked_films(), []
     for wording, write in WORDINGS.items():
         texts = [text_of(write(films()[0][c], c), c, shown) for c in columns]
         vectors = encoder().encode(texts)
-        own = own_scores(model, served, shown, vectors.astype(float))
+        own = own_scores(model, served, defence, vectors.astype(float))
         if wording == "as it was":  # the same by both ways
             np.testing.assert_allclose(own, plain[:, columns], rtol=1e-3, atol=1e-3)
         own = np.where(likes_of()[columns] < KNOWN, under(own, cap), own)
@@ -343,7 +357,7 @@ def words_towers(model: str, defence: str, seed: int) -> list[dict]:
 
 def price_towers(model: str, defence: str, seed: int) -> list[dict]:
     """NDCG@10 of each test user where nobody attacks."""
-    found = iter(fitted(model, without_cap(defence), seed)[0])
+    found = iter(fitted(model, trained_with(defence), seed)[0])
 
     def scores(split) -> np.ndarray:
         likes = np.bincount(split.train.indices, minlength=len(split.items))
@@ -357,12 +371,18 @@ def towers_part() -> None:
     """Both tables, an arm after the other: they are of the same models."""
     kernels = ("none", *CAPS, "six words", "no other names", "shared words", "no name")
     arms = [(KERNEL, defence, 0) for defence in kernels]
-    for trained in (("none", *CAPS), ("six words",), (TRAINED,), ("no other names", "no name")):
+    for trained in (
+        ("none", *CAPS, NO_PRIOR),
+        ("six words",),
+        (TRAINED,),
+        ("no other names", "no name"),
+    ):
         arms += [(TOWERS, defence, seed) for seed in range(SEEDS) for defence in trained]
     for arm in arms:
         index = ["model", "defence", "seed"]
         table("words_towers.csv.gz", index, [arm], words_towers)
-        table("words_towers_price.csv.gz", index, [arm], price_towers)
+        if NO_PRIOR not in arm:
+            table("words_towers_price.csv.gz", index, [arm], price_towers)
 
 
 # -- second stages: a cross-encoder, and a language model
