@@ -173,7 +173,7 @@ DEFENCES: dict[str, Callable[[str, int], str]] = {
 KERNEL, TOWERS = "BERT kernel", "text two-tower"
 N_ATTACKED, N_READERS, SEEDS = 24, 120, 3
 TRAINED = "trained with words"  # the defence that changes no text
-# A film that fewer than KNOWN like stands below so many better known ones, whatever its text.
+# A film that fewer than KNOWN like stands, at best, at the place of the 5th or 50th better known.
 CAPS, KNOWN = {"cap at place 5": 5, "cap at place 50": 50}, 10
 NO_PRIOR = "without the prior"  # no defence: the place that the texts' part of the towers gives
 
