@@ -106,15 +106,18 @@ class UserSolution:
         m_gone = m[np.ix_(gone, gone)]
         m_cross = m[np.ix_(same, gone)]
         b_before = -linalg.solve(m_gone, m_cross.T, assume_a="pos").T if len(gone) else m_cross
-        a = m[np.ix_(same, same)] + b_before @ m_cross.T  # ((X X')_UU + reg I)^-1
+        a = m[np.ix_(same, same)]
+        a += b_before @ m_cross.T  # ((X X')_UU + reg I)^-1; in place, as new memory costs as much
         cross = (x_same @ x_changed.T).toarray()  # (|U|, |C|)
         b = a @ cross
         own = (x_changed @ x_changed.T).toarray() + self.reg * np.eye(len(changed))
         m_changed = linalg.inv(own - cross.T @ b)
+        b_changed = b @ m_changed  # (|U|, |C|)
+        a += b_changed @ b.T
         inverse = np.empty((n, n))
-        inverse[np.ix_(same, same)] = a + (b @ m_changed) @ b.T
-        inverse[np.ix_(same, changed)] = -b @ m_changed
-        inverse[np.ix_(changed, same)] = inverse[np.ix_(same, changed)].T
+        inverse[np.ix_(same, same)] = a
+        inverse[np.ix_(same, changed)] = -b_changed
+        inverse[np.ix_(changed, same)] = -b_changed.T
         inverse[np.ix_(changed, changed)] = m_changed
         both = x_same.T.tocsr() @ np.hstack([b_before, b])  # (n_items, |P| + |C|)
         z_before = self.x[gone].toarray().T - both[:, : len(gone)]
