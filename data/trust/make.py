@@ -31,7 +31,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from recsys_tutorial import course, feedback, splits
-from recsys_tutorial.course import _features
+from recsys_tutorial.course import _features, _towers
 from recsys_tutorial.datasets import load_clipart, load_movielens
 from recsys_tutorial.evaluation import auc, evaluate, evaluate_rolling, mean_interval
 from recsys_tutorial.models import EASE, ImplicitALS, ItemKNN, Popularity
@@ -395,12 +395,20 @@ SHADOWS = {
     "ImplicitALS, 8 factors": (16, lambda split: ImplicitALS(8, 10.0, 3.0, 8).fit(split.train)),
     "ImplicitALS, 32 factors": (16, lambda split: als(split.train)),
     "ImplicitALS, penalty 100": (16, lambda split: ImplicitALS(32, 100.0, 3.0, 8).fit(split.train)),
+    "ImplicitALS, 1 sweep of 8": (16, lambda split: als(split.train, iterations=1)),
+    "ImplicitALS, 2 sweeps of 8": (16, lambda split: als(split.train, iterations=2)),
     "text two-tower": (8, lambda split: course.MODELS["text two-tower"].fit(0)(split)),
+    "text two-tower, 10 epochs of 40": (8, lambda split: more_epochs(split, untrained(split), 10)),
     "towers, clipped only": (16, lambda split: noisy_towers(split, "no noise")),
     "towers, epsilon 256": (16, lambda split: noisy_towers(split, "256")),
     "towers, epsilon 16": (16, lambda split: noisy_towers(split, "16")),
     "towers, epsilon 1": (16, lambda split: noisy_towers(split, "1")),
 }
+
+
+def untrained(split: splits.Split):
+    """Chapter 4's text towers before their first epoch."""
+    return _towers._untrained_towers(_features.bert_texts(split.items), 0, False)
 
 
 def noisy_towers(split: splits.Split, epsilon: str) -> PrivateTowers:

@@ -100,10 +100,10 @@ def test_models_of_one_draw_learned_from_the_same_half_and_are_asked_of_the_same
     assert np.isfinite(table["known"]).all()
 
 
-def test_every_model_was_attacked_at_four_films_with_every_kind_and_number_of_fakes():
+def test_every_model_was_attacked_at_eight_films_with_every_kind_and_number_of_fakes():
     table = pd.read_csv(FOLDER / "shilling.csv")
     assert not table.duplicated(["model", "target", "kind", "fakes"]).any()
     attacks = table[table["fakes"] > 0].groupby(["model", "target"]).size()
-    assert attacks.groupby("model").apply(lambda n: (n == 15).sum()).min() == 4
+    assert attacks.groupby("model").apply(lambda n: (n == 15).sum()).min() == 8
     before = table[table["fakes"] == 0]
-    assert (before["lists"] == 0).all() and before["model"].nunique() == 5
+    assert (before["lists"] == 0).all() and before["model"].nunique() == 6
