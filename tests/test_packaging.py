@@ -87,7 +87,7 @@ def test_the_wheel_holds_the_package_its_data_and_licences_and_nothing_else(buil
     code = {p.relative_to(ROOT).as_posix() for p in (ROOT / "recsys_tutorial").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == code
     # Installed by every reader on Colab, over and over.
-    assert built[0].stat().st_size < 20e6
+    assert built[0].stat().st_size < 21e6
 
 
 @pytest.fixture(scope="module")
